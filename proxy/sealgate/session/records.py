@@ -1,0 +1,97 @@
+"""What a session leaves behind: counts, and a record of each refusal."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from sealgate.reason import Reason
+
+#: Upper bounds in seconds of `sealgate_verify_seconds`; the last bucket has no bound.
+VERIFY_SECONDS_BOUNDS: Final = (0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1)
+#: Upper bounds in seconds of `sealgate_rate_wait_seconds`.
+RATE_WAIT_SECONDS_BOUNDS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3600.0)
+#: Distinct client-chosen names a counter may hold; the rest are counted as "other".
+TALLY_NAMES_MAX: Final = 1000
+
+
+class Histogram:
+    """Counts per upper bound, plain integers; `counts` has one more entry than `bounds`."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds: Final = bounds
+        self.counts: list[int] = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+
+@dataclass(slots=True)
+class Tally:
+    """The process's counters as plain integers, written by sessions and read by `ops.metrics`."""
+
+    #: (direction, verdict, reason): direction publish|deliver, verdict accepted|refused|observed|signed|passed.
+    messages: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    #: (configured task name or pattern or "other", verdict)
+    task_messages: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: (kid, verdict), known kids only
+    key_messages: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: kid -> Unix seconds
+    key_last_used: dict[str, float] = field(default_factory=dict)
+    #: kid -> created minus now of the newest message, seconds
+    producer_clock_skew: dict[str, float] = field(default_factory=dict)
+    rate_wait: dict[str, Histogram] = field(default_factory=dict)
+    verify_seconds: Histogram = field(default_factory=lambda: Histogram(VERIFY_SECONDS_BOUNDS))
+    stripped_headers: int = 0
+    unconfirmed_refusals: int = 0
+    #: reason -> refusals handed to quarantine and confirmed by the broker / dropped because it was full or away
+    quarantined: Counter[str] = field(default_factory=Counter)
+    quarantine_dropped: Counter[str] = field(default_factory=Counter)
+    #: ok|failed
+    config_reloads: Counter[str] = field(default_factory=Counter)
+    #: limit name -> times hit
+    limits_hit: Counter[str] = field(default_factory=Counter)
+    client_connections: int = 0
+    upstream_connections: int = 0
+    buffered_bytes: int = 0
+
+    def waited(self, bucket: str, seconds: float) -> None:
+        """Count a token wait of `seconds` that `bucket` asked for."""
+        histogram = self.rate_wait.get(bucket)
+        if histogram is None:
+            histogram = self.rate_wait[bucket] = Histogram(RATE_WAIT_SECONDS_BOUNDS)
+        histogram.observe(seconds)
+
+
+@dataclass(slots=True, frozen=True)
+class RefusalRecord:
+    """One refused publication, for quarantine and audit. Only quarantine may look at `method` and below.
+
+    `method` and `header` are frame payloads as received, `body` what was received of the body (empty when it
+    was refused on its header: then `body_size` is what the header declared and `complete` is false).
+    """
+
+    reason: Reason
+    detail: str
+    kid: str
+    task: str
+    exchange: str
+    routing_key: str
+    vhost: str
+    user: str
+    client: str
+    channel: int
+    at: float
+    observed: bool
+    answer: str
+    body_size: int
+    complete: bool
+    method: bytes = field(repr=False)
+    header: bytes = field(repr=False)
+    body: bytes = field(repr=False)

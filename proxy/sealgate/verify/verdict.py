@@ -1,0 +1,154 @@
+"""What the checks decide about a message, and what they ask the claim store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Protocol
+
+from sealgate.reason import Reason
+
+
+@dataclass(slots=True, frozen=True)
+class Bucket:
+    """A token bucket as configured. `rate` tokens arrive each `period_us`; it holds at most `burst`.
+
+    `name` is the configured pattern (a task name or a glob): the metric label and the store key.
+    """
+
+    name: str
+    rate: int
+    period_us: int
+    burst: int
+
+
+@dataclass(slots=True, frozen=True)
+class Debit:
+    """`cost` tokens wanted from `bucket` for one message."""
+
+    bucket: Bucket
+    cost: int = 1
+
+
+@dataclass(slots=True)
+class Claim:
+    """One message's request to the store: its nonce and its tokens, all or nothing.
+
+    `nonce_key` names (deployment, kid, nonce) and is empty for session nonces, which need no memory.
+    `digest` is SHA-256 of the signing input: it tells a repeat from a conflict. `created` is the token's
+    created time and `remember_until` the moment after which no gateway could accept the nonce again, both
+    in Unix seconds. `owner` is written by the store when it grants a lease; only the same owner's release
+    is honoured.
+    """
+
+    nonce_key: bytes
+    digest: bytes
+    created: int
+    remember_until: int
+    debits: tuple[Debit, ...]
+    owner: int = 0
+
+
+@unique
+class ClaimStatus(Enum):
+    """The store's answer to one claim (seal1.md, the table under "Replay")."""
+
+    GRANTED = "granted"
+    INFLIGHT = "inflight"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    LIMITED = "limited"
+    COST = "cost"
+    FULL = "full"
+    HORIZON = "horizon"
+    UNAVAILABLE = "unavailable"
+    DEGRADED = "degraded"
+
+
+@dataclass(slots=True, frozen=True)
+class ClaimOutcome:
+    """`bucket` and `wait_us` (until the tokens would be there) are set for LIMITED and COST.
+
+    DEGRADED grants: the shared store is away, no nonce had to be remembered, and the local share of the
+    rate had the tokens.
+    """
+
+    status: ClaimStatus
+    bucket: str = ""
+    wait_us: int = 0
+
+
+GRANTED = ClaimOutcome(ClaimStatus.GRANTED)
+
+
+class ClaimStore(Protocol):
+    """Where nonces and tokens are kept. Memory and Redis stand behind it and pass one contract suite.
+
+    Every method but `start` and `close` returns at once and may be called from the event loop only.
+    """
+
+    async def start(self) -> None:
+        """Connect and check. Raises `GateError` (store.unavailable) when it can not serve."""
+
+    async def close(self) -> None:
+        """Write out what is pending and let go."""
+
+    def claim(self, claims: list[Claim], answer: Callable[[list[ClaimOutcome]], None]) -> None:
+        """Ask for all `claims`; `answer` is called once, now or later, with one outcome per claim, in order.
+
+        Each claim is decided alone and atomically: its nonce and all its debits, or nothing.
+        """
+
+    def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
+        """The commits reached the broker; the releases did not (nonce forgotten, tokens stay spent)."""
+
+    def renew(self, claims: list[Claim]) -> None:
+        """Extend the leases of claims that still wait for the broker's answer."""
+
+    @property
+    def healthy(self) -> bool: ...
+
+    @property
+    def entries(self) -> int:
+        """Nonces remembered here, as far as known without asking."""
+
+    @property
+    def errors(self) -> int:
+        """Calls that failed since the start."""
+
+
+@dataclass(slots=True, frozen=True)
+class Accepted:
+    """The message may go on (once `claim`, if any, is granted).
+
+    `flags` are reasons that were noticed but do not refuse (accept+flag). `task` is the task name the rate
+    and the metric use. With `observed`, it would have been refused for that reason but the rule only
+    observes.
+    """
+
+    kid: str
+    task: str
+    claim: Claim | None = None
+    flags: tuple[Reason, ...] = ()
+    observed: Reason | None = None
+    clock_skew_s: float = 0.0
+
+
+@dataclass(slots=True, frozen=True)
+class Refused:
+    """The message may not go on. `authenticated` is true when its signature was good.
+
+    `kid` is only set when the key is known; `task` is as claimed by the message, for the record.
+    """
+
+    reason: Reason
+    detail: str = ""
+    kid: str = ""
+    task: str = ""
+    authenticated: bool = False
+    bucket: str = ""
+    wait_us: int = 0
+
+
+Verdict = Accepted | Refused
