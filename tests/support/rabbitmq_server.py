@@ -1,0 +1,206 @@
+"""A private RabbitMQ for the tests: own node name, data, ports and epmd; no system service is touched.
+
+It runs the installed server's own start script directly, because Debian's wrapper would switch to the
+user `rabbitmq` and to the system's data. Works as root and as a user.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pika
+import pika.exceptions
+
+from support.processes import accepts_tcp, end, find_program, free_port, spawn, wait_until
+
+_FOLDERS = (
+    "/usr/lib/rabbitmq/bin",
+    "/opt/homebrew/opt/rabbitmq/sbin",
+    "/usr/local/opt/rabbitmq/sbin",
+)
+_START_SECONDS_MAX = 60
+#: A call of rabbitmqctl costs about a second, so virtual hosts are made in batches.
+_VHOST_BATCH = 20
+_CONFIG = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+loopback_users = none
+disk_free_limit.absolute = 20MB
+log.console = true
+log.console.level = warning
+"""
+#: One line of Erlang per batch: make each virtual host and give guest everything in it.
+_MAKE_VHOSTS = """
+lists:foreach(fun(Name) ->
+    rabbit_vhost:add(Name, <<"tests">>),
+    rabbit_auth_backend_internal:set_permissions(<<"guest">>, Name, <<".*">>, <<".*">>, <<".*">>, <<"tests">>)
+end, [{names}]).
+"""
+
+
+class RabbitMQServer:
+    """One private node. `start` may be called again after `stop` or `kill`: it keeps its data and port."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.node = f"sealgate-{self.port}@localhost"
+        self.log = home / "rabbitmq.log"
+        self._home = home
+        self._program = find_program("rabbitmq-server", *_FOLDERS)
+        self._ctl = str(Path(self._program).parent / "rabbitmqctl")
+        self._epmd_port = free_port()
+        self._env = self._environment()
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._spare_vhosts: list[str] = []
+        self._vhosts_made = 0
+        (home / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port))
+        (home / "enabled_plugins").write_text("[].\n")
+        cookie = home / ".erlang.cookie"
+        cookie.write_text(f"SEALGATETESTS{self.port}")
+        cookie.chmod(0o400)
+
+    def _environment(self) -> dict[str, str]:
+        home = self._home
+        return {
+            "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/bin",
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(home / "rabbitmq-env.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(home / "generated"),
+            "RABBITMQ_PID_FILE": str(home / "rabbitmq.pid"),
+            # Schedulers that spin while idle would take the tests' cores.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+            # Run the emulator in the start script's place: one process to signal and to kill.
+            "RABBITMQ_ALLOW_INPUT": "1",
+        }
+
+    @property
+    def url(self) -> str:
+        """The default virtual host as guest."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}"
+
+    def url_of(self, vhost: str) -> str:
+        return f"{self.url}/{vhost}"
+
+    @property
+    def pid(self) -> int:
+        """The process that a fault test may stop or kill."""
+        assert self._server is not None, "RabbitMQ is not running"
+        return self._server.pid
+
+    def start(self) -> None:
+        """Start the node and return when it serves AMQP; an error shows the end of its log."""
+        if self._epmd is None:
+            # In the foreground, as our child: the one Erlang starts by itself outlives everybody.
+            self._epmd = spawn([find_program("epmd", "/opt/homebrew/bin")], self.log, self._env)
+            wait_until(lambda: accepts_tcp(self._epmd_port), 10, "epmd")
+        self._server = spawn([self._program, "-noinput"], self.log, self._env)
+        try:
+            wait_until(self._serves, _START_SECONDS_MAX, "RabbitMQ")
+        except AssertionError as error:
+            tail = self.log.read_text(errors="replace")[-4000:]
+            raise AssertionError(f"{error}; the end of its log:\n{tail}") from None
+
+    def _serves(self) -> bool:
+        assert self._server is not None
+        if self._server.poll() is not None:
+            raise AssertionError(f"RabbitMQ ended with {self._server.returncode}")
+        if not accepts_tcp(self.port):
+            return False
+        try:
+            pika.BlockingConnection(self._parameters("%2F")).close()
+        except (pika.exceptions.AMQPError, OSError):
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop as an operator would: everything confirmed is on disk."""
+        if self._server is not None:
+            end(self._server)
+            self._server = None
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        if self._server is not None:
+            end(self._server, signal.SIGKILL)
+            self._server = None
+
+    def close(self) -> None:
+        """End node and epmd for good."""
+        self.kill()
+        if self._epmd is not None:
+            end(self._epmd)
+            self._epmd = None
+
+    def ctl(self, *arguments: str) -> str:
+        """`rabbitmqctl` on this node; its output. Costs about a second."""
+        command = [self._ctl, "--node", self.node, "--quiet", *arguments]
+        done = subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise AssertionError(
+                f"rabbitmqctl {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}"
+            )
+        return done.stdout
+
+    @contextmanager
+    def vhost(self) -> Iterator[str]:
+        """The name of a virtual host that no other test has used."""
+        yield self.new_vhost()
+
+    def new_vhost(self) -> str:
+        if not self._spare_vhosts:
+            first = self._vhosts_made
+            names = [f"test{number}" for number in range(first, first + _VHOST_BATCH)]
+            self.ctl("eval", _MAKE_VHOSTS.format(names=",".join(f'<<"{name}">>' for name in names)))
+            self._vhosts_made += _VHOST_BATCH
+            self._spare_vhosts = names[::-1]
+        return self._spare_vhosts.pop()
+
+    def queue_depths(self, vhost: str) -> dict[str, int]:
+        """Messages (ready and unacknowledged) of every queue of `vhost`, as the broker counts them."""
+        listing = self.ctl("list_queues", "--vhost", vhost, "--no-table-headers", "name", "messages")
+        rows = [line.split("\t") for line in listing.splitlines() if line.strip()]
+        return {name: int(messages) for name, messages in rows}
+
+    def depth(self, vhost: str, queue: str) -> int:
+        """Messages ready in one queue, asked over AMQP: cheap enough to poll."""
+        connection = pika.BlockingConnection(self._parameters(vhost))
+        try:
+            declared = connection.channel().queue_declare(queue, passive=True)
+            return int(declared.method.message_count)
+        finally:
+            connection.close()
+
+    def _parameters(self, vhost: str) -> pika.URLParameters:
+        return pika.URLParameters(f"{self.url_of(vhost)}?connection_attempts=1&socket_timeout=5")
+
+
+@contextmanager
+def private_rabbitmq() -> Iterator[RabbitMQServer]:
+    """A started private node, gone without a trace afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sealgate-rabbitmq-", ignore_cleanup_errors=True) as home:
+        server = RabbitMQServer(Path(home))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()

@@ -1,0 +1,51 @@
+"""The private servers that the other tests stand on."""
+
+from __future__ import annotations
+
+import os
+
+import pika
+import pytest
+
+from support.processes import accepts_tcp, wait_until
+from support.rabbitmq_server import RabbitMQServer
+
+pytestmark = pytest.mark.system
+
+
+def publish(server: RabbitMQServer, vhost: str, queue: str, count: int) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(server.url_of(vhost)))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.queue_declare(queue, durable=True)
+    persistent = pika.BasicProperties(delivery_mode=2)
+    for number in range(count):
+        channel.basic_publish("", queue, f"message {number}".encode(), persistent)
+    connection.close()
+
+
+def test_a_virtual_host_is_fresh_and_its_depths_are_the_brokers(rabbitmq: RabbitMQServer) -> None:
+    with rabbitmq.vhost() as first, rabbitmq.vhost() as second:
+        assert first != second
+        publish(rabbitmq, first, "orders", 3)
+        assert rabbitmq.queue_depths(first) == {"orders": 3}
+        assert rabbitmq.depth(first, "orders") == 3
+        assert rabbitmq.queue_depths(second) == {}
+
+
+def test_a_killed_node_starts_again_with_what_it_had_confirmed(rabbitmq: RabbitMQServer, vhost: str) -> None:
+    publish(rabbitmq, vhost, "orders", 5)
+    before = rabbitmq.pid
+    rabbitmq.kill()
+    try:
+        assert not accepts_tcp(rabbitmq.port)
+    finally:
+        rabbitmq.start()
+    assert rabbitmq.pid != before
+    wait_until(lambda: rabbitmq.depth(vhost, "orders") == 5, 10, "the confirmed messages")
+
+
+def test_the_node_is_private(rabbitmq: RabbitMQServer) -> None:
+    assert rabbitmq.ctl("eval", "os:getpid().").strip().strip('"') == str(rabbitmq.pid)
+    assert rabbitmq.port != 5672
+    os.kill(rabbitmq.pid, 0)
