@@ -8,6 +8,19 @@ import pytest
 
 from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
 
+_CLOSING_LINES: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def closing_lines(pytestconfig: pytest.Config) -> list[str]:
+    """Lines to print after the results: what a suite ran and what it left, with the reason."""
+    return pytestconfig.stash.setdefault(_CLOSING_LINES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_CLOSING_LINES, []):
+        terminalreporter.write_line(line)
+
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQServer]:

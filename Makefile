@@ -1,0 +1,77 @@
+# Everything sets itself up: `make demo` and `make test` are all a fresh machine needs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+INSTALL := sh tests/support/install.sh
+
+# The core, which the tests must cover to this share of branches.
+CORE := */sealgate/wire/*,*/sealgate/signing/*,*/sealgate/verify/*,*/sealgate/session/*,*/sealgate/reason.py
+BRANCHES_MIN := 95
+
+UPSTREAM ?=
+TESTS ?= tests
+BENCH ?=
+
+.PHONY: help setup demo test coverage check format bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with everything to run and test
+
+$(READY): pyproject.toml constraints.txt $(BIN)/python
+	@echo "Installing Sealgate and its dependencies into $(VENV)"
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BIN)/python:
+	@found=; for python in python3.11 python3.12 python3.13 python3; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "Sealgate needs Python 3.11 or newer; found $$(python3 --version 2>/dev/null || echo no Python at all)." >&2; \
+	    echo "Install it (Debian 12: apt-get install python3; macOS: brew install python@3.11) and run this again." >&2; \
+	    exit 1; \
+	fi; \
+	$$found -c 'import ensurepip, venv' 2>/dev/null || $(INSTALL) venv; \
+	$$found -m venv $(VENV)
+
+demo: setup  ## attack a small set-up and see what stops (UPSTREAM=amqp://... to use a real RabbitMQ)
+	@$(BIN)/sealgate demo $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
+
+test: setup  ## run the whole suite (TESTS=... for a part of it)
+	@$(RUN_TESTS) $(BIN)/python -m pytest $(TESTS)
+
+coverage: setup  ## the same, and fail when the core's branches are not covered
+	@$(BIN)/coverage erase
+	@$(RUN_TESTS) $(BIN)/coverage run -m pytest $(TESTS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --include='$(CORE)'
+	@$(BIN)/coverage json --quiet -o - --include='$(CORE)' \
+	    | $(BIN)/python tests/support/branches.py $(BRANCHES_MIN)
+
+# With the servers there, a test that cannot find one fails; without, it is skipped and the rest runs.
+define RUN_TESTS
+if $(INSTALL) rabbitmq redis; then servers=1; else servers=0; \
+    echo "Without these servers only the tests that need none of them are run." >&2; fi; \
+env SEALGATE_TESTS_REQUIRE_SERVERS=$$servers
+endef
+
+check: setup  ## lint, format, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup  ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup  ## CPU time per message beside HAProxy (BENCH="--runs 3 --write")
+	@$(INSTALL) haproxy gcc
+	@$(BIN)/python benchmarks/run.py $(BENCH)
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find proxy tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
