@@ -1,0 +1,115 @@
+"""HMAC-SHA-256 and Ed25519: the two algorithms of seal1, and nothing else in version 1 (seal1.md, "Keys").
+
+A key holds one algorithm object, so there is nothing in a message that could choose another. Material never
+shows in a repr.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+HMAC_SHA256: Final = "hmac-sha256"
+ED25519: Final = "ed25519"
+HMAC_SECRET_BYTES_MIN: Final = 32
+ED25519_KEY_BYTES: Final = 32
+
+
+class Algorithm(Protocol):
+    """`name` is part of the signing input; `signature_bytes` is the one length a signature may have."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def signature_bytes(self) -> int: ...
+
+    @property
+    def can_sign(self) -> bool: ...
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of `data`. Only where `can_sign`."""
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        """Whether `signature` is one of `data`. Takes the same time wherever a signature is wrong."""
+
+
+class HmacSha256:
+    """HMAC-SHA-256 under `secret` (at least 32 bytes). Every holder can sign as well as verify."""
+
+    __slots__ = ("_keyed",)
+
+    name: Final = HMAC_SHA256
+    signature_bytes: Final = 32
+    can_sign: Final = True
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < HMAC_SECRET_BYTES_MIN:
+            raise ValueError(f"an HMAC secret is at least {HMAC_SECRET_BYTES_MIN} bytes")
+        # Keyed once and copied for each message: a third of the time of starting from the secret.
+        self._keyed: Final = hmac.new(secret, digestmod="sha256")
+
+    def __repr__(self) -> str:
+        return "HmacSha256(...)"
+
+    def sign(self, data: bytes) -> bytes:
+        keyed = self._keyed.copy()
+        keyed.update(data)
+        return keyed.digest()
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        # The one comparison of signatures in this code base.
+        return hmac.compare_digest(self.sign(data), signature)
+
+
+class Ed25519:
+    """Ed25519 with a public key, and a private key where it may sign. Made by `of_private` or `of_public`."""
+
+    __slots__ = ("_private", "_public", "can_sign")
+
+    name: Final = ED25519
+    signature_bytes: Final = 64
+
+    def __init__(self, public: Ed25519PublicKey, private: Ed25519PrivateKey | None = None) -> None:
+        self._public: Final = public
+        self._private: Final = private
+        self.can_sign: Final = private is not None
+
+    @classmethod
+    def of_private(cls, seed: bytes) -> Ed25519:
+        """From the 32-byte private seed. Raises ValueError for another length."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        private = Ed25519PrivateKey.from_private_bytes(seed)
+        return cls(private.public_key(), private)
+
+    @classmethod
+    def of_public(cls, public: bytes) -> Ed25519:
+        """From the 32-byte public key. Raises ValueError for another length."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        return cls(Ed25519PublicKey.from_public_bytes(public))
+
+    def __repr__(self) -> str:
+        return "Ed25519(...)"
+
+    @property
+    def public_bytes(self) -> bytes:
+        """The 32-byte public key, which is no secret."""
+        return self._public.public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        assert self._private is not None
+        return self._private.sign(data)
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        from cryptography.exceptions import InvalidSignature
+
+        try:
+            self._public.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True

@@ -1,0 +1,179 @@
+"""The token in `x-seal` and `x-countersign`, and the nonces it carries (seal1.md, "The token" and "Replay").
+
+seal1.KID.CREATED.EXPIRES.NONCE.PROFILE.SNAPSHOT.SIGNATURE
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass, field
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.signing.canonical import Snapshot, parse_snapshot
+
+SCHEME: Final = b"seal1"
+PROFILE: Final = b"c1"
+TOKEN_BYTES_MAX: Final = 1024
+TOKEN_FIELDS: Final = 8
+SECONDS_MAX: Final = 999_999_999_999  # twelve digits
+NONCE_BYTES_MIN: Final = 16  # 128 bits: random nonces must not meet
+STORED_NONCE_BYTES_MAX: Final = 23
+CHALLENGE_BYTES: Final = 16
+SESSION_NONCE_BYTES: Final = 24  # a challenge and a u64 sequence
+
+KID_PATTERN: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_BASE64URL: Final = re.compile(rb"[A-Za-z0-9_-]*")
+#: Byte patterns know ASCII digits only. A nonce of 16 to 24 bytes is 22 to 32 characters.
+_FIELDS: Final = re.compile(
+    rb"seal1\.([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,11})\.(0|[1-9][0-9]{0,11})"
+    rb"\.([A-Za-z0-9_-]{22,32})\.c1\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)"
+)
+#: Last characters that leave the unused bits zero, by the length of the text modulo 4.
+_LAST_OF_TWO: Final = frozenset(b"AQgw")
+_LAST_OF_THREE: Final = frozenset(b"AEIMQUYcgkosw048")
+_SESSION: Final = struct.Struct(">16sQ")
+
+
+@dataclass(slots=True)
+class Token:
+    """A token whose grammar was right; nothing in it is to be believed before its signature was checked.
+
+    `created` and `expires` are Unix seconds; `target` is `snapshot` parsed; `prefix` is the text before the
+    last dot, which is what the signature covers.
+    """
+
+    kid: str
+    created: int
+    expires: int
+    nonce: bytes
+    profile: str
+    snapshot: bytes
+    target: Snapshot
+    signature: bytes = field(repr=False)
+    prefix: bytes
+
+
+def parse_token(value: bytes) -> Token:
+    """Read a header's token. Raises `GateError` sig.version, sig.profile or sig.malformed.
+
+    The length is checked before all else, then scheme and profile, as another version may have another
+    grammar.
+    """
+    if len(value) > TOKEN_BYTES_MAX:
+        raise GateError(Reason.SIG_MALFORMED, f"token over {TOKEN_BYTES_MAX} bytes")
+    match = _FIELDS.fullmatch(value)
+    if match is None:
+        raise _grammar_error(value)
+    created = int(match[2])
+    expires = int(match[3])
+    if expires <= created:
+        raise GateError(Reason.SIG_MALFORMED, "expires is not after created")
+    snapshot = _decode(match[5])
+    return Token(
+        kid=match[1].decode(),
+        created=created,
+        expires=expires,
+        nonce=_decode(match[4]),
+        profile="c1",
+        snapshot=snapshot,
+        target=parse_snapshot(snapshot),
+        signature=_decode(match[6]),
+        prefix=value[: match.end(5)],
+    )
+
+
+def token_prefix(kid: str, created: int, expires: int, nonce: bytes, snapshot: bytes) -> bytes:
+    """The text of a token before its last dot; times are Unix seconds.
+
+    Raises `GateError` (sig.malformed) for what the grammar has no place for.
+    """
+    if not 0 <= created < expires <= SECONDS_MAX:
+        raise GateError(Reason.SIG_MALFORMED, "expires is not after created")
+    if not NONCE_BYTES_MIN <= len(nonce) <= SESSION_NONCE_BYTES:
+        raise GateError(Reason.SIG_MALFORMED, "a nonce is 16 to 24 bytes")
+    if not is_kid(kid):
+        raise GateError(Reason.SIG_MALFORMED, "kid")
+    return b".".join(
+        (
+            SCHEME,
+            kid.encode(),
+            b"%d" % created,
+            b"%d" % expires,
+            b64url_encode(nonce),
+            PROFILE,
+            b64url_encode(snapshot),
+        )
+    )
+
+
+def finish_token(prefix: bytes, signature: bytes) -> bytes:
+    """The whole token. Raises sig.malformed when it is over 1,024 bytes (very long targets)."""
+    token = prefix + b"." + b64url_encode(signature)
+    if len(token) > TOKEN_BYTES_MAX:
+        raise GateError(Reason.SIG_MALFORMED, f"token over {TOKEN_BYTES_MAX} bytes")
+    return token
+
+
+def is_kid(text: str) -> bool:
+    """Whether `text` is in the grammar of a kid."""
+    return text.isascii() and KID_PATTERN.fullmatch(text.encode()) is not None
+
+
+def is_session_nonce(nonce: bytes) -> bool:
+    """Whether a gateway must read `nonce` as its own challenge and a sequence."""
+    return len(nonce) == SESSION_NONCE_BYTES
+
+
+def session_nonce(challenge: bytes, sequence: int) -> bytes:
+    """The nonce of message `sequence` on the connection that was given `challenge` (16 bytes)."""
+    assert len(challenge) == CHALLENGE_BYTES
+    return _SESSION.pack(challenge, sequence)
+
+
+def split_session_nonce(nonce: bytes) -> tuple[bytes, int]:
+    """Challenge and sequence of a session nonce."""
+    assert len(nonce) == SESSION_NONCE_BYTES
+    challenge: bytes = nonce[:CHALLENGE_BYTES]
+    return challenge, int.from_bytes(nonce[CHALLENGE_BYTES:], "big")
+
+
+def b64url_encode(data: bytes) -> bytes:
+    """base64url without padding."""
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+def b64url_decode(text: bytes) -> bytes:
+    """Canonical base64url only: no padding, zero trailing bits, nothing outside the alphabet.
+
+    Raises `GateError` (sig.malformed).
+    """
+    if _BASE64URL.fullmatch(text) is None:
+        raise GateError(Reason.SIG_MALFORMED, "base64url alphabet")
+    return _decode(text)
+
+
+def _decode(text: bytes) -> bytes:
+    """Decode text already known to be in the alphabet."""
+    tail = len(text) & 3
+    if tail == 0:
+        return urlsafe_b64decode(text)
+    if tail == 2 and text[-1] in _LAST_OF_TWO:
+        return urlsafe_b64decode(text + b"==")
+    if tail == 3 and text[-1] in _LAST_OF_THREE:
+        return urlsafe_b64decode(text + b"=")
+    raise GateError(Reason.SIG_MALFORMED, "base64url is not canonical")
+
+
+def _grammar_error(value: bytes) -> GateError:
+    """Which of the three refusals a token outside the grammar gets."""
+    fields = value.split(b".", TOKEN_FIELDS)
+    if fields[0] != SCHEME:
+        return GateError(Reason.SIG_VERSION, "scheme is not seal1")
+    if len(fields) != TOKEN_FIELDS:
+        return GateError(Reason.SIG_MALFORMED, "not eight fields")
+    if fields[5] != PROFILE:
+        return GateError(Reason.SIG_PROFILE, "profile is not c1")
+    return GateError(Reason.SIG_MALFORMED, "token grammar")
