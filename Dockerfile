@@ -1,0 +1,21 @@
+# syntax=docker/dockerfile:1
+
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY proxy proxy
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+ && python -m venv --without-pip /opt/sealgate \
+ && pip --python /opt/sealgate/bin/python install --no-cache-dir -c constraints.txt /wheels/*.whl
+
+FROM python:3.11-slim
+COPY --from=build /opt/sealgate /opt/sealgate
+ENV PATH="/opt/sealgate/bin:$PATH" PYTHONUNBUFFERED=1
+# The number that distroless images call nonroot; nothing in the image belongs to it.
+USER 65532:65532
+# AMQP, and metrics with health. Both listen on 127.0.0.1 unless the configuration says 0.0.0.0.
+EXPOSE 6672 9672
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["sealgate", "healthcheck"]
+ENTRYPOINT ["sealgate"]
+CMD ["run", "--config", "/etc/sealgate/sealgate.toml"]

@@ -1,0 +1,111 @@
+"""What is shipped: the wheel's contents, and an image file that keeps its promises (no engine needed)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "from hatchling.build import build_wheel; import sys; build_wheel(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", build, folder], cwd=ROOT, check=True, timeout=60, capture_output=True
+    )
+    (built,) = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+@pytest.fixture(scope="module")
+def stages() -> list[list[tuple[str, str]]]:
+    """The Dockerfile as stages of (instruction, argument)."""
+    text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    found: list[list[tuple[str, str]]] = []
+    for line in lines:
+        word, _, argument = line.partition(" ")
+        if word == "FROM":
+            found.append([])
+        found[-1].append((word, argument.strip()))
+    return found
+
+
+def argument(stage: list[tuple[str, str]], word: str) -> str:
+    (found,) = [text for instruction, text in stage if instruction == word]
+    return found
+
+
+def test_wheel_holds_nothing_but_the_package(wheel: zipfile.ZipFile) -> None:
+    assert {name.split("/")[0] for name in wheel.namelist()} == {
+        "sealgate",
+        f"sealgate-{PROJECT['version']}.dist-info",
+    }
+
+
+def test_wheel_carries_every_file_the_package_reads(wheel: zipfile.ZipFile) -> None:
+    package = ROOT / "proxy"
+    wanted = {
+        str(path.relative_to(package))
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+    assert wanted <= set(wheel.namelist())
+    assert "sealgate/py.typed" in wanted
+
+
+def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
+    scripts = wheel.read(f"sealgate-{PROJECT['version']}.dist-info/entry_points.txt").decode()
+    assert "sealgate = sealgate.cli:main" in scripts
+
+
+def test_version_is_told_once() -> None:
+    source = (ROOT / "proxy/sealgate/__init__.py").read_text()
+    assert f'__version__: Final = "{PROJECT["version"]}"' in source
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_image_is_built_in_one_stage_and_shipped_from_another(stages: list[list[tuple[str, str]]]) -> None:
+    build, final = stages
+    assert argument(build, "FROM") == "python:3.11-slim AS build"
+    assert argument(final, "FROM") == "python:3.11-slim"
+    assert argument(final, "COPY") == "--from=build /opt/sealgate /opt/sealgate"
+    assert "RUN" not in dict(final), "nothing is installed in the image that ships"
+
+
+def test_image_runs_as_nobody_and_checks_its_own_health(stages: list[list[tuple[str, str]]]) -> None:
+    final = stages[-1]
+    assert argument(final, "USER") == "65532:65532"
+    assert argument(final, "EXPOSE") == "6672 9672"
+    assert json.loads(argument(final, "HEALTHCHECK").partition(" CMD ")[2]) == ["sealgate", "healthcheck"]
+    assert json.loads(argument(final, "ENTRYPOINT")) == ["sealgate"]
+    assert json.loads(argument(final, "CMD"))[0] == "run"
+
+
+def test_commands_of_the_image_exist() -> None:
+    for command in ("healthcheck", "run"):
+        sealgate = Path(sys.executable).with_name("sealgate")
+        shown = subprocess.run([sealgate, command, "--help"], capture_output=True, text=True, timeout=30)
+        assert shown.returncode == 0, shown.stderr
+
+
+def test_image_names_no_host() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert not re.search(r"https?://|--index-url|--trusted-host", text)
+
+
+def test_build_context_holds_what_the_image_copies(stages: list[list[tuple[str, str]]]) -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {name for word, names in stages[0] if word == "COPY" for name in names.split()[:-1]}
+    assert copied == let_in
+    assert all((ROOT / name).exists() for name in copied)
