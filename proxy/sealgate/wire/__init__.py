@@ -1,1 +1,16 @@
-"""Placeholder."""
+"""AMQP 0-9-1 as bytes: what is read is checked to its last octet, what is written is the original bytes, spliced.
+
+The map:
+
+- `constants`: frame types, method ids, reply codes, and every limit of this room.
+- `frames`: bytes in any chunks to whole frames, and back.
+- `table`: the strict field-table scanner: values and the seal1 canonical form in one pass.
+- `properties`: the content header of a message; takes headers out and puts headers in.
+- `methods`: the few methods that must be read or written. All others pass as opaque bytes.
+
+Called by `session` (frames, methods, content headers) and `verify` (header values, the canonical form). Knows nothing
+of signing: the names a signature leaves out come in as arguments.
+
+The warning: everything here meets bytes of an unauthenticated peer. A length is checked before it is used, nesting
+and counts are bounded, and only `GateError` leaves this room.
+"""

@@ -1,0 +1,185 @@
+"""The content header of a message: its properties as raw bytes, its header table scanned, headers spliced.
+
+Nothing is re-encoded: a spliced header keeps every byte it does not add or remove.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.wire.constants import CLASS_BASIC
+from sealgate.wire.table import EMPTY_TABLE, Table, scan_table, without
+
+CONTENT_TYPE: Final = 0
+CONTENT_ENCODING: Final = 1
+HEADERS: Final = 2
+DELIVERY_MODE: Final = 3
+PRIORITY: Final = 4
+CORRELATION_ID: Final = 5
+REPLY_TO: Final = 6
+EXPIRATION: Final = 7
+MESSAGE_ID: Final = 8
+TIMESTAMP: Final = 9
+TYPE: Final = 10
+USER_ID: Final = 11
+APP_ID: Final = 12
+CLUSTER_ID: Final = 13
+PROPERTIES: Final = 14
+
+#: Class, weight, body size and property flags.
+FIXED_BYTES: Final = 14
+_FIXED: Final = struct.Struct(">HHQH")
+_U16: Final = struct.Struct(">H")
+_U32: Final = struct.Struct(">I")
+#: The flag of property 0; that of property n is n bits lower. Bit 1 has no property, bit 0 announces more flags.
+_FIRST_FLAG: Final = 0x8000
+_HEADERS_FLAG: Final = _FIRST_FLAG >> HEADERS
+_UNKNOWN_FLAGS: Final = 0x0003
+_FLAGS_AT: Final = 12
+
+
+class ContentHeader:
+    """A content header that was checked.
+
+    `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each property by
+    index, without its length prefix and None when absent (always None at `HEADERS`); `table_span` where the header
+    table lies in `payload`, its four-byte length included, None when there is none.
+    """
+
+    __slots__ = ("body_size", "fields", "flags", "payload", "table", "table_span")
+
+    def __init__(
+        self,
+        payload: bytes,
+        body_size: int,
+        flags: int,
+        fields: list[bytes | None],
+        table: Table,
+        table_span: tuple[int, int] | None,
+    ) -> None:
+        self.payload: Final = payload
+        self.body_size: Final = body_size
+        self.flags: Final = flags
+        self.fields: Final = fields
+        self.table: Final = table
+        self.table_span: Final = table_span
+
+    def text(self, index: int) -> str | None:
+        """The property as text, None when absent. Only for the short strings, which were checked to be UTF-8."""
+        value = self.fields[index]
+        return None if value is None else value.decode()
+
+
+def read_body_size(payload: bytes) -> int:
+    """The declared body size in bytes, from the fixed part alone.
+
+    So that an oversized body is refused, and framing kept, whatever the rest holds. Raises `GateError`
+    (frame.truncated, frame.class).
+    """
+    if len(payload) < FIXED_BYTES:
+        raise GateError(Reason.FRAME_TRUNCATED, "content header")
+    class_id, weight, size, _ = _FIXED.unpack_from(payload, 0)
+    if class_id != CLASS_BASIC:
+        raise GateError(Reason.FRAME_CLASS, f"content header of class {class_id}")
+    if weight != 0:
+        raise GateError(Reason.FRAME_CLASS, f"content header of weight {weight}")
+    return int(size)
+
+
+def scan_content_header(
+    payload: bytes, omitted: frozenset[str], absolute: frozenset[str], token_name: str = ""
+) -> ContentHeader:
+    """Check and read a content header; `omitted`, `absolute` and `token_name` are those of `scan_table`.
+
+    Raises `GateError`: frame.truncated and frame.class as `read_body_size`; props.flags, props.truncated (trailing
+    bytes as well), props.utf8 (a short string that is not UTF-8 or has a NUL); header.* and sig.duplicate.
+    """
+    body_size = read_body_size(payload)
+    flags: int = _U16.unpack_from(payload, _FLAGS_AT)[0]
+    if flags & _UNKNOWN_FLAGS:
+        raise GateError(Reason.PROPS_FLAGS, f"property flags 0x{flags:04x}")
+    fields: list[bytes | None] = [None] * PROPERTIES
+    table = EMPTY_TABLE
+    table_span: tuple[int, int] | None = None
+    at = FIXED_BYTES
+    for index in range(PROPERTIES):
+        if not flags & (_FIRST_FLAG >> index):
+            continue
+        start, stop = _span(payload, index, at)
+        at = stop
+        if index == HEADERS:
+            table = scan_table(payload, start, stop, omitted, absolute, token_name)
+            table_span = (start - 4, stop)
+            continue
+        value = payload[start:stop]
+        if index not in (DELIVERY_MODE, PRIORITY, TIMESTAMP):
+            _check_text(value, index)
+        fields[index] = value
+    if at != len(payload):
+        raise GateError(Reason.PROPS_TRUNCATED, f"{len(payload) - at} bytes after the properties")
+    return ContentHeader(payload, body_size, flags, fields, table, table_span)
+
+
+def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
+    """The header's payload without the top-level headers called `remove` and with the encoded entries `add` at the end.
+
+    Every other byte is the original's. A missing table comes to be when there is something to add.
+    """
+    payload = header.payload
+    if header.table_span is None:
+        return _with_table(header, add) if add else payload
+    if not add and remove.isdisjoint(header.table.values):
+        return payload
+    start, stop = header.table_span
+    content = without(header.table, remove) + add
+    return payload[:start] + _U32.pack(len(content)) + content + payload[stop:]
+
+
+def _with_table(header: ContentHeader, content: bytes) -> bytes:
+    payload = header.payload
+    at = FIXED_BYTES
+    for index in (CONTENT_TYPE, CONTENT_ENCODING):
+        value = header.fields[index]
+        if value is not None:
+            at += 1 + len(value)
+    flags = _U16.pack(header.flags | _HEADERS_FLAG)
+    table = _U32.pack(len(content)) + content
+    return payload[:_FLAGS_AT] + flags + payload[FIXED_BYTES:at] + table + payload[at:]
+
+
+def _span(payload: bytes, index: int, at: int) -> tuple[int, int]:
+    """Where the value of property `index` lies whose encoding begins at `at`, without its length prefix."""
+    end = len(payload)
+    if index == HEADERS:
+        if at + 4 > end:
+            raise GateError(Reason.PROPS_TRUNCATED, "property 2")
+        start = at + 4
+        stop: int = start + _U32.unpack_from(payload, at)[0]
+        if stop > end:
+            raise GateError(Reason.HEADER_TRUNCATED, "the header table is past its frame")
+        return start, stop
+    if index == DELIVERY_MODE or index == PRIORITY:
+        start, stop = at, at + 1
+    elif index == TIMESTAMP:
+        start, stop = at, at + 8
+    elif at < end:
+        start = at + 1
+        stop = start + payload[at]
+    else:
+        start, stop = at, at + 1
+    if stop > end:
+        raise GateError(Reason.PROPS_TRUNCATED, f"property {index}")
+    return start, stop
+
+
+def _check_text(value: bytes, index: int) -> None:
+    if 0 in value:
+        raise GateError(Reason.PROPS_UTF8, f"property {index} has a NUL")
+    if value.isascii():
+        return
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        raise GateError(Reason.PROPS_UTF8, f"property {index} is not UTF-8") from None
