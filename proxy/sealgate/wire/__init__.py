@@ -6,6 +6,7 @@ The map:
 - `frames`: bytes in any chunks to whole frames, and back.
 - `table`: the strict field-table scanner: values and the seal1 canonical form in one pass.
 - `properties`: the content header of a message; takes headers out and puts headers in.
+- `arguments`: the reader and the encoders of method arguments.
 - `methods`: the few methods that must be read or written. All others pass as opaque bytes.
 
 Called by `session` (frames, methods, content headers) and `verify` (header values, the canonical form). Knows nothing

@@ -54,7 +54,9 @@ class Arguments:
     def finish(self) -> None:
         """No more arguments. Raises `GateError` frame.trailing."""
         if self._at != len(self._payload):
-            raise GateError(Reason.FRAME_TRAILING, f"{len(self._payload) - self._at} bytes after the arguments")
+            raise GateError(
+                Reason.FRAME_TRAILING, f"{len(self._payload) - self._at} bytes after the arguments"
+            )
 
     def _take(self, size: int) -> int:
         """Step over `size` bytes; returns where they begin."""

@@ -88,7 +88,9 @@ class FrameSplitter:
         if kind != FRAME_METHOD and kind != FRAME_BODY and kind != FRAME_HEADER and kind != FRAME_HEARTBEAT:
             raise GateError(Reason.FRAME_TYPE, f"frame type {kind}")
         if size > self.payload_bytes_max:
-            raise GateError(Reason.FRAME_SIZE, f"frame payload of {size} bytes, over {self.payload_bytes_max}")
+            raise GateError(
+                Reason.FRAME_SIZE, f"frame payload of {size} bytes, over {self.payload_bytes_max}"
+            )
         if size and kind == FRAME_HEARTBEAT:
             raise GateError(Reason.FRAME_SIZE, "heartbeat with a payload")
         if not self._available(size + FRAME_OVERHEAD_BYTES):

@@ -1,13 +1,13 @@
-"""The methods of a running connection that are read or written; those of the handshake are in `handshake`.
+"""The methods that must be read or written; every other method passes unread.
 
 Arguments and results are payloads, without the frame around them. Every `read_*` raises `GateError` frame.truncated
-for missing and frame.trailing for extra bytes.
+for missing and frame.trailing for extra bytes. Texts that are only shown may hold replacement characters.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sealgate.reason import GateError, Reason
@@ -20,16 +20,30 @@ from sealgate.wire.constants import (
     CHANNEL_CLOSE_OK,
     CONNECTION_CLOSE,
     CONNECTION_CLOSE_OK,
+    CONNECTION_TUNE,
+    CONNECTION_TUNE_OK,
+    FRAME_HEADER_BYTES,
 )
+from sealgate.wire.frames import Frame
+from sealgate.wire.table import Table, Value, entry_bytes, entry_table, scan_table, without
 
 METHOD_ID_BYTES: Final = 4
 _METHOD: Final = struct.Struct(">I")
 _TAGGED: Final = struct.Struct(">IQB")
 _CODED: Final = struct.Struct(">IH")
 _TWO_U16: Final = struct.Struct(">HH")
-#: Where `basic.publish` has its reserved field, the access ticket of AMQP 0-8.
-_TICKET: Final = slice(4, 6)
+_TUNE: Final = struct.Struct(">IHIH")
+_U32: Final = struct.Struct(">I")
+#: Where a `basic.publish` frame has its reserved field, the access ticket of AMQP 0-8.
+_TICKET_START: Final = FRAME_HEADER_BYTES + METHOD_ID_BYTES
+_TICKET_STOP: Final = _TICKET_START + 2
 _NO_TICKET: Final = b"\x00\x00"
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+
+#: The entry of server-properties, and in it the name, that carry the challenge (seal1.md, "Replay").
+SERVER_PROPERTY_NAME: Final = "sealgate"
+CHALLENGE_NAME: Final = "challenge"
+CHALLENGE_BYTES: Final = 16
 
 
 @dataclass(slots=True)
@@ -40,6 +54,35 @@ class Publish:
     routing_key: str
     mandatory: bool
     immediate: bool
+
+
+@dataclass(slots=True)
+class Start:
+    """`connection.start`: what the broker says of itself; `span` is where the table's content lies in the payload."""
+
+    server_properties: Table
+    span: tuple[int, int]
+    mechanisms: str
+
+
+@dataclass(slots=True)
+class StartOk:
+    """`connection.start-ok`: what the client says of itself, and its SASL response (a secret)."""
+
+    product: str
+    platform: str
+    capabilities: dict[str, Value]
+    mechanism: str
+    response: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class Tune:
+    """`connection.tune` or `tune-ok`: channels, bytes of a whole frame, seconds; 0 stands for no limit, or off."""
+
+    channel_max: int
+    frame_max: int
+    heartbeat: int
 
 
 def method_id(payload: bytes) -> int:
@@ -62,11 +105,12 @@ def read_publish(payload: bytes) -> Publish:
     )
 
 
-def clear_ticket(payload: bytes) -> bytes:
-    """A `basic.publish` that was read, with its reserved ticket field zero (hostile.jsonl FR21)."""
-    if payload[_TICKET] == _NO_TICKET:
-        return payload
-    return payload[: _TICKET.start] + _NO_TICKET + payload[_TICKET.stop :]
+def with_ticket_zero(frame: Frame) -> bytes:
+    """The whole `basic.publish` frame, once read, with its reserved ticket field zero (hostile.jsonl FR21)."""
+    raw = frame.raw
+    if raw[_TICKET_START:_TICKET_STOP] == _NO_TICKET:
+        return raw
+    return raw[:_TICKET_START] + _NO_TICKET + raw[_TICKET_STOP:]
 
 
 def read_ack(payload: bytes) -> tuple[int, bool]:
@@ -133,6 +177,118 @@ def encode_channel_close_ok() -> bytes:
 
 def encode_connection_close_ok() -> bytes:
     return _METHOD.pack(CONNECTION_CLOSE_OK)
+
+
+def read_start(payload: bytes) -> Start:
+    """Raises conn.handshake as well, for server properties that are no clean table."""
+    arguments = Arguments(payload)
+    arguments.octet()
+    arguments.octet()
+    span = arguments.long_span()
+    mechanisms = arguments.long_bytes().decode(errors="replace")
+    arguments.long_bytes()
+    arguments.finish()
+    return Start(_peer_properties(payload, span), span, mechanisms)
+
+
+def splice_start(payload: bytes, remove: frozenset[str], add: bytes) -> bytes:
+    """A `connection.start` without the server properties called `remove` and with the encoded entries `add`."""
+    start = read_start(payload)
+    begin, end = start.span
+    content = without(start.server_properties, remove) + add
+    return payload[: begin - _U32.size] + _U32.pack(len(content)) + content + payload[end:]
+
+
+def encode_challenge_entry(challenge: bytes) -> bytes:
+    """The server-properties entry that offers session nonces."""
+    assert len(challenge) == CHALLENGE_BYTES
+    return entry_table(SERVER_PROPERTY_NAME, entry_bytes(CHALLENGE_NAME, challenge))
+
+
+def read_challenge(server_properties: dict[str, Value]) -> bytes:
+    """The challenge an upstream gateway offers in its server properties; empty when it offers none."""
+    offer = server_properties.get(SERVER_PROPERTY_NAME)
+    challenge = offer.get(CHALLENGE_NAME) if isinstance(offer, dict) else None
+    if isinstance(challenge, str):
+        challenge = challenge.encode()
+    if isinstance(challenge, bytes) and len(challenge) == CHALLENGE_BYTES:
+        return challenge
+    return b""
+
+
+def read_start_ok(payload: bytes) -> StartOk:
+    """Raises conn.handshake as well, for client properties that are no clean table."""
+    arguments = Arguments(payload)
+    span = arguments.long_span()
+    mechanism = arguments.short_text()
+    response = arguments.long_bytes()
+    arguments.short_bytes()
+    arguments.finish()
+    values = _peer_properties(payload, span).values
+    capabilities = values.get("capabilities")
+    return StartOk(
+        _text(values.get("product")),
+        _text(values.get("platform")),
+        capabilities if isinstance(capabilities, dict) else {},
+        mechanism,
+        response,
+    )
+
+
+def sasl_user(mechanism: str, response: bytes) -> str:
+    """The user a SASL response names; empty for a mechanism or a response that does not say."""
+    if mechanism == "PLAIN":
+        parts = response.split(b"\x00")
+        return parts[1].decode(errors="replace") if len(parts) == 3 else ""
+    if mechanism == "AMQPLAIN":
+        try:
+            table = scan_table(response, 0, len(response), _NO_NAMES, _NO_NAMES)
+        except GateError:
+            return ""
+        return _text(table.values.get("LOGIN"))
+    return ""
+
+
+def read_tune(payload: bytes) -> Tune:
+    """Of `connection.tune`."""
+    arguments = Arguments(payload)
+    tune = Tune(arguments.u16(), arguments.u32(), arguments.u16())
+    arguments.finish()
+    return tune
+
+
+def read_tune_ok(payload: bytes) -> Tune:
+    """Of `connection.tune-ok`, which looks the same."""
+    return read_tune(payload)
+
+
+def encode_tune(tune: Tune) -> bytes:
+    return _TUNE.pack(CONNECTION_TUNE, tune.channel_max, tune.frame_max, tune.heartbeat)
+
+
+def encode_tune_ok(tune: Tune) -> bytes:
+    return _TUNE.pack(CONNECTION_TUNE_OK, tune.channel_max, tune.frame_max, tune.heartbeat)
+
+
+def read_open(payload: bytes) -> str:
+    """The virtual host of `connection.open`. Raises props.utf8 as well."""
+    arguments = Arguments(payload)
+    vhost = arguments.short_bytes()
+    arguments.short_bytes()
+    arguments.octet()
+    arguments.finish()
+    return _target(vhost, "vhost")
+
+
+def _peer_properties(payload: bytes, span: tuple[int, int]) -> Table:
+    try:
+        return scan_table(payload, span[0], span[1], _NO_NAMES, _NO_NAMES)
+    except GateError as error:
+        raise GateError(Reason.CONN_HANDSHAKE, f"peer properties: {error.reason.value}") from None
+
+
+def _text(value: Value) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _read_tagged(payload: bytes) -> tuple[int, int]:

@@ -72,7 +72,9 @@ class Decimal:
 
 
 #: A table's value in Python; bytes are a byte array, or a long string that is not UTF-8.
-Value: TypeAlias = "bool | int | float | str | bytes | Decimal | Timestamp | list[Value] | dict[str, Value] | None"
+Value: TypeAlias = (
+    "bool | int | float | str | bytes | Decimal | Timestamp | list[Value] | dict[str, Value] | None"
+)
 
 
 class Entry(NamedTuple):
