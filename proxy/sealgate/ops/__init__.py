@@ -1,1 +1,13 @@
-"""Placeholder."""
+"""What an operator sees: metrics, health, the status page, logs and the audit.
+
+    metrics   the counters of `session.records.Tally` as Prometheus metrics
+    health    named checks behind /livez and /readyz, and the loop's lag
+    status    the small page at /
+    admin     the HTTP listener that serves the three
+    logging   JSON or text on stderr; repeats counted, not printed
+    audit     one record per refusal, paced
+
+`app` builds one of each; nothing here is called on the data path but `Audit.write`.
+
+Warning: whatever is written here leaves the process. No body, header value, secret or signature may.
+"""

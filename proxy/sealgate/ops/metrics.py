@@ -1,0 +1,214 @@
+"""The process's counters as Prometheus metrics (DESIGN.md, "The contract": these names are public).
+
+The counters are plain integers in a `Tally`, because a client-library counter costs ten times as much on
+the data path; they become metrics only when somebody asks.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate, islice
+from typing import Final, TypeVar
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from sealgate import __version__
+from sealgate.session.records import Histogram, Tally
+from sealgate.verify.verdict import ClaimStore
+
+#: Label sets of one metric. Every set is of configured or closed names already; this is the second lock.
+SERIES_MAX: Final = 2000
+OTHER: Final = "other"
+
+#: Before every name (DESIGN.md, "The contract").
+PREFIX: Final = "sealgate_"
+
+Labels = tuple[str, ...]
+Gauges = Mapping[str, tuple[str, Callable[[], float]]]
+V = TypeVar("V")
+
+
+def build_registry(tally: Tally, store: ClaimStore | None, gauges: Gauges) -> CollectorRegistry:
+    """A registry of its own with our metrics and the process's.
+
+    `gauges` are further ones, asked at each scrape: name without prefix -> (help, value).
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(TallyCollector(tally, store, gauges))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """(body, content type) of a scrape, in the format the `Accept` header asks for."""
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class TallyCollector(Collector):
+    """Yields every metric of the contract, whether or not it was counted yet."""
+
+    def __init__(
+        self,
+        tally: Tally,
+        store: ClaimStore | None,
+        gauges: Gauges,
+    ) -> None:
+        self._tally = tally
+        self._store = store
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._messages()
+        yield from self._keys()
+        yield from self._times()
+        yield from self._quarantine()
+        yield from self._process()
+        if self._store is not None:
+            yield from _store(self._store)
+
+    def _messages(self) -> Iterator[Metric]:
+        tally = self._tally
+        yield _counter(
+            "messages",
+            "Messages by direction, verdict and reason.",
+            ("direction", "verdict", "reason"),
+            tally.messages.items(),
+        )
+        yield _counter(
+            "task_messages",
+            "Messages by configured task name and verdict.",
+            ("task", "verdict"),
+            tally.task_messages.items(),
+        )
+        yield _counter(
+            "stripped_headers",
+            "Headers that only a broker may write, taken off what clients sent.",
+            (),
+            [((), tally.stripped_headers)],
+        )
+        yield _counter(
+            "limits_hit",
+            "Times a configured limit was reached.",
+            ("limit",),
+            _single(tally.limits_hit),
+        )
+
+    def _keys(self) -> Iterator[Metric]:
+        tally = self._tally
+        yield _counter(
+            "key_messages", "Messages by key and verdict.", ("kid", "verdict"), tally.key_messages.items()
+        )
+        yield _gauge(
+            "key_last_used_timestamp_seconds",
+            "When a key last signed or verified a message, in Unix seconds.",
+            ("kid",),
+            _single(tally.key_last_used),
+        )
+        yield _gauge(
+            "producer_clock_skew_seconds",
+            "Created time of the newest message of a key less the time here.",
+            ("kid",),
+            _single(tally.producer_clock_skew),
+        )
+
+    def _times(self) -> Iterator[Metric]:
+        tally = self._tally
+        yield _histogram(
+            "verify_seconds",
+            "Time taken by all checks of one message.",
+            (),
+            [((), tally.verify_seconds)],
+        )
+        yield _histogram(
+            "rate_wait_seconds",
+            "Time until a rate limit would have had the tokens a message wanted.",
+            ("bucket",),
+            _single(tally.rate_wait),
+        )
+
+    def _quarantine(self) -> Iterator[Metric]:
+        tally = self._tally
+        yield _counter(
+            "quarantined",
+            "Refused messages that the broker confirmed to be in quarantine.",
+            ("reason",),
+            _single(tally.quarantined),
+        )
+        yield _counter(
+            "quarantine_dropped",
+            "Refused messages that did not get into quarantine.",
+            ("reason",),
+            _single(tally.quarantine_dropped),
+        )
+        yield _counter(
+            "unconfirmed_refusals",
+            "Refusals that could not be told to the client: its channel has no confirms.",
+            (),
+            [((), tally.unconfirmed_refusals)],
+        )
+
+    def _process(self) -> Iterator[Metric]:
+        tally = self._tally
+        yield _counter("config_reloads", "Reloads by result.", ("result",), _single(tally.config_reloads))
+        own: dict[str, tuple[str, float]] = {
+            "client_connections": ("Client connections open now.", tally.client_connections),
+            "upstream_connections": ("Connections to the broker open now.", tally.upstream_connections),
+            "buffered_bytes": ("Bytes of messages held now.", tally.buffered_bytes),
+        }
+        injected = {name: (text, value()) for name, (text, value) in self._gauges.items()}
+        for name, (text, value) in {**own, **injected}.items():
+            yield _gauge(name, text, (), [((), value)])
+        build = (__version__, platform.python_version(), platform.python_implementation())
+        yield _gauge("build_info", "What runs here.", ("version", "python", "implementation"), [(build, 1.0)])
+
+
+def _store(store: ClaimStore) -> Iterator[Metric]:
+    yield _counter("replay_store_errors", "Calls of the replay store that failed.", (), [((), store.errors)])
+    yield _gauge("replay_store_entries", "Nonces remembered in this process.", (), [((), store.entries)])
+
+
+def _single(counts: Mapping[str, V]) -> list[tuple[Labels, V]]:
+    """Rows of a metric with one label."""
+    return [((label,), value) for label, value in counts.items()]
+
+
+def _counter(
+    name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, float]]
+) -> CounterMetricFamily:
+    """Rows beyond the limit are added up under `other`, so that no count is lost."""
+    family = CounterMetricFamily(PREFIX + name, text, labels=labels)
+    ordered = iter(rows)
+    for values, count in islice(ordered, SERIES_MAX):
+        family.add_metric(values, count)
+    rest = sum(count for _, count in ordered)
+    if rest:
+        family.add_metric((OTHER,) * len(labels), rest)
+    return family
+
+
+def _gauge(name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, float]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for values, value in islice(rows, SERIES_MAX):
+        family.add_metric(values, value)
+    return family
+
+
+def _histogram(
+    name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, Histogram]]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
+    for values, histogram in islice(rows, SERIES_MAX):
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        family.add_metric(values, buckets, histogram.total)
+    return family
