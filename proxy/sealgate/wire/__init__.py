@@ -1,4 +1,4 @@
-"""AMQP 0-9-1 as bytes: what is read is checked to its last octet, what is written is the original bytes, spliced.
+"""AMQP 0-9-1 as bytes: what is read is checked to its last octet, what is passed on is the original, spliced.
 
 The map:
 
@@ -9,9 +9,9 @@ The map:
 - `arguments`: the reader and the encoders of method arguments.
 - `methods`: the few methods that must be read or written. All others pass as opaque bytes.
 
-Called by `session` (frames, methods, content headers) and `verify` (header values, the canonical form). Knows nothing
-of signing: the names a signature leaves out come in as arguments.
+Called by `session` (frames, methods, content headers) and `verify` (header values, the canonical form). Knows
+nothing of signing: the names a signature leaves out come in as arguments.
 
-The warning: everything here meets bytes of an unauthenticated peer. A length is checked before it is used, nesting
-and counts are bounded, and only `GateError` leaves this room.
+The warning: everything here meets bytes of an unauthenticated peer. A length is checked before it is used,
+nesting and counts are bounded, and only `GateError` leaves this room.
 """

@@ -108,7 +108,7 @@ FRAME_BYTES_MIN: Final = 4_096
 #: The protocol's own limit of a short string: its length is one octet.
 SHORT_TEXT_BYTES_MAX: Final = 255
 
-#: Limits of a field table (seal1.md, "Refused, never normalised"). 64 KiB is half of RabbitMQ's default frame.
+#: Limits of a field table (seal1.md, "Refused, never normalised"). 64 KiB is half of RabbitMQ's frame_max.
 TABLE_BYTES_MAX: Final = 65_536
 #: At all levels together, array items included: Celery sends about 20, stamped canvases a few more.
 TABLE_ENTRIES_MAX: Final = 256

@@ -1,7 +1,8 @@
 """The methods that must be read or written; every other method passes unread.
 
-Arguments and results are payloads, without the frame around them. Every `read_*` raises `GateError` frame.truncated
-for missing and frame.trailing for extra bytes. Texts that are only shown may hold replacement characters.
+Arguments and results are payloads, without the frame around them. Every `read_*` raises `GateError`
+frame.truncated for missing and frame.trailing for extra bytes. Texts that are only shown may hold replacement
+characters.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Publish:
 
 @dataclass(slots=True)
 class Start:
-    """`connection.start`: what the broker says of itself; `span` is where the table's content lies in the payload."""
+    """`connection.start`: what the broker says of itself. `span` is where its table's content lies."""
 
     server_properties: Table
     span: tuple[int, int]
@@ -78,7 +79,7 @@ class StartOk:
 
 @dataclass(slots=True)
 class Tune:
-    """`connection.tune` or `tune-ok`: channels, bytes of a whole frame, seconds; 0 stands for no limit, or off."""
+    """`connection.tune` or `tune-ok`: channels, bytes of a whole frame, seconds; 0 is no limit, or off."""
 
     channel_max: int
     frame_max: int
@@ -106,7 +107,7 @@ def read_publish(payload: bytes) -> Publish:
 
 
 def with_ticket_zero(frame: Frame) -> bytes:
-    """The whole `basic.publish` frame, once read, with its reserved ticket field zero (hostile.jsonl FR21)."""
+    """The whole `basic.publish` frame, once read, with its access ticket zero (hostile.jsonl FR21)."""
     raw = frame.raw
     if raw[_TICKET_START:_TICKET_STOP] == _NO_TICKET:
         return raw
@@ -192,7 +193,7 @@ def read_start(payload: bytes) -> Start:
 
 
 def splice_start(payload: bytes, remove: frozenset[str], add: bytes) -> bytes:
-    """A `connection.start` without the server properties called `remove` and with the encoded entries `add`."""
+    """A `connection.start` without the server properties called `remove` and with the entries `add`."""
     start = read_start(payload)
     begin, end = start.span
     content = without(start.server_properties, remove) + add

@@ -33,7 +33,7 @@ FIXED_BYTES: Final = 14
 _FIXED: Final = struct.Struct(">HHQH")
 _U16: Final = struct.Struct(">H")
 _U32: Final = struct.Struct(">I")
-#: The flag of property 0; that of property n is n bits lower. Bit 1 has no property, bit 0 announces more flags.
+#: The flag of property 0; that of property n is n bits lower. Bit 1 has no property; bit 0 says: more flags.
 _FIRST_FLAG: Final = 0x8000
 _HEADERS_FLAG: Final = _FIRST_FLAG >> HEADERS
 _UNKNOWN_FLAGS: Final = 0x0003
@@ -43,9 +43,9 @@ _FLAGS_AT: Final = 12
 class ContentHeader:
     """A content header that was checked.
 
-    `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each property by
-    index, without its length prefix and None when absent (always None at `HEADERS`); `table_span` where the header
-    table lies in `payload`, its four-byte length included, None when there is none.
+    `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each property
+    by index, without its length prefix and None when absent (always None at `HEADERS`); `table_span` where the
+    header table lies in `payload`, its four-byte length included, None when there is none.
     """
 
     __slots__ = ("body_size", "fields", "flags", "payload", "table", "table_span")
@@ -67,7 +67,7 @@ class ContentHeader:
         self.table_span: Final = table_span
 
     def text(self, index: int) -> str | None:
-        """The property as text, None when absent. Only for the short strings, which were checked to be UTF-8."""
+        """The property as text, None when absent. Only for short strings, which were checked to be UTF-8."""
         value = self.fields[index]
         return None if value is None else value.decode()
 
@@ -93,8 +93,9 @@ def scan_content_header(
 ) -> ContentHeader:
     """Check and read a content header; `omitted`, `absolute` and `token_name` are those of `scan_table`.
 
-    Raises `GateError`: frame.truncated and frame.class as `read_body_size`; props.flags, props.truncated (trailing
-    bytes as well), props.utf8 (a short string that is not UTF-8 or has a NUL); header.* and sig.duplicate.
+    Raises `GateError`: frame.truncated and frame.class as `read_body_size`; props.flags, props.truncated
+    (trailing bytes as well), props.utf8 (a short string that is not UTF-8 or has a NUL); header.* and
+    sig.duplicate.
     """
     body_size = read_body_size(payload)
     flags: int = _U16.unpack_from(payload, _FLAGS_AT)[0]
@@ -123,7 +124,7 @@ def scan_content_header(
 
 
 def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
-    """The header's payload without the top-level headers called `remove` and with the encoded entries `add` at the end.
+    """The header's payload without the top-level headers called `remove`, and with the entries `add` appended.
 
     Every other byte is the original's. A missing table comes to be when there is something to add.
     """
@@ -160,7 +161,7 @@ def _span(payload: bytes, index: int, at: int) -> tuple[int, int]:
         if stop > end:
             raise GateError(Reason.HEADER_TRUNCATED, "the header table is past its frame")
         return start, stop
-    if index == DELIVERY_MODE or index == PRIORITY:
+    if index in (DELIVERY_MODE, PRIORITY):
         start, stop = at, at + 1
     elif index == TIMESTAMP:
         start, stop = at, at + 8
