@@ -1,1 +1,15 @@
-"""Placeholder."""
+"""Configuration: from the command line, the environment and a TOML file to one checked `Settings`.
+
+    fields.py     kinds of values: durations, addresses, URLs, references
+    settings.py   the contract: every key, its default and meaning
+    rules.py      what one key says about another
+    layers.py     the layers, lowest to highest, and where each value came from
+    loading.py    layers in, `Loaded` settings out, or every error at once
+    sources.py    text behind env:NAME and file:/path; the keyring behind keys.source
+    checking.py   what only the machine can tell: files, permissions, keys
+    reload.py     the keyring, read again when its files change
+    printing.py   settings back as TOML, with origins, without secrets
+
+`cli` loads and prints, `app` gets the `Settings` and keeps a `KeySource`. Its one warning: no message from
+here may hold a value that can be a secret; errors name the key or the reference, never what is in it.
+"""

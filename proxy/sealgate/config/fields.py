@@ -1,0 +1,226 @@
+"""The kinds of values a setting can have: parsed, checked, and described for the JSON Schema.
+
+Validators raise `ValueError` with a message that says what is wanted. Messages about URLs and secret
+references never repeat the value: it may hold a password.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)", re.ASCII)
+_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_RATE: Final = re.compile(
+    r"[1-9][0-9]{0,8}/(ms|s|m|h|d)( burst (?P<burst>[1-9][0-9]{0,8}))?( cost (?P<cost>[1-9][0-9]{0,8}))?",
+    re.ASCII,
+)
+_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}", re.ASCII)
+#: What this version can decompress, within `content.inflated_bytes_max`.
+COMPRESSIONS: Final = ("application/x-gzip", "application/x-bz2", "application/x-lzma", "application/zstd")
+#: Schemes of secret references; the last two come with a later version.
+REFERENCE_SCHEMES: Final = ("env", "file")
+LATER_SCHEMES: Final = ("vault", "aws")
+AMQP_PORT: Final = 6672
+AMQPS_PORT: Final = 6671
+
+
+class Address(NamedTuple):
+    """Where to listen. `host` is without brackets; `str()` gives the form the file has."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from `"250ms"`, `"30s"`, `"5m"`, `"24h"` or `"7d"`."""
+    if isinstance(value, float):  # the model's own defaults
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('must be a duration with its unit, such as "30s", "5m", "24h" or "7d"')
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads back as `seconds`."""
+    if seconds != int(seconds):
+        return f"{round(seconds * 1000)}ms"
+    whole = int(seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if whole and whole % size == 0:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def parse_address(value: object) -> Address:
+    """`host:port`, `[::1]:port`. Port 0 lets the system choose."""
+    if isinstance(value, Address):
+        return value
+    wanted = 'must be "host:port" or "[ipv6]:port"'
+    if not isinstance(value, str):
+        raise ValueError(wanted)
+    host, colon, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ":" not in host:
+            raise ValueError("has brackets around something that is no IPv6 address")
+    elif ":" in host:
+        raise ValueError('must have brackets around an IPv6 address, as in "[::1]:6672"')
+    if not colon or not host or any(c.isspace() or c in "[]/@" for c in host):
+        raise ValueError(wanted)
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise ValueError(f"{wanted} with a port from 0 to 65535")
+    return Address(host, int(port))
+
+
+def has_port(address: str) -> bool:
+    """Whether `address` names a port, so that `[::1]` and `localhost` can be given the default one."""
+    return address.count(":") == 1 or "]:" in address
+
+
+def split_url(value: str) -> SplitResult:
+    """`value` as a URL whose port is a number. The message never repeats it."""
+    try:
+        url = urlsplit(value)
+        _ = url.port
+    except ValueError:
+        raise ValueError("is no URL (host or port cannot be read)") from None
+    if not url.hostname:
+        raise ValueError("has no host: write scheme://host:port")
+    return url
+
+
+def is_reference(value: str) -> bool:
+    """Whether `value` names a secret kept elsewhere instead of being one."""
+    return value.partition(":")[0] in (*REFERENCE_SCHEMES, *LATER_SCHEMES)
+
+
+def check_reference(value: str) -> str:
+    """Refuse reference schemes of later versions and references that name nothing."""
+    scheme, _, rest = value.partition(":")
+    if scheme in LATER_SCHEMES:
+        raise ValueError(f"{scheme}: references are not in this version; use env:NAME or file:/path")
+    if scheme == "env" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", rest, re.ASCII):
+        raise ValueError("env: must be followed by the name of an environment variable")
+    if scheme == "file" and not rest:
+        raise ValueError("file: must be followed by a path")
+    return value
+
+
+def _check_amqp_url(value: str) -> str:
+    if value.partition(":")[0] in LATER_SCHEMES:
+        return check_reference(value)
+    url = split_url(value)
+    if url.scheme not in ("amqp", "amqps"):
+        raise ValueError("must be an amqp:// or amqps:// URL")
+    if url.query or url.fragment:
+        raise ValueError("takes no ?query or #fragment here")
+    return value
+
+
+def _check_upstream_url(value: str) -> str:
+    url = split_url(_check_amqp_url(value))
+    if url.path.count("/") > 1:
+        raise ValueError("has a path with more than one /: a slash in a virtual host is written %2F")
+    return value
+
+
+def _check_store(value: str) -> str:
+    if value == "memory":
+        return value
+    scheme = value.partition(":")[0]
+    if scheme in LATER_SCHEMES:
+        return check_reference(value)
+    if scheme in ("redis+cluster", "redis+sentinel", "rediss+cluster", "rediss+sentinel"):
+        raise ValueError(f"{scheme}:// is not in this version; use memory, redis:// or rediss://")
+    if scheme not in ("redis", "rediss"):
+        raise ValueError('must be "memory", "redis://host:port/db" or "rediss://host:port/db"')
+    url = split_url(value)
+    if url.path.strip("/") and not url.path.strip("/").isdigit():
+        raise ValueError("must end in a database number, as in redis://host:6379/0")
+    return value
+
+
+def _check_key_source(value: str) -> str:
+    if not is_reference(value):
+        raise ValueError("must be env:NAME or file:/path (the keys are a TOML text of their own)")
+    return check_reference(value)
+
+
+def _check_media_type(value: str) -> str:
+    if value not in ("", "*") and not _MEDIA_TYPE.fullmatch(value):
+        raise ValueError('must be a content type such as "application/json", or "" for none')
+    return value
+
+
+def _check_compression(value: str) -> str:
+    if value not in COMPRESSIONS:
+        raise ValueError(f"must be one of {', '.join(COMPRESSIONS)}")
+    return value
+
+
+def _check_rate(value: str) -> str:
+    match = _RATE.fullmatch(value)
+    if match is None:
+        raise ValueError('must be a rate such as "5/m burst 10" or "100/s burst 200 cost 2"')
+    if match["cost"] and match["burst"] and int(match["cost"]) > int(match["burst"]):
+        raise ValueError("has a cost above its burst: no message would ever pass")
+    return value
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")
+    return value
+
+
+_DURATION_SCHEMA: Final = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}
+_ADDRESS_SCHEMA: Final = {"type": "string", "examples": ["127.0.0.1:6672", "[::1]:6672"]}
+
+#: Seconds, written with a unit.
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+#: The same, and not 0.
+PositiveDuration = Annotated[
+    float,
+    Field(gt=0),
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+ListenAddress = Annotated[
+    Address,
+    BeforeValidator(parse_address),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(_ADDRESS_SCHEMA),
+]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+FilePath = Annotated[str, Field(min_length=1)]
+Kid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Glob = Annotated[str, Field(max_length=255)]
+MediaType = Annotated[str, AfterValidator(_check_media_type)]
+Compression = Annotated[str, AfterValidator(_check_compression)]
+Rate = Annotated[str, AfterValidator(_check_rate)]
+KeySource = Annotated[str, AfterValidator(_check_key_source)]
+
+
+class Secret:
+    """Marks a field that may hold a password: it can be a reference, and is never printed as it is."""
+
+
+UpstreamUrl = Annotated[str, AfterValidator(_check_upstream_url), Secret()]
+QuarantineUrl = Annotated[str, AfterValidator(_check_amqp_url), Secret()]
+StoreUrl = Annotated[str, AfterValidator(_check_store), Secret()]
