@@ -14,7 +14,7 @@ _METHOD_ID_BYTES: Final = 4
 
 
 class Arguments:
-    """Reads the arguments of a method's payload in order. Raises `GateError` frame.truncated when they end."""
+    """Reads a method's arguments in order. Raises `GateError` frame.truncated when they end too early."""
 
     __slots__ = ("_at", "_payload")
 

@@ -23,7 +23,7 @@ _END: Final = bytes((FRAME_END,))
 
 @dataclass(slots=True)
 class Frame:
-    """One frame. `raw` is all of it as received, header and end octet included; `payload` lies between them."""
+    """One frame. `raw` is all of it as received, with header and end octet; `payload` lies between them."""
 
     type: int
     channel: int
@@ -39,17 +39,17 @@ def encode_frame(type: int, channel: int, payload: bytes) -> bytes:  # noqa: A00
 class FrameSplitter:
     """Splits the bytes of one peer into frames.
 
-    `payload_bytes_max` bounds a frame's payload and may be set anew at any time (after tuning). A larger one is
-    refused when the seven bytes of its header are there, before its payload is waited for. Fed bytes that were
-    not yet asked for are kept: whoever feeds without asking bounds them by `buffered`.
+    `payload_bytes_max` bounds a frame's payload and may be set anew at any time (after tuning). A larger one
+    is refused when the seven bytes of its header are there, before its payload is waited for. Fed bytes that
+    were not yet asked for are kept: whoever feeds without asking bounds them by `buffered`.
     """
 
     __slots__ = ("_at", "_data", "_error", "_pending", "payload_bytes_max")
 
     def __init__(self, payload_bytes_max: int) -> None:
         self.payload_bytes_max = payload_bytes_max
-        #: Frames are cut from `_data` at `_at`. What comes while that has bytes left waits in `_pending`; the two
-        #: are joined at most twice per frame, so bytes that dribble in are not copied over and over.
+        #: Frames are cut from `_data` at `_at`. What comes while that has bytes left waits in `_pending`; the
+        #: two are joined at most twice per frame, so bytes that dribble in are not copied over and over.
         self._data = b""
         self._at = 0
         self._pending: Final = bytearray()

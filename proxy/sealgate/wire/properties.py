@@ -43,9 +43,10 @@ _FLAGS_AT: Final = 12
 class ContentHeader:
     """A content header that was checked.
 
-    `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each property
-    by index, without its length prefix and None when absent (always None at `HEADERS`); `table_span` where the
-    header table lies in `payload`, its four-byte length included, None when there is none.
+    `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each
+    property by index, without its length prefix and None when absent (always None at `HEADERS`);
+    `table_span` where the header table lies in `payload`, its four-byte length included, None when there is
+    none.
     """
 
     __slots__ = ("body_size", "fields", "flags", "payload", "table", "table_span")
@@ -124,7 +125,7 @@ def scan_content_header(
 
 
 def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
-    """The header's payload without the top-level headers called `remove`, and with the entries `add` appended.
+    """The header's payload without the top-level headers called `remove`, with the entries `add` appended.
 
     Every other byte is the original's. A missing table comes to be when there is something to add.
     """

@@ -88,8 +88,9 @@ class Entry(NamedTuple):
 class Table:
     """A table that was checked.
 
-    `raw` is its bytes without the length prefix; `canonical` section H of seal1; `values` every top-level entry
-    by name, in the order of the wire, those outside the canonical form included; `traits` flags over all levels.
+    `raw` is its bytes without the length prefix; `canonical` section H of seal1; `values` every top-level
+    entry by name, in the order of the wire, those outside the canonical form included; `traits` flags over
+    all levels.
     """
 
     __slots__ = ("_pieces", "_starts", "canonical", "raw", "traits", "values")
@@ -282,8 +283,8 @@ def scan_table(
 ) -> Table:
     """Check and read the table content in `data[start:end]`, the span without its length prefix.
 
-    Top-level names in `omitted` are left out of the canonical form; top-level integers under names in `absolute`
-    count there as their absolute value. `token_name` twice is sig.duplicate, any other name twice
+    Top-level names in `omitted` are left out of the canonical form; top-level integers under names in
+    `absolute` count there as their absolute value. `token_name` twice is sig.duplicate, any other name twice
     header.duplicate. Raises `GateError` (header.*).
     """
     assert 0 <= start <= end <= len(data)
