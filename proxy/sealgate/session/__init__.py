@@ -1,1 +1,11 @@
-"""Placeholder."""
+"""One client-broker conversation: events in, commands out, no sockets.
+
+    events    what happened (past participles)          commands  what the caller must do (imperatives)
+    states    every state and every transition          limits    the bounds, with their reasons
+    handshake the relay up to `connection.open-ok`      channel   one channel: content assembly, what is held
+    confirms  the delivery-tag ledger                   refuse    how a refusal is told
+    records   counts, and the record of a refusal       session   the object that ties them together
+
+`net.relay` is the only caller: it feeds `Session.handle(event, now)` and carries out what comes back, in
+order. The warning: any exception makes the session ERROR for good, and an ERROR session forwards nothing.
+"""

@@ -36,7 +36,7 @@ class Histogram:
 class Tally:
     """The process's counters as plain integers, written by sessions and read by `ops.metrics`."""
 
-    #: (direction, verdict, reason): direction publish|deliver, verdict accepted|refused|observed|signed|passed.
+    #: (direction, verdict, reason): direction publish|deliver, verdict accepted|refused|observed|signed.
     messages: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     #: (configured task name or pattern or "other", verdict)
     task_messages: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ class Tally:
     verify_seconds: Histogram = field(default_factory=lambda: Histogram(VERIFY_SECONDS_BOUNDS))
     stripped_headers: int = 0
     unconfirmed_refusals: int = 0
-    #: reason -> refusals handed to quarantine and confirmed by the broker / dropped because it was full or away
+    #: reason -> refusals the broker confirmed in quarantine; those dropped because it was full or away
     quarantined: Counter[str] = field(default_factory=Counter)
     quarantine_dropped: Counter[str] = field(default_factory=Counter)
     #: ok|failed

@@ -1,0 +1,35 @@
+"""TLS contexts for both legs: 1.2 at least, host names checked."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+
+def server_context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+    """For the listener. With `client_ca` every client must show a certificate it signed.
+
+    Raises OSError or ssl.SSLError when a file can not be read or does not fit.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(ca: Path | None, cert: Path | None, key: Path | None, verify: bool) -> ssl.SSLContext:
+    """For the upstream. Without `ca` the system's authorities count.
+
+    Raises OSError or ssl.SSLError when a file can not be read or does not fit.
+    """
+    context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cert is not None:
+        context.load_cert_chain(cert, key)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,136 @@
+"""The broker's frames on a running connection: passed on, but for confirms, returns and closes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.session.channel import Channel
+from sealgate.session.client import ClientFrames
+from sealgate.session.confirms import Outstanding
+from sealgate.session.conversation import Conversation, Role
+from sealgate.session.publishing import SIGNER_STRIPS
+from sealgate.session.refuse import Refuser
+from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Side
+from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
+from sealgate.wire import methods
+from sealgate.wire.constants import (
+    BASIC_ACK,
+    BASIC_NACK,
+    BASIC_RETURN,
+    CHANNEL_CLOSE,
+    CHANNEL_CLOSE_OK,
+    CHANNEL_OPEN_OK,
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_METHOD,
+    FRAME_OVERHEAD_BYTES,
+)
+from sealgate.wire.frames import Frame, encode_frame
+from sealgate.wire.properties import scan_content_header, splice
+
+
+class BrokerFrames:
+    """Takes the broker's frames on channels above 0."""
+
+    __slots__ = ("_client", "_conversation", "_refuser")
+
+    def __init__(self, conversation: Conversation, client: ClientFrames, refuser: Refuser) -> None:
+        self._conversation: Final = conversation
+        self._client: Final = client
+        self._refuser: Final = refuser
+
+    def frame(self, frame: Frame) -> None:
+        channel = self._conversation.channels.get(frame.channel)
+        if channel is not None and frame.type == FRAME_METHOD:
+            self._method(channel, frame)
+        elif channel is not None and channel.state in CHANNEL_REFUSED:
+            return
+        elif channel is not None and channel.returning and frame.type == FRAME_HEADER:
+            channel.returning = False
+            self._conversation.out.client(self._returned(channel, frame))
+        elif frame.type == FRAME_BODY:
+            self._body(frame)
+        else:
+            self._conversation.out.client(frame.raw)
+
+    def _method(self, channel: Channel, frame: Frame) -> None:
+        method = methods.method_id(frame.payload)
+        if method in (BASIC_ACK, BASIC_NACK) and channel.ledger is not None:
+            self._answer(channel, frame, method)
+        elif method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK, CHANNEL_OPEN_OK):
+            self._turn(channel, frame, method)
+        elif channel.state not in CHANNEL_REFUSED:
+            channel.returning = method == BASIC_RETURN
+            self._conversation.out.client(frame.raw)
+
+    def _answer(self, channel: Channel, frame: Frame, method: int) -> None:
+        """An ack or nack from the broker: the ledger says what it is to the client, and what it settles."""
+        assert channel.ledger is not None  # the caller looked
+        if method == BASIC_ACK:
+            tag, multiple = methods.read_ack(frame.payload)
+        else:
+            tag, multiple, _ = methods.read_nack(frame.payload)
+        answered = channel.ledger.answered(tag, multiple)
+        for entry in answered.settled:
+            self._settle(entry, method == BASIC_ACK)
+        if channel.state not in CHANNEL_REFUSED:
+            out = self._conversation.out
+            if answered.unchanged:
+                out.client(frame.raw)
+            else:
+                for client_tag, several in answered.answers:
+                    if method == BASIC_ACK:
+                        out.client_method(channel.number, methods.encode_ack(client_tag, several))
+                    else:
+                        out.client_method(channel.number, methods.encode_nack(client_tag, several, False))
+        if self._refuser.close_when_answered(channel):
+            self._client.drop_held(channel)
+
+    def _settle(self, entry: Outstanding, arrived: bool) -> None:
+        if entry.claim is None:
+            return
+        if arrived and not entry.returned:
+            self._conversation.out.commit(entry.claim)
+        else:
+            self._conversation.out.release(entry.claim)
+
+    def _turn(self, channel: Channel, frame: Frame, method: int) -> None:
+        conversation = self._conversation
+        refused = channel.state in CHANNEL_REFUSED
+        if refused and method == CHANNEL_CLOSE:
+            # The broker's close crossed ours: it is owed a close-ok, and still owes us one.
+            conversation.out.upstream_method(channel.number, methods.encode_channel_close_ok())
+            return
+        following = CHANNEL.get((channel.state, Side.UPSTREAM, method))
+        if following is not None:
+            channel.state = following
+            if following is ChannelState.CLOSED:
+                del conversation.channels[channel.number]
+        if refused:
+            if following is ChannelState.CLOSED:
+                self._client.reopen(channel)
+            return
+        conversation.out.client(frame.raw)
+        if channel.state not in CHANNEL_LIVE:
+            self._client.drop_held(channel)
+
+    def _returned(self, channel: Channel, frame: Frame) -> bytes:
+        """A returned publish: note that it did not arrive, and take our own header out of it."""
+        header = scan_content_header(frame.payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME)
+        if self._conversation.terms.role is Role.SIGN:
+            return encode_frame(FRAME_HEADER, frame.channel, splice(header, SIGNER_STRIPS, b""))
+        token = header.table.values.get(TOKEN_NAME)
+        if channel.ledger is not None and isinstance(token, str):
+            channel.ledger.returned(token.encode())
+        return frame.raw
+
+    def _body(self, frame: Frame) -> None:
+        """Split what outgrows the client's frame_max, where the legs were tuned apart (protocol.md N2)."""
+        conversation = self._conversation
+        size_max = conversation.client_frame_max - FRAME_OVERHEAD_BYTES
+        if len(frame.payload) <= size_max:
+            conversation.out.client(frame.raw)
+            return
+        for start in range(0, len(frame.payload), size_max):
+            part = frame.payload[start : start + size_max]
+            conversation.out.client(encode_frame(FRAME_BODY, frame.channel, part))

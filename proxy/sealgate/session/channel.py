@@ -1,0 +1,162 @@
+"""One channel: the assembly of published content, and what is held behind an undecided publish.
+
+The broker is sent whole messages or nothing: content cut short by a close would be a connection error
+upstream (protocol.md F8). Frames that follow an undecided publish wait for it, so that no later method
+overtakes it (protocol.md O1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.session.confirms import ConfirmLedger
+from sealgate.session.limits import Limits
+from sealgate.session.states import ChannelState
+from sealgate.verify.message import Message
+from sealgate.verify.verdict import Accepted, Verdict
+from sealgate.wire.frames import Frame
+from sealgate.wire.methods import Publish
+from sealgate.wire.properties import ContentHeader
+
+
+@dataclass(slots=True)
+class Publication:
+    """A message with its raw frames and its channel.
+
+    `message` is None when the publish was refused before it was whole or could be read; then `verdict` is
+    set at once. `verdict` is None while the store is asked. `sealed` replaces the content header's payload
+    on the way upstream, when headers are added or removed.
+    """
+
+    channel: int
+    publish: Publish
+    method: Frame
+    header: Frame | None = None
+    bodies: list[Frame] = field(default_factory=list)
+    body_size: int = 0
+    message: Message | None = None
+    #: What the checks said, while the store is asked; whether it granted; what follows from both.
+    asked: Accepted | None = None
+    granted: bool = False
+    verdict: Verdict | None = None
+    sealed: bytes | None = None
+    size: int = 0
+    dropped: bool = False
+
+    @property
+    def token(self) -> bytes:
+        """The seal as text, empty when there is none."""
+        value = self.message.header.table.values.get("x-seal") if self.message is not None else None
+        if isinstance(value, str):
+            return value.encode()
+        return value if isinstance(value, bytes) else b""
+
+
+class Content:
+    """The content of one publish while its frames arrive."""
+
+    __slots__ = ("body_sha256", "empty", "error", "publication", "remaining", "scanned", "since")
+
+    def __init__(self, publication: Publication, since: float) -> None:
+        self.publication: Final = publication
+        self.since: Final = since
+        self.remaining = -1
+        self.empty = 0
+        #: Why the message alone is refused although its frames are in order; then nothing is buffered.
+        self.error: GateError | None = None
+        self.scanned: ContentHeader | None = None
+        self.body_sha256: Final = hashlib.sha256()
+
+    def body(self, frame: Frame, limits: Limits) -> int:
+        """Take a body frame; returns the bytes newly buffered. Raises GateError of the family frame."""
+        size = len(frame.payload)
+        if size > self.remaining:
+            raise GateError(Reason.FRAME_BODY_OVERFLOW, "more body than declared")
+        if not size:
+            self.empty += 1
+            if self.empty > limits.empty_body_frames_max:
+                raise GateError(Reason.FRAME_EMPTY_BODIES, "too many empty body frames")
+            return 0
+        self.remaining -= size
+        if self.error is not None and self.error.reason is Reason.BODY_SIZE:
+            return 0
+        self.body_sha256.update(frame.payload)
+        self.publication.bodies.append(frame)
+        self.publication.size += len(frame.raw)
+        return len(frame.raw)
+
+    def finish(self) -> None:
+        """The last body byte is here: join it. Publications in error keep their frames for quarantine."""
+        publication = self.publication
+        if self.scanned is None:
+            return
+        bodies = publication.bodies
+        body = bodies[0].payload if len(bodies) == 1 else b"".join([frame.payload for frame in bodies])
+        publish = publication.publish
+        publication.message = Message(
+            exchange=publish.exchange,
+            routing_key=publish.routing_key,
+            mandatory=publish.mandatory,
+            header=self.scanned,
+            body=body,
+            body_sha256=self.body_sha256.digest(),
+        )
+
+
+#: What waits on a channel: a publish, or a frame that came after one.
+Held = Publication | Frame
+
+
+def held_size(item: Held) -> int:
+    """Bytes that `item` holds while it waits."""
+    return item.size if isinstance(item, Publication) else len(item.raw)
+
+
+class Channel:
+    """State of one open channel number."""
+
+    __slots__ = (
+        "client_close",
+        "closing_since",
+        "content",
+        "held",
+        "ledger",
+        "number",
+        "refusal",
+        "returning",
+        "state",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number: Final = number
+        self.state = ChannelState.CLOSED
+        self.content: Content | None = None
+        self.held: Final[deque[Held]] = deque()
+        #: None until `confirm.select`.
+        self.ledger: ConfirmLedger | None = None
+        #: A refusal told by closing, waiting for the broker's answers to what went before it.
+        self.refusal: bytes | None = None
+        #: The client's own channel.close, waiting likewise so that every claim is settled.
+        self.client_close: Frame | None = None
+        self.closing_since = 0.0
+        #: A `basic.return` is being relayed: its method was seen, its content header is next.
+        self.returning = False
+
+    @property
+    def waiting_close(self) -> bool:
+        """A close of this channel waits for the broker to answer what went before it."""
+        return self.refusal is not None or self.client_close is not None
+
+    @property
+    def blocked(self) -> bool:
+        """Nothing further may be carried out on this channel for now."""
+        if self.waiting_close:
+            return True
+        if not self.held:
+            return False
+        head = self.held[0]
+        return isinstance(head, Publication) and head.verdict is None

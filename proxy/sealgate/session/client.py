@@ -1,0 +1,239 @@
+"""The client's frames on a running connection: what is assembled, held, dropped, or passed on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.session.channel import Channel, Content, Publication
+from sealgate.session.confirms import ConfirmLedger
+from sealgate.session.conversation import Conversation, Role
+from sealgate.session.publishing import Publishing
+from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Side
+from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
+from sealgate.wire import methods
+from sealgate.wire.constants import (
+    BASIC_PUBLISH,
+    CHANNEL_CLOSE,
+    CHANNEL_CLOSE_OK,
+    CHANNEL_OPEN,
+    CONFIRM_SELECT,
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_METHOD,
+    TX_SELECT,
+)
+from sealgate.wire.frames import Frame
+from sealgate.wire.properties import read_body_size, scan_content_header
+
+
+class ClientFrames:
+    """Takes the client's frames on channels above 0."""
+
+    __slots__ = ("_conversation", "_publishing", "_role")
+
+    def __init__(self, conversation: Conversation, publishing: Publishing) -> None:
+        self._conversation: Final = conversation
+        self._publishing: Final = publishing
+        self._role: Final = conversation.terms.role
+
+    def frame(self, frame: Frame) -> None:
+        """Raises GateError of the families frame, conn and method: the connection is to be closed."""
+        channel = self._conversation.channels.get(frame.channel)
+        if channel is None:
+            self._unopened(frame)
+        elif channel.state is ChannelState.REFUSED_BROKER and frame.type == FRAME_METHOD:
+            # The client is done with the refused channel and may reuse its number, the broker is not.
+            self._conversation.hold(channel, frame)
+        elif channel.state not in CHANNEL_LIVE:
+            self._closing(channel, frame)
+        elif self._role is Role.PASS:
+            self._carry_out(channel, frame)
+        elif frame.type == FRAME_METHOD:
+            self._method(channel, frame)
+        elif frame.type == FRAME_HEADER:
+            self._header(channel, frame)
+        elif frame.type == FRAME_BODY:
+            self._body(channel, frame)
+        else:
+            raise GateError(Reason.FRAME_ORDER, "a heartbeat belongs to channel 0")
+        if channel.state not in CHANNEL_LIVE:
+            self.drop_held(channel)
+
+    def resume(self, channel: Channel) -> None:
+        """Carry out what was held on a channel that is no longer blocked."""
+        while channel.held and not channel.blocked and channel.state in CHANNEL_LIVE:
+            item = self._conversation.take(channel)
+            if isinstance(item, Publication):
+                self._publishing.conclude(channel, item)
+            else:
+                self._carry_out(channel, item)
+        if channel.state not in CHANNEL_LIVE:
+            self.drop_held(channel)
+
+    def reopen(self, channel: Channel) -> None:
+        """A refused channel is closed on both sides: carry on with what the client sent on its number."""
+        while channel.held:
+            item = self._conversation.take(channel)
+            if not isinstance(item, Publication):
+                self.frame(item)
+
+    def drop_held(self, channel: Channel) -> None:
+        """The channel is closed: what waited on it is not carried out, as a broker would not."""
+        if channel.state is not ChannelState.REFUSED_BROKER:
+            self.discard(channel)
+
+    def discard(self, channel: Channel) -> None:
+        """Let go of everything that waits on the channel."""
+        channel.refusal = channel.client_close = None
+        self.abandon(channel)
+        while channel.held:
+            item = self._conversation.take(channel)
+            if isinstance(item, Publication):
+                self._publishing.drop(item)
+
+    def _unopened(self, frame: Frame) -> None:
+        conversation = self._conversation
+        if frame.type != FRAME_METHOD:
+            raise GateError(Reason.FRAME_CHANNEL, "content on a channel that is not open")
+        method = methods.method_id(frame.payload)
+        if method == CHANNEL_CLOSE_OK:
+            return
+        if method != CHANNEL_OPEN:
+            raise GateError(Reason.FRAME_CHANNEL, "the channel is not open")
+        if frame.channel > conversation.channel_max:
+            conversation.terms.tally.limits_hit["channel_max"] += 1
+            raise GateError(Reason.CONN_CHANNELS, f"channel_max is {conversation.channel_max}")
+        channel = conversation.channels[frame.channel] = Channel(frame.channel)
+        channel.state = CHANNEL[channel.state, Side.CLIENT, method]
+        conversation.out.upstream(frame.raw)
+
+    def _closing(self, channel: Channel, frame: Frame) -> None:
+        """Only closes count on a channel that is closing (protocol.md X4)."""
+        if frame.type != FRAME_METHOD:
+            return
+        method = methods.method_id(frame.payload)
+        if channel.state in CHANNEL_REFUSED:
+            if method == CHANNEL_CLOSE:
+                self._conversation.out.client_method(channel.number, methods.encode_channel_close_ok())
+            elif method == CHANNEL_CLOSE_OK:
+                self._turn(channel, method)
+            return
+        if method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK):
+            self._turn(channel, method)
+            self._conversation.out.upstream(frame.raw)
+
+    def _turn(self, channel: Channel, method: int) -> None:
+        following = CHANNEL.get((channel.state, Side.CLIENT, method))
+        if following is None:
+            return
+        channel.state = following
+        if following is ChannelState.CLOSED:
+            del self._conversation.channels[channel.number]
+
+    def _method(self, channel: Channel, frame: Frame) -> None:
+        if channel.content is not None:
+            raise GateError(Reason.FRAME_ORDER, "a method in the middle of content")
+        method = methods.method_id(frame.payload)
+        if method == BASIC_PUBLISH:
+            self._publish(channel, frame)
+        elif method == TX_SELECT:
+            raise GateError(Reason.METHOD_DENIED, "transactions and nonces do not mix")
+        elif channel.blocked or channel.held:
+            self._conversation.hold(channel, frame)
+        else:
+            self._carry_out(channel, frame)
+
+    def _carry_out(self, channel: Channel, frame: Frame) -> None:
+        if frame.type == FRAME_METHOD:
+            method = methods.method_id(frame.payload)
+            if method == CONFIRM_SELECT:
+                if channel.ledger is None and self._role is not Role.PASS:
+                    channel.ledger = ConfirmLedger()
+            elif method == CHANNEL_CLOSE:
+                channel.client_close = frame
+                channel.closing_since = self._conversation.now.mono
+                self._publishing.refuser.close_when_answered(channel)
+                return
+        self._conversation.out.upstream(frame.raw)
+
+    def _publish(self, channel: Channel, frame: Frame) -> None:
+        error: GateError | None = None
+        try:
+            publish = methods.read_publish(frame.payload)
+        except GateError as refused:
+            if refused.reason is not Reason.PROPS_UTF8:
+                raise
+            # The frame is in order, its names are not: the message alone is refused.
+            error, publish = refused, methods.Publish("", "", False, False)
+        if publish.immediate:
+            raise GateError(Reason.METHOD_IMMEDIATE, "immediate is not implemented")
+        publication = Publication(frame.channel, publish, frame, size=len(frame.raw))
+        channel.content = Content(publication, self._conversation.now.mono)
+        channel.content.error = error
+        self._conversation.grow(len(frame.raw))
+
+    def _header(self, channel: Channel, frame: Frame) -> None:
+        content = channel.content
+        if content is None or content.publication.header is not None:
+            raise GateError(Reason.FRAME_ORDER, "a content header that no method announced")
+        size = read_body_size(frame.payload)
+        publication = content.publication
+        publication.header = frame
+        publication.body_size = content.remaining = size
+        publication.size += len(frame.raw)
+        self._conversation.grow(len(frame.raw))
+        limits = self._conversation.terms.limits
+        if size > limits.body_bytes_max:
+            self._conversation.terms.tally.limits_hit["body_bytes_max"] += 1
+            content.error = GateError(Reason.BODY_SIZE, f"{size} bytes, at most {limits.body_bytes_max}")
+            # Refused on its header: nothing of the body is kept, and the client need not send it.
+            self._publishing.refused(channel, publication, content.error)
+        elif content.error is None:
+            try:
+                content.scanned = scan_content_header(
+                    frame.payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME
+                )
+            except GateError as refused:
+                if refused.reason.family == "frame":
+                    raise
+                content.error = refused
+        if not content.remaining:
+            self._complete(channel, content)
+
+    def _body(self, channel: Channel, frame: Frame) -> None:
+        content = channel.content
+        if content is None or content.publication.header is None:
+            raise GateError(Reason.FRAME_ORDER, "a body frame that no content header announced")
+        grown = content.body(frame, self._conversation.terms.limits)
+        if grown:
+            self._conversation.grow(grown)
+            self._check_memory()
+        if not content.remaining:
+            self._complete(channel, content)
+
+    def _check_memory(self) -> None:
+        conversation = self._conversation
+        limits = conversation.terms.limits
+        if conversation.partial_bytes > limits.connection_bytes_max:
+            conversation.terms.tally.limits_hit["connection_bytes_max"] += 1
+            raise GateError(Reason.CONN_MEMORY, "too much unfinished content on this connection")
+        if conversation.terms.tally.buffered_bytes > limits.process_bytes_max:
+            conversation.terms.tally.limits_hit["process_bytes_max"] += 1
+            raise GateError(Reason.CONN_MEMORY, "too much unfinished content in this gate")
+
+    def _complete(self, channel: Channel, content: Content) -> None:
+        channel.content = None
+        publication = content.publication
+        self._conversation.grow(-publication.size)
+        if content.error is None:
+            content.finish()
+            self._publishing.complete(channel, publication)
+        elif content.error.reason is not Reason.BODY_SIZE:
+            self._publishing.refused(channel, publication, content.error)
+
+    def abandon(self, channel: Channel) -> None:
+        """Forget content that will not become whole."""
+        if channel.content is not None:
+            self._conversation.grow(-channel.content.publication.size)
+            channel.content = None

@@ -1,0 +1,68 @@
+"""What a session asks of its caller. To be carried out in the order given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sealgate.session.channel import Publication
+from sealgate.session.records import RefusalRecord
+from sealgate.session.states import Side
+from sealgate.verify.verdict import Claim
+
+
+@dataclass(slots=True, frozen=True)
+class DialUpstream:
+    """Connect to the broker, then report UpstreamConnected or UpstreamFailed."""
+
+
+@dataclass(slots=True, frozen=True)
+class Send:
+    side: Side
+    data: bytes = field(repr=False)
+
+
+@dataclass(slots=True, frozen=True)
+class Close:
+    """Flush what was sent to this side, then close its socket."""
+
+    side: Side
+
+
+@dataclass(slots=True, frozen=True)
+class SetReading:
+    """Read from this side, or stop reading from it (its own back-pressure comes on top)."""
+
+    side: Side
+    on: bool
+
+
+@dataclass(slots=True, frozen=True)
+class RequestClaims:
+    """Ask the store for the claim of each publication, then report ClaimsAnswered."""
+
+    publications: list[Publication]
+
+
+@dataclass(slots=True, frozen=True)
+class SettleClaims:
+    """These reached the broker; these did not."""
+
+    commits: list[Claim]
+    releases: list[Claim]
+
+
+@dataclass(slots=True, frozen=True)
+class RenewClaims:
+    """These still wait for the broker: extend their leases."""
+
+    claims: list[Claim]
+
+
+@dataclass(slots=True, frozen=True)
+class Keep:
+    """Quarantine and audit this refusal."""
+
+    record: RefusalRecord
+
+
+Command = DialUpstream | Send | Close | SetReading | RequestClaims | SettleClaims | RenewClaims | Keep

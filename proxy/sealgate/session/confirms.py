@@ -1,0 +1,134 @@
+"""The delivery-tag ledger of one channel in confirm mode.
+
+The client counts every publish it sends; the broker counts only those it was sent. As long as nothing was
+refused the two agree. After a refusal each broker answer is mapped back, and a `multiple` answer never
+spans a client tag that was answered here: clients read such an answer as covering it (measured with
+amqp091-go; protocol.md C2, C3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from sealgate.verify.verdict import Claim
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """A forwarded publish that the broker has not answered yet."""
+
+    client_tag: int
+    claim: Claim | None
+    token: bytes
+    forwarded_at: float
+    returned: bool = False
+
+
+class Answered:
+    """What one broker answer means: the answers for the client, and the publishes it settles."""
+
+    __slots__ = ("answers", "settled", "unchanged")
+
+    def __init__(self) -> None:
+        #: (client tag, multiple), in order
+        self.answers: list[tuple[int, bool]] = []
+        self.settled: list[Outstanding] = []
+        #: The answer may be passed on byte for byte.
+        self.unchanged = False
+
+
+class ConfirmLedger:
+    """Client tags and broker tags of one channel, from its first `confirm.select` on."""
+
+    __slots__ = ("_by_token", "_gaps", "_next_broker", "_next_client", "_outstanding")
+
+    def __init__(self) -> None:
+        self._next_client = 1
+        self._next_broker = 1
+        #: broker tag -> publish; insertion order is tag order
+        self._outstanding: Final[dict[int, Outstanding]] = {}
+        #: client tags answered here while earlier tags were outstanding, rising
+        self._gaps: Final[deque[int]] = deque()
+        #: mandatory publishes by their token, to know which one a `basic.return` brings back
+        self._by_token: Final[dict[bytes, Outstanding]] = {}
+
+    def __len__(self) -> int:
+        return len(self._outstanding)
+
+    def outstanding(self) -> list[Outstanding]:
+        """The publishes the broker still owes an answer for, oldest first."""
+        return list(self._outstanding.values())
+
+    def owes_claims(self) -> bool:
+        """Whether a claim still waits for the broker's answer."""
+        return any(entry.claim is not None for entry in self._outstanding.values())
+
+    def forwarded(self, claim: Claim | None, token: bytes, mandatory: bool, now: float) -> None:
+        """A publish goes upstream now. `token` is its seal, `now` is monotonic seconds."""
+        entry = Outstanding(self._next_client, claim, token, now)
+        self._outstanding[self._next_broker] = entry
+        if mandatory and token:
+            self._by_token[token] = entry
+        self._next_client += 1
+        self._next_broker += 1
+
+    def answered_here(self) -> int:
+        """A publish is answered by the gate: returns its client tag, which the broker never counts."""
+        tag = self._next_client
+        self._next_client += 1
+        if self._outstanding:
+            self._gaps.append(tag)
+        return tag
+
+    def returned(self, token: bytes) -> None:
+        """The broker returned the mandatory publish with this token: its ack will not mean arrival."""
+        entry = self._by_token.get(token)
+        if entry is not None:
+            entry.returned = True
+
+    def answered(self, tag: int, multiple: bool) -> Answered:
+        """The broker answered `tag` (all up to it with `multiple`; 0 with `multiple` is all outstanding)."""
+        answered = Answered()
+        answered.unchanged = self._next_client == self._next_broker and not self._gaps
+        if multiple:
+            self._settle_up_to(tag, answered)
+        else:
+            entry = self._outstanding.pop(tag, None)
+            if entry is not None:
+                self._settle(entry, answered)
+                answered.answers.append((entry.client_tag, False))
+        self._forget_gaps()
+        return answered
+
+    def _settle(self, entry: Outstanding, answered: Answered) -> None:
+        answered.settled.append(entry)
+        if entry.token:
+            self._by_token.pop(entry.token, None)
+
+    def _settle_up_to(self, tag: int, answered: Answered) -> None:
+        last = tag if tag else self._next_broker - 1
+        covered = 0
+        for broker_tag in list(self._outstanding):
+            if broker_tag > last:
+                break
+            entry = self._outstanding.pop(broker_tag)
+            # A gap between this tag and the ones before it ends the run that one answer may cover.
+            if covered and self._gaps and covered < self._gaps[0] < entry.client_tag:
+                answered.answers.append((covered, True))
+                while self._gaps and self._gaps[0] < entry.client_tag:
+                    self._gaps.popleft()
+            covered = entry.client_tag
+            self._settle(entry, answered)
+        if covered:
+            answered.answers.append((covered, True))
+
+    def _forget_gaps(self) -> None:
+        """A gap below every outstanding tag can no longer be spanned."""
+        lowest = self._next_client
+        for entry in self._outstanding.values():
+            lowest = entry.client_tag
+            break
+        while self._gaps and self._gaps[0] < lowest:
+            self._gaps.popleft()

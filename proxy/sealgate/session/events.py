@@ -1,0 +1,66 @@
+"""What can happen to a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sealgate.session.channel import Publication
+from sealgate.session.states import Side
+from sealgate.verify.verdict import ClaimOutcome
+
+
+@dataclass(slots=True, frozen=True)
+class Instant:
+    """The time as the core sees it: `mono` for deadlines, `wall` (Unix seconds) for seals."""
+
+    mono: float
+    wall: float
+
+
+@dataclass(slots=True, frozen=True)
+class BytesReceived:
+    side: Side
+    data: bytes = field(repr=False)
+
+
+@dataclass(slots=True, frozen=True)
+class UpstreamConnected:
+    """The dial that was asked for succeeded."""
+
+
+@dataclass(slots=True, frozen=True)
+class UpstreamFailed:
+    """No upstream could be reached."""
+
+
+@dataclass(slots=True, frozen=True)
+class Disconnected:
+    """A leg's socket is gone, or its peer will send no more."""
+
+    side: Side
+
+
+@dataclass(slots=True, frozen=True)
+class ClaimsAnswered:
+    """The store answered a `RequestClaims`, one outcome per publication, in order."""
+
+    publications: list[Publication]
+    outcomes: list[ClaimOutcome]
+
+
+@dataclass(slots=True, frozen=True)
+class Ticked:
+    """Time passed: about once a second. A leg that is not being read is not judged by its silence."""
+
+    client_paused: bool = False
+    upstream_paused: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class DrainAsked:
+    """Finish what was taken on, then ask the client to reconnect elsewhere."""
+
+
+Event = (
+    BytesReceived | UpstreamConnected | UpstreamFailed | Disconnected | ClaimsAnswered | Ticked | DrainAsked
+)

@@ -1,0 +1,282 @@
+"""The two legs of a running connection: channel 0, closing, draining, and loss.
+
+Each leg ends on its own: a peer's close is answered at once or as soon as what it sent before is done, and
+the other leg is then closed in its own words. What was forwarded is settled before the upstream goes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.session.client import ClientFrames
+from sealgate.session.conversation import Conversation
+from sealgate.session.refuse import connection_code, reply_text
+from sealgate.session.states import Leg, Side, State
+from sealgate.wire import methods
+from sealgate.wire.constants import (
+    CLASS_CONNECTION,
+    CONNECTION_CLOSE,
+    CONNECTION_CLOSE_OK,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+)
+from sealgate.wire.frames import Frame
+
+_ESTABLISHED: Final = frozenset({State.RUNNING, State.CLOSING})
+
+
+class Legs:
+    """Owns `client_leg` and `upstream_leg` of a conversation."""
+
+    __slots__ = ("_client_close", "_client_frames", "_conversation", "_deaf", "_since")
+
+    def __init__(self, conversation: Conversation, client_frames: ClientFrames) -> None:
+        self._conversation: Final = conversation
+        self._client_frames: Final = client_frames
+        #: The client's connection.close, until what it sent before is carried out.
+        self._client_close: Frame | None = None
+        #: The client broke the protocol: nothing it says counts any more.
+        self._deaf = False
+        #: When the close that is under way began, monotonic seconds.
+        self._since = 0.0
+
+    @property
+    def client_may_speak(self) -> bool:
+        """Whether the client's next frame may be looked at now."""
+        if self._deaf or self._client_close is not None:
+            return False
+        return not (self._conversation.draining and self._conversation.client_leg is Leg.OPEN)
+
+    @property
+    def deaf(self) -> bool:
+        return self._deaf
+
+    def takes_client_frames(self, frame: Frame) -> bool:
+        """Whether a frame on a channel still counts: after a drain's close only what has no confirms."""
+        conversation = self._conversation
+        if conversation.client_leg is Leg.OPEN:
+            return True
+        if not conversation.draining or conversation.upstream_leg is not Leg.OPEN:
+            return False
+        channel = conversation.channels.get(frame.channel)
+        return channel is not None and channel.ledger is None
+
+    def settled(self) -> bool:
+        """Nothing taken on is unfinished: no claim in flight, nothing held, no confirm owed."""
+        conversation = self._conversation
+        if conversation.inflight:
+            return False
+        for channel in conversation.channels.values():
+            if (
+                channel.held
+                or channel.refusal is not None
+                or (channel.ledger is not None and len(channel.ledger))
+            ):
+                return False
+        return True
+
+    def client_frame(self, frame: Frame) -> None:
+        """A frame of the client on channel 0."""
+        conversation = self._conversation
+        if frame.type == FRAME_HEARTBEAT:
+            if frame.payload:
+                raise GateError(Reason.FRAME_SIZE, "a heartbeat has no payload")
+            return
+        if frame.type != FRAME_METHOD:
+            raise GateError(Reason.FRAME_ORDER, "content on channel 0")
+        method = methods.method_id(frame.payload)
+        if method >> 16 != CLASS_CONNECTION:
+            raise GateError(Reason.FRAME_CHANNEL, "channel 0 is for connection methods")
+        if method == CONNECTION_CLOSE:
+            self._client_closes(frame)
+        elif method == CONNECTION_CLOSE_OK:
+            if conversation.client_leg is Leg.CLOSE_SENT:
+                self._client_gone()
+        elif conversation.client_leg is Leg.OPEN:
+            conversation.out.upstream(frame.raw)
+
+    def _client_closes(self, frame: Frame) -> None:
+        conversation = self._conversation
+        if conversation.client_leg is Leg.CLOSE_SENT:
+            # Crossing closes: both are answered (protocol.md X5).
+            conversation.out.last_client_method(methods.encode_connection_close_ok())
+            return
+        conversation.client_leg = Leg.CLOSE_RECEIVED
+        conversation.state = State.CLOSING
+        self._client_close = frame
+        self._since = conversation.now.mono
+
+    def upstream_frame(self, frame: Frame) -> None:
+        """A frame of the broker on channel 0; `connection.close` may come before the handshake is done."""
+        conversation = self._conversation
+        if frame.type != FRAME_METHOD:
+            return
+        method = methods.method_id(frame.payload)
+        if method == CONNECTION_CLOSE:
+            conversation.out.upstream_method(0, methods.encode_connection_close_ok())
+            self._upstream_gone()
+            self._pass_close(frame)
+        elif method == CONNECTION_CLOSE_OK:
+            if conversation.upstream_leg is Leg.CLOSE_SENT:
+                self._upstream_gone()
+                self._answer_client_close()
+        else:
+            conversation.out.client(frame.raw)
+
+    def _pass_close(self, frame: Frame) -> None:
+        """The broker closes: its code and text reach the client unchanged (protocol.md X1)."""
+        conversation = self._conversation
+        if conversation.client_leg is Leg.OPEN:
+            conversation.out.client(frame.raw)
+            conversation.out.mute_client()
+            conversation.client_leg = Leg.CLOSE_SENT
+            conversation.state = State.CLOSING
+            self._since = conversation.now.mono
+        else:
+            self._answer_client_close()
+        self._drop_all()
+
+    def _answer_client_close(self) -> None:
+        conversation = self._conversation
+        if conversation.client_leg is Leg.CLOSE_RECEIVED:
+            conversation.out.last_client_method(methods.encode_connection_close_ok())
+            self._client_gone()
+
+    def disconnected(self, side: Side) -> None:
+        """A socket is gone."""
+        if side is Side.UPSTREAM:
+            self.upstream_failed()
+            return
+        conversation = self._conversation
+        if conversation.client_leg is Leg.CLOSED:
+            return
+        self._client_close = None
+        self._client_gone()
+        if conversation.state not in _ESTABLISHED:
+            self._upstream_gone()
+        else:
+            conversation.state = State.CLOSING
+            self._since = conversation.now.mono
+
+    def upstream_failed(self) -> None:
+        """The broker can not be reached, or was lost without a close."""
+        conversation = self._conversation
+        if conversation.upstream_leg is Leg.CLOSED:
+            return
+        self._upstream_gone()
+        if conversation.state not in _ESTABLISHED:
+            # Before `start` a closed socket is what a broker that is away looks like (protocol.md U5).
+            self._client_gone()
+            return
+        self._answer_client_close()
+        self._close_client(Reason.CONN_UPSTREAM, "the broker is gone")
+        self._drop_all()
+
+    def refuse(self, error: GateError) -> None:
+        """End the connection for what the client did. What it did right before is still carried out."""
+        conversation = self._conversation
+        conversation.cause = error.reason
+        conversation.terms.tally.messages["publish", "refused", error.reason.value] += 1
+        self._deaf = True
+        self._client_close = None
+        started = conversation.state not in (State.HEADER, State.DIALING, State.START)
+        established = conversation.state in _ESTABLISHED
+        if started:
+            self._close_client(error.reason, error.detail)
+        else:
+            self._client_gone()
+        if not established:
+            self._upstream_gone()
+        self.advance()
+
+    def drain(self) -> None:
+        """Finish what was taken on, then send the client away. A handshake is simply cut."""
+        conversation = self._conversation
+        conversation.draining = True
+        if conversation.state not in _ESTABLISHED:
+            self._client_gone()
+            self._upstream_gone()
+
+    def advance(self) -> None:
+        """Take the next step of closing that is due."""
+        conversation = self._conversation
+        if conversation.state not in _ESTABLISHED or not self.settled():
+            return
+        if conversation.draining and conversation.client_leg is Leg.OPEN:
+            self._close_client(Reason.CONN_SHUTDOWN, "please reconnect")
+        elif conversation.upstream_leg is Leg.OPEN:
+            self._close_upstream()
+        self._finish()
+
+    def _close_upstream(self) -> None:
+        """The upstream may go once the client can send nothing more that counts."""
+        conversation = self._conversation
+        if self._client_close is not None:
+            conversation.out.upstream(self._client_close.raw)
+        elif conversation.client_leg is Leg.CLOSED or self._deaf:
+            conversation.out.upstream_method(
+                0, methods.encode_connection_close(200, "sealgate: client gone", 0, 0)
+            )
+        else:
+            return
+        conversation.upstream_leg = Leg.CLOSE_SENT
+        self._since = conversation.now.mono
+
+    def expire(self) -> None:
+        """A close has taken too long: cut what is left."""
+        conversation = self._conversation
+        if conversation.state is not State.CLOSING:
+            return
+        if conversation.now.mono - self._since < conversation.terms.limits.close_s:
+            return
+        if conversation.upstream_leg is Leg.OPEN and conversation.client_leg is not Leg.CLOSE_SENT:
+            # The broker still owes confirms; their leases run out on their own.
+            self._drop_all()
+            self._close_upstream()
+            return
+        self._answer_client_close()
+        self._client_gone()
+        self._upstream_gone()
+        self._finish()
+
+    def _close_client(self, reason: Reason, detail: str) -> None:
+        conversation = self._conversation
+        if conversation.client_leg not in (Leg.OPEN, Leg.CLOSE_RECEIVED):
+            return
+        code = connection_code(reason)
+        payload = methods.encode_connection_close(code, reply_text(code, reason, detail), 0, 0)
+        conversation.out.last_client_method(payload)
+        conversation.out.mute_client()
+        conversation.client_leg = Leg.CLOSE_SENT
+        conversation.state = State.CLOSING
+        self._since = conversation.now.mono
+
+    def _client_gone(self) -> None:
+        conversation = self._conversation
+        if conversation.client_leg is not Leg.CLOSED:
+            conversation.client_leg = Leg.CLOSED
+            conversation.out.mute_client()
+            conversation.out.close(Side.CLIENT)
+            for channel in conversation.channels.values():
+                self._client_frames.abandon(channel)
+        self._finish()
+
+    def _upstream_gone(self) -> None:
+        conversation = self._conversation
+        if conversation.upstream_leg is not Leg.CLOSED:
+            conversation.upstream_leg = Leg.CLOSED
+            conversation.out.close(Side.UPSTREAM)
+        self._finish()
+
+    def _drop_all(self) -> None:
+        """Nothing more can go upstream: what waits is let go, and claims already granted given back."""
+        for channel in self._conversation.channels.values():
+            self._client_frames.discard(channel)
+
+    def _finish(self) -> None:
+        conversation = self._conversation
+        if conversation.client_leg is Leg.CLOSED and conversation.upstream_leg is Leg.CLOSED:
+            if conversation.state is not State.CLOSED:
+                self._drop_all()
+            conversation.state = State.CLOSED

@@ -1,0 +1,235 @@
+"""A whole publish: checked or signed, then sent upstream as it came, or refused.
+
+What was checked is what is forwarded: the original frames, spliced only where a header is removed or
+added.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.session.channel import Channel, Publication
+from sealgate.session.conversation import Conversation, Role
+from sealgate.session.refuse import Refuser
+from sealgate.signing.canonical import (
+    ABSOLUTE_NAMES,
+    COUNTERSIGN_NAME,
+    OMITTED_FOR_COUNTERSIGN,
+    STRIPPED_NAMES,
+    TOKEN_NAME,
+)
+from sealgate.verify.message import Message
+from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused
+from sealgate.wire.constants import FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES
+from sealgate.wire.frames import encode_frame
+from sealgate.wire.methods import clear_ticket
+from sealgate.wire.properties import scan_content_header, splice
+
+#: What a gateway takes out of a publish: broker-written names and countersignatures not its own.
+GATEWAY_STRIPS: Final = STRIPPED_NAMES | {COUNTERSIGN_NAME}
+#: What a signer takes out: seals of earlier publishes, which Celery copies into retries (seal1.md).
+SIGNER_STRIPS: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
+#: An authenticated message was refused for what it asks, not for who sent it: no guess was made.
+_GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
+
+
+class Publishing:
+    """Decides publications of one conversation in channel order."""
+
+    __slots__ = ("_conversation", "refuser")
+
+    def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
+        self._conversation: Final = conversation
+        self.refuser: Final = refuser
+
+    def complete(self, channel: Channel, publication: Publication) -> None:
+        """A publish is whole and readable: decide it, and act unless something before it is undecided."""
+        conversation = self._conversation
+        terms = conversation.terms
+        conversation.examined += 1
+        message = publication.message
+        assert message is not None  # complete() is for messages that were read
+        if terms.role is Role.VERIFY:
+            verdict = terms.verifier.examine(message, conversation.peer, conversation.now.wall)
+            if isinstance(verdict, Accepted) and verdict.claim is not None:
+                # The verdict stays open until the store has answered.
+                publication.asked = verdict
+                conversation.inflight += 1
+                conversation.out.claim(publication)
+            else:
+                publication.verdict = verdict
+        else:
+            publication.verdict = Accepted(kid="", task="")
+        self._line_up(channel, publication)
+
+    def refused(self, channel: Channel, publication: Publication, error: GateError) -> None:
+        """A publish can not be read: it is refused without looking further, in channel order."""
+        conversation = self._conversation
+        publication.verdict = Refused(error.reason, error.detail)
+        if conversation.terms.role is Role.VERIFY and self._may_pass(publication, error):
+            publication.verdict = Accepted(kid="", task="", observed=error.reason)
+        self._line_up(channel, publication)
+
+    def _may_pass(self, publication: Publication, error: GateError) -> bool:
+        """Under observe, what the broker can read passes; what it can not would cost the connection."""
+        if error.reason.family in ("body", "props") or publication.header is None:
+            return False
+        peer, publish = self._conversation.peer, publication.publish
+        return self._conversation.terms.verifier.observes(peer, publish.exchange)
+
+    def answered(self, publication: Publication, outcome: ClaimOutcome) -> None:
+        """The store answered for this publication; its channel may go on."""
+        conversation = self._conversation
+        conversation.inflight -= 1
+        accepted, message = publication.asked, publication.message
+        assert accepted is not None and message is not None  # we asked for it
+        granted = outcome.status in _GRANTS
+        if publication.dropped:
+            if granted and accepted.claim is not None:
+                conversation.out.release(accepted.claim)
+            return
+        publication.granted = granted
+        publication.verdict = conversation.terms.verifier.settled(
+            accepted, outcome, message, conversation.peer
+        )
+
+    def _line_up(self, channel: Channel, publication: Publication) -> None:
+        if channel.held or channel.waiting_close or publication.verdict is None:
+            self._conversation.hold(channel, publication)
+        else:
+            self.conclude(channel, publication)
+
+    def conclude(self, channel: Channel, publication: Publication) -> None:
+        """Carry out the verdict. Called in channel order, once per publication."""
+        verdict = publication.verdict
+        if isinstance(verdict, Refused):
+            self._refuse(channel, publication, verdict)
+        elif isinstance(verdict, Accepted):
+            self._forward(channel, publication, verdict)
+
+    def drop(self, publication: Publication) -> None:
+        """The channel closed before this publish was carried out. Nothing of it may go upstream."""
+        publication.dropped = True
+        accepted = publication.asked
+        if accepted is not None and accepted.claim is not None and publication.granted:
+            self._conversation.out.release(accepted.claim)
+
+    def _refuse(self, channel: Channel, publication: Publication, refused: Refused) -> None:
+        self.refuser.refuse(channel, publication, refused)
+        if not refused.authenticated and self._conversation.terms.role is Role.VERIFY:
+            self._count_failure(refused)
+
+    def _count_failure(self, refused: Refused) -> None:
+        """Raises GateError conn.failures when guessing goes on too fast."""
+        conversation = self._conversation
+        limits = conversation.terms.limits
+        failures = conversation.failures
+        now = conversation.now.mono
+        failures.append(now)
+        while failures[0] <= now - limits.failed_verifications_window_s:
+            failures.popleft()
+        if len(failures) >= limits.failed_verifications_max:
+            conversation.terms.tally.limits_hit["failed_verifications_max"] += 1
+            raise GateError(
+                Reason.CONN_FAILURES, f"{len(failures)} failed verifications, the last {refused.reason.value}"
+            )
+
+    def _forward(self, channel: Channel, publication: Publication, accepted: Accepted) -> None:
+        conversation = self._conversation
+        message = publication.message
+        if message is not None:
+            try:
+                publication.sealed = self._header(message, accepted)
+            except GateError as error:
+                self.drop(publication)
+                self._refuse(channel, publication, Refused(error.reason, error.detail, authenticated=True))
+                return
+        out = conversation.out
+        method = publication.method
+        payload = clear_ticket(method.payload)
+        out.upstream(
+            method.raw if payload is method.payload else encode_frame(FRAME_METHOD, method.channel, payload)
+        )
+        header = publication.header
+        assert header is not None  # a forwarded publish is whole
+        if publication.sealed is None:
+            out.upstream(header.raw)
+        else:
+            out.upstream(encode_frame(FRAME_HEADER, header.channel, publication.sealed))
+        for body in publication.bodies:
+            out.upstream(body.raw)
+        self._settle_later(channel, publication, accepted)
+        self._count(publication, accepted)
+
+    def _settle_later(self, channel: Channel, publication: Publication, accepted: Accepted) -> None:
+        """With confirms the broker's answer settles the claim; without, the write upstream does."""
+        claim = accepted.claim if publication.granted else None
+        if channel.ledger is not None:
+            channel.ledger.forwarded(
+                claim, publication.token, publication.publish.mandatory, self._conversation.now.mono
+            )
+        elif claim is not None:
+            self._conversation.out.commit(claim)
+
+    def _header(self, message: Message, accepted: Accepted) -> bytes | None:
+        """The content header to send upstream, None for the original one. Raises GateError."""
+        conversation = self._conversation
+        terms = conversation.terms
+        names = message.header.table.values.keys()
+        if terms.role is Role.SIGN:
+            assert terms.sealer is not None  # the gate is built with one
+            added = terms.sealer.seal(message, conversation.peer, conversation.signer, conversation.now.wall)
+            sealed = splice(message.header, SIGNER_STRIPS, added)
+        else:
+            stripped = [name for name in names if name in GATEWAY_STRIPS]
+            terms.tally.stripped_headers += len(stripped)
+            if terms.countersealer is None or accepted.observed is not None:
+                return splice(message.header, GATEWAY_STRIPS, b"") if stripped else None
+            sealed = self._countersigned(message)
+        if len(sealed) > conversation.upstream_frame_max - FRAME_OVERHEAD_BYTES:
+            raise GateError(Reason.HEADER_SIZE, "with its signature the content header outgrows frame_max")
+        return sealed
+
+    def _countersigned(self, message: Message) -> bytes:
+        """The header with our own signature, which covers the producer's as an ordinary header."""
+        conversation = self._conversation
+        countersealer = conversation.terms.countersealer
+        assert countersealer is not None  # asked only where one is configured
+        payload = splice(message.header, GATEWAY_STRIPS, b"")
+        header = scan_content_header(payload, OMITTED_FOR_COUNTERSIGN, ABSOLUTE_NAMES, TOKEN_NAME)
+        covered = Message(
+            message.exchange,
+            message.routing_key,
+            message.mandatory,
+            header,
+            message.body,
+            message.body_sha256,
+        )
+        added = countersealer.seal(
+            covered, conversation.peer, conversation.countersigner, conversation.now.wall
+        )
+        return splice(header, frozenset(), added)
+
+    def _count(self, publication: Publication, accepted: Accepted) -> None:
+        terms = self._conversation.terms
+        tally = terms.tally
+        if terms.role is Role.SIGN:
+            tally.messages["publish", "signed", Reason.OK.value] += 1
+            return
+        if accepted.observed is not None:
+            tally.messages["publish", "observed", accepted.observed.value] += 1
+            refused = Refused(accepted.observed, kid=accepted.kid, task=accepted.task)
+            self.refuser.keep(publication, refused, "forwarded", observed=True)
+            verdict = "observed"
+        else:
+            for flag in accepted.flags:
+                tally.messages["publish", "accepted", flag.value] += 1
+            if not accepted.flags:
+                tally.messages["publish", "accepted", Reason.OK.value] += 1
+            verdict = "accepted"
+        tally.task_messages[terms.verifier.task_label(accepted.task), verdict] += 1
+        if accepted.kid:
+            tally.key_messages[accepted.kid, verdict] += 1
+            tally.key_last_used[accepted.kid] = self._conversation.now.wall
+            tally.producer_clock_skew[accepted.kid] = accepted.clock_skew_s

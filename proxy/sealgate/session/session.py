@@ -1,0 +1,218 @@
+"""The object that ties a conversation together: events in, commands out.
+
+`Session.handle` is the only way in. An exception that is no GateError is our bug: the session is then
+ERROR for good and forwards nothing more. A GateError of a connection family is told to the client by
+`connection.close`; what was already forwarded is still settled.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError
+from sealgate.session.broker import BrokerFrames
+from sealgate.session.client import ClientFrames
+from sealgate.session.commands import Command
+from sealgate.session.conversation import Conversation, Role, Terms
+from sealgate.session.events import (
+    BytesReceived,
+    ClaimsAnswered,
+    Disconnected,
+    DrainAsked,
+    Event,
+    Instant,
+    Ticked,
+    UpstreamConnected,
+    UpstreamFailed,
+)
+from sealgate.session.handshake import PROTOCOL_HEADER, Handshake, check_protocol_header
+from sealgate.session.legs import Legs
+from sealgate.session.publishing import Publishing
+from sealgate.session.refuse import Refuser
+from sealgate.session.states import CLIENT_TURN, Leg, Side, State
+from sealgate.session.timers import Timers
+from sealgate.verify.message import Peer
+from sealgate.wire.frames import Frame, FrameSplitter
+
+#: RabbitMQ ignores frame_max for its own content headers (protocol.md N4); this only bounds memory.
+UPSTREAM_PAYLOAD_BYTES_MAX: Final = 16_777_216
+PROTOCOL_HEADER_BYTES: Final = 8
+
+
+class Session:
+    """One client connection and its upstream connection."""
+
+    __slots__ = (
+        "_broker_frames",
+        "_client_frames",
+        "_client_splitter",
+        "_conversation",
+        "_handshake",
+        "_header",
+        "_legs",
+        "_publishing",
+        "_reading_client",
+        "_timers",
+        "_upstream_splitter",
+    )
+
+    def __init__(self, terms: Terms, address: str, challenge: bytes, now: Instant) -> None:
+        """`address` is the client's, for the record; `challenge` is 16 random bytes of this connection."""
+        peer = Peer(deployment=terms.deployment, address=address)
+        if terms.role is Role.VERIFY:
+            peer.challenge = challenge
+        conversation = self._conversation = Conversation(terms, peer)
+        conversation.now = now
+        refuser = Refuser(conversation)
+        self._publishing: Final = Publishing(conversation, refuser)
+        self._client_frames: Final = ClientFrames(conversation, self._publishing)
+        self._broker_frames: Final = BrokerFrames(conversation, self._client_frames, refuser)
+        self._handshake: Final = Handshake(conversation)
+        self._legs: Final = Legs(conversation, self._client_frames)
+        self._timers: Final = Timers(conversation, self._client_frames, self._legs, refuser, now.mono)
+        self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
+        self._upstream_splitter: Final = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
+        self._header = b""
+        self._reading_client = True
+
+    @property
+    def conversation(self) -> Conversation:
+        """The state of both legs, to look at."""
+        return self._conversation
+
+    @property
+    def idle(self) -> bool:
+        """Nothing taken on is unfinished: no claim in flight, nothing held, no confirm owed."""
+        return self._legs.settled()
+
+    def handle(self, event: Event, now: Instant) -> list[Command]:
+        """Take one event; returns what must be done, in order. An ERROR session does nothing more."""
+        conversation = self._conversation
+        if conversation.state is State.ERROR:
+            return []
+        conversation.now = now
+        try:
+            self._dispatch(event)
+        except GateError as error:
+            self._legs.refuse(error)
+        except BaseException:
+            conversation.state = State.ERROR
+            conversation.out.forget_bytes()
+            raise
+        self._regulate()
+        self._timers.note_sent()
+        return conversation.out.take()
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, BytesReceived):
+            if event.side is Side.CLIENT:
+                self._client_bytes(event.data)
+            else:
+                self._upstream_bytes(event.data)
+        elif isinstance(event, ClaimsAnswered):
+            self._claims_answered(event)
+        elif isinstance(event, Ticked):
+            self._timers.tick(event)
+        elif isinstance(event, Disconnected):
+            self._legs.disconnected(event.side)
+        elif isinstance(event, UpstreamConnected):
+            self._upstream_connected()
+        elif isinstance(event, UpstreamFailed):
+            self._legs.upstream_failed()
+        elif isinstance(event, DrainAsked):
+            self._legs.drain()
+        self._legs.advance()
+        if self._legs.client_may_speak:
+            # Whatever this event let go on: earlier bytes may have been waiting for it.
+            self._client_turn()
+
+    def _client_bytes(self, data: bytes) -> None:
+        self._timers.heard(Side.CLIENT)
+        if self._conversation.client_leg is Leg.CLOSED or self._legs.deaf:
+            return
+        if self._conversation.state is State.HEADER:
+            data = self._protocol_header(data)
+        self._client_splitter.feed(data)
+
+    def _protocol_header(self, data: bytes) -> bytes:
+        """Collect the eight bytes before any frame; returns what came after them."""
+        conversation = self._conversation
+        wanted = PROTOCOL_HEADER_BYTES - len(self._header)
+        self._header += data[:wanted]
+        try:
+            check_protocol_header(self._header)
+        except GateError:
+            conversation.out.client(PROTOCOL_HEADER)
+            raise
+        if len(self._header) == PROTOCOL_HEADER_BYTES:
+            conversation.state = State.DIALING
+            conversation.out.dial()
+        return data[wanted:]
+
+    def _upstream_connected(self) -> None:
+        self._conversation.state = State.START
+        self._timers.heard(Side.UPSTREAM)
+        self._conversation.out.upstream(self._header)
+
+    def _client_turn(self) -> None:
+        """Take the client's frames while it is the client's turn."""
+        conversation = self._conversation
+        while conversation.state in CLIENT_TURN and self._legs.client_may_speak:
+            frame = self._client_splitter.next()
+            if frame is None:
+                return
+            if conversation.state not in (State.RUNNING, State.CLOSING):
+                self._handshake.frame(Side.CLIENT, frame)
+                if conversation.client_frame_max:
+                    self._client_splitter.payload_bytes_max = conversation.client_frame_max
+            elif frame.channel and self._legs.takes_client_frames(frame):
+                self._client_frames.frame(frame)
+            elif not frame.channel:
+                self._legs.client_frame(frame)
+            self._legs.advance()
+
+    def _upstream_bytes(self, data: bytes) -> None:
+        conversation = self._conversation
+        self._timers.heard(Side.UPSTREAM)
+        self._upstream_splitter.feed(data)
+        while conversation.upstream_leg is not Leg.CLOSED:
+            try:
+                frame = self._upstream_splitter.next()
+                if frame is None:
+                    return
+                self._upstream_frame(frame)
+            except GateError:
+                # The broker broke the protocol: that is not the client's doing, and is told as a loss.
+                self._legs.upstream_failed()
+
+    def _upstream_frame(self, frame: Frame) -> None:
+        running = self._conversation.state in (State.RUNNING, State.CLOSING)
+        if not frame.channel and (running or self._handshake.is_refusal(frame)):
+            self._legs.upstream_frame(frame)
+        elif running:
+            self._broker_frames.frame(frame)
+        else:
+            self._handshake.frame(Side.UPSTREAM, frame)
+
+    def _claims_answered(self, event: ClaimsAnswered) -> None:
+        conversation = self._conversation
+        for publication, outcome in zip(event.publications, event.outcomes, strict=True):
+            self._publishing.answered(publication, outcome)
+        for publication in event.publications:
+            channel = conversation.channels.get(publication.channel)
+            if channel is not None:
+                self._client_frames.resume(channel)
+
+    def _regulate(self) -> None:
+        """Stop reading the client while too much of it waits for someone else."""
+        conversation = self._conversation
+        limits = conversation.terms.limits
+        on = (
+            conversation.inflight < limits.claims_inflight_max
+            and self._client_splitter.buffered <= limits.held_bytes_max
+            and conversation.held_bytes <= limits.held_bytes_max
+            and conversation.client_leg is not Leg.CLOSED
+        )
+        if on is not self._reading_client:
+            self._reading_client = on
+            conversation.out.reading(Side.CLIENT, on)

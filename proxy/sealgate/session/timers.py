@@ -1,0 +1,127 @@
+"""Deadlines and heartbeats: everything that happens because time passed.
+
+Heartbeats belong to each leg (protocol.md K1); any bytes count as a sign of life (K2, K3), and a leg that
+is not being read is not judged by its silence (K4).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.session.client import ClientFrames
+from sealgate.session.conversation import Conversation
+from sealgate.session.events import Ticked
+from sealgate.session.legs import Legs
+from sealgate.session.refuse import Refuser
+from sealgate.session.states import Leg, Side, State
+from sealgate.wire.constants import FRAME_HEARTBEAT
+from sealgate.wire.frames import encode_frame
+
+_ENDING: Final = frozenset({State.CLOSING, State.CLOSED, State.ERROR})
+_HEARTBEAT: Final = encode_frame(FRAME_HEARTBEAT, 0, b"")
+
+
+class Timers:
+    """Judges a conversation by the clock, about once a second."""
+
+    __slots__ = (
+        "_client_frames",
+        "_conversation",
+        "_heard",
+        "_legs",
+        "_refuser",
+        "_renewed",
+        "_sent",
+        "_started",
+    )
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        client_frames: ClientFrames,
+        legs: Legs,
+        refuser: Refuser,
+        started: float,
+    ) -> None:
+        self._conversation: Final = conversation
+        self._client_frames: Final = client_frames
+        self._legs: Final = legs
+        self._refuser: Final = refuser
+        self._started: Final = started
+        self._renewed = started
+        self._heard: Final = {Side.CLIENT: started, Side.UPSTREAM: started}
+        self._sent: Final = {Side.CLIENT: started, Side.UPSTREAM: started}
+
+    def heard(self, side: Side) -> None:
+        self._heard[side] = self._conversation.now.mono
+
+    def note_sent(self) -> None:
+        """Call when the outbox is about to be emptied."""
+        conversation = self._conversation
+        for side in Side:
+            if conversation.out.sent(side):
+                self._sent[side] = conversation.now.mono
+
+    def tick(self, event: Ticked) -> None:
+        """Raises GateError conn.handshake or conn.stall when a deadline of the client's has passed."""
+        conversation = self._conversation
+        if conversation.state in _ENDING:
+            self._legs.expire()
+        elif conversation.state is not State.RUNNING:
+            if conversation.now.mono - self._started > conversation.terms.limits.handshake_s:
+                raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
+            return
+        self._channels()
+        self._renew()
+        self._heartbeat(Side.CLIENT, conversation.client_leg, event.client_paused)
+        self._heartbeat(Side.UPSTREAM, conversation.upstream_leg, event.upstream_paused)
+
+    def _channels(self) -> None:
+        conversation = self._conversation
+        limits = conversation.terms.limits
+        now = conversation.now.mono
+        for channel in list(conversation.channels.values()):
+            if channel.waiting_close and now - channel.closing_since > limits.close_s:
+                self._refuser.close_when_answered(channel, force=True)
+                self._client_frames.drop_held(channel)
+            content = channel.content
+            if content is not None and now - content.since > limits.message_s:
+                limits_hit = conversation.terms.tally.limits_hit
+                limits_hit["message_s"] += 1
+                self._client_frames.abandon(channel)
+                raise GateError(Reason.CONN_STALL, f"a message was not whole within {limits.message_s:g} s")
+
+    def _renew(self) -> None:
+        """Extend the leases of what the broker has not answered yet, so that no other gateway takes over."""
+        conversation = self._conversation
+        now = conversation.now.mono
+        renew_s = conversation.terms.limits.renew_s
+        if now - self._renewed < renew_s or conversation.upstream_leg is Leg.CLOSED:
+            return
+        self._renewed = now
+        for channel in conversation.channels.values():
+            if channel.ledger is None:
+                continue
+            for entry in channel.ledger.outstanding():
+                if entry.claim is not None and now - entry.forwarded_at >= renew_s:
+                    conversation.out.renew(entry.claim)
+
+    def _heartbeat(self, side: Side, leg: Leg, paused: bool) -> None:
+        conversation = self._conversation
+        interval = conversation.heartbeat_s
+        if not interval or leg is not Leg.OPEN:
+            return
+        now = conversation.now.mono
+        if paused:
+            self._heard[side] = now
+        elif now - self._heard[side] > 2 * interval + 1:
+            conversation.terms.tally.limits_hit["heartbeat"] += 1
+            self._legs.disconnected(side)
+            return
+        # The tick is a second long: do not let the half interval pass in between.
+        if now - self._sent[side] >= max(interval / 2 - 1, 0.5):
+            if side is Side.CLIENT:
+                conversation.out.client(_HEARTBEAT)
+            else:
+                conversation.out.upstream(_HEARTBEAT)
