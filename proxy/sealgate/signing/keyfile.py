@@ -153,7 +153,7 @@ class _Reader:
                 table.fail(name, f"is not for alg {alg}")
         present = [name for name in fields if name in table.entry]
         if len(present) != 1:
-            self.errors.append(f"{table.path}: want {' or '.join(fields)} for alg {alg}, one of them")
+            self.errors.append(f"{table.path}: want {' or '.join(fields)} for alg {alg}")
             return None
         return self._material(table, present[0])
 

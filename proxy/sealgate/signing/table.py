@@ -57,14 +57,20 @@ def canonical_table(values: Mapping[str, object], omitted: frozenset[str] = OMIT
         if name in omitted:
             continue
         if name in ABSOLUTE_NAMES and type(value) is int:
-            value = abs(value)
+            value = _absolute(value)
         covered[name] = value
     parts: list[bytes] = []
-    _write_table(parts, covered, 1, 0)
+    _write_table(parts, covered, 0, 0)
     table = b"".join(parts)
     if len(table) > TABLE_BYTES_MAX:
         raise GateError(Reason.HEADER_SIZE, f"header table over {TABLE_BYTES_MAX} bytes")
     return table
+
+
+def _absolute(number: int) -> int:
+    if number == -_I64_MAX - 1:
+        raise GateError(Reason.HEADER_X_DELAY, "an integer has no absolute value in 64 bits")
+    return abs(number)
 
 
 def _write_table(parts: list[bytes], values: Mapping[str, object], depth: int, entries: int) -> int:

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealgate.reason import GateError, Reason
+from sealgate.signing.canonical import Snapshot, encode_snapshot
+from sealgate.signing.token import (
+    TOKEN_BYTES_MAX,
+    b64url_decode,
+    b64url_encode,
+    finish_token,
+    is_kid,
+    is_session_nonce,
+    parse_token,
+    session_nonce,
+    split_session_nonce,
+    token_prefix,
+)
+
+NONCE = bytes(range(16))
+SNAPSHOT = encode_snapshot("", "celery")
+FIELDS = [
+    "seal1",
+    "k1",
+    "1767225600",
+    "1767229200",
+    b64url_encode(NONCE).decode(),
+    "c1",
+    b64url_encode(SNAPSHOT).decode(),
+    b64url_encode(bytes(32)).decode(),
+]
+
+
+def with_field(index: int, text: str) -> bytes:
+    fields = list(FIELDS)
+    fields[index] = text
+    return ".".join(fields).encode()
+
+
+def refusal(value: bytes) -> Reason:
+    with pytest.raises(GateError) as caught:
+        parse_token(value)
+    return caught.value.reason
+
+
+def test_token_is_read_field_by_field() -> None:
+    token = parse_token(".".join(FIELDS).encode())
+    assert token.kid == "k1"
+    assert (token.created, token.expires) == (1767225600, 1767229200)
+    assert (token.nonce, token.profile, token.signature) == (NONCE, "c1", bytes(32))
+    assert (token.snapshot, token.target) == (SNAPSHOT, Snapshot("", "celery"))
+    assert token.prefix == ".".join(FIELDS[:7]).encode()
+
+
+def test_signature_is_not_in_the_repr() -> None:
+    assert "signature" not in repr(parse_token(".".join(FIELDS).encode()))
+
+
+@pytest.mark.parametrize("scheme", ["seal2", "seal", "seal1 ", "SEAL1", "", "sea\u017f1", "seal11"])
+def test_another_scheme_is_another_version(scheme: str) -> None:
+    assert refusal(with_field(0, scheme)) is Reason.SIG_VERSION
+
+
+@pytest.mark.parametrize("value", [b"", b"garbage", b"seal2.anything", b"\xff\x00"])
+def test_what_does_not_start_with_the_scheme_is_another_version(value: bytes) -> None:
+    assert refusal(value) is Reason.SIG_VERSION
+
+
+def test_version_is_told_before_any_other_grammar() -> None:
+    assert refusal(b"seal2.k 1.+1.x") is Reason.SIG_VERSION
+
+
+@pytest.mark.parametrize("profile", ["c9", "", "C1", "c1c1"])
+def test_another_profile_is_refused_as_such(profile: str) -> None:
+    assert refusal(with_field(5, profile)) is Reason.SIG_PROFILE
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_fewer_than_eight_fields_are_malformed(count: int) -> None:
+    assert refusal(".".join(FIELDS[:count]).encode()) is Reason.SIG_MALFORMED
+
+
+def test_nine_fields_are_malformed() -> None:
+    assert refusal(".".join([*FIELDS, "x"]).encode()) is Reason.SIG_MALFORMED
+    assert refusal(".".join(FIELDS).encode() + b".") is Reason.SIG_MALFORMED
+
+
+@pytest.mark.parametrize("kid", ["", "k" * 65, "k 1", "k\u00e9", "k/1", "k1\n"])
+def test_kid_outside_its_grammar_is_malformed(kid: str) -> None:
+    assert refusal(with_field(1, kid)) is Reason.SIG_MALFORMED
+    assert not is_kid(kid)
+
+
+@pytest.mark.parametrize("kid", ["k", "k" * 64, "AZaz09_-"])
+def test_kid_inside_its_grammar_is_read(kid: str) -> None:
+    assert parse_token(with_field(1, kid)).kid == kid
+    assert is_kid(kid)
+
+
+@pytest.mark.parametrize(
+    "digits",
+    [
+        "+1767225600",
+        "01767225600",
+        "-1",
+        "",
+        " 1767225600",
+        "1_767",
+        "1e9",
+        "1767225600 ",
+        "\u0661\u0662",
+        "1" * 13,
+    ],
+)
+def test_times_are_plain_ascii_digits(digits: str) -> None:
+    assert refusal(with_field(2, digits)) is Reason.SIG_MALFORMED
+    assert refusal(with_field(3, digits)) is Reason.SIG_MALFORMED
+
+
+def test_times_from_zero_to_twelve_digits_are_read() -> None:
+    assert parse_token(with_field(2, "0")).created == 0
+    assert parse_token(with_field(3, "9" * 12)).expires == 999_999_999_999
+
+
+@pytest.mark.parametrize("expires", ["1767225599", "1767225600"])
+def test_expires_must_be_after_created(expires: str) -> None:
+    assert refusal(with_field(3, expires)) is Reason.SIG_MALFORMED
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 25, 32])
+def test_nonce_of_another_size_is_malformed(size: int) -> None:
+    assert refusal(with_field(4, b64url_encode(bytes(size)).decode())) is Reason.SIG_MALFORMED
+
+
+@pytest.mark.parametrize("size", range(16, 25))
+def test_nonce_of_16_to_24_bytes_is_read(size: int) -> None:
+    nonce = bytes(range(size))
+    token = parse_token(with_field(4, b64url_encode(nonce).decode()))
+    assert token.nonce == nonce
+    assert is_session_nonce(token.nonce) is (size == 24)
+
+
+@pytest.mark.parametrize("index", [4, 6, 7])
+@pytest.mark.parametrize(
+    "spoil", ["pad", "alphabet", "standard", "newline", "trailing bits", "empty", "length"]
+)
+def test_base64url_that_is_not_canonical_is_malformed(index: int, spoil: str) -> None:
+    good = FIELDS[index]
+    bad = {
+        "pad": good + "=",
+        "alphabet": good[:-1] + "*",
+        "standard": good[:-1] + "+",
+        "newline": good + "\n",
+        "trailing bits": good[:-1] + chr(ord(good[-1]) + 1),
+        "empty": "",
+        "length": good + "A" * ((1 - len(good)) % 4),
+    }[spoil]
+    assert refusal(with_field(index, bad)) is Reason.SIG_MALFORMED
+
+
+def test_snapshot_must_have_its_own_grammar() -> None:
+    assert refusal(with_field(6, b64url_encode(SNAPSHOT + b"\x05\x00").decode())) is Reason.SIG_MALFORMED
+
+
+def test_token_of_1024_bytes_is_read_and_one_more_is_malformed() -> None:
+    room = TOKEN_BYTES_MAX - len(with_field(7, ""))
+    at_limit = with_field(7, "A" * room)
+    assert len(at_limit) == TOKEN_BYTES_MAX
+    assert len(parse_token(at_limit).signature) == room * 3 // 4
+    with pytest.raises(GateError, match="over 1024 bytes"):
+        parse_token(at_limit + b"A")
+
+
+def test_length_is_told_before_the_version() -> None:
+    assert refusal(b"seal2" + b"." * 5000) is Reason.SIG_MALFORMED
+
+
+def test_prefix_and_signature_make_the_token_again() -> None:
+    prefix = token_prefix("k1", 1767225600, 1767229200, NONCE, SNAPSHOT)
+    assert finish_token(prefix, bytes(32)) == ".".join(FIELDS).encode()
+
+
+@pytest.mark.parametrize(
+    ("kid", "created", "expires", "nonce"),
+    [
+        ("k 1", 1, 2, NONCE),
+        ("k1", 2, 2, NONCE),
+        ("k1", -1, 2, NONCE),
+        ("k1", 1, 10**12, NONCE),
+        ("k1", 1, 2, NONCE[:15]),
+        ("k1", 1, 2, NONCE + bytes(9)),
+    ],
+)
+def test_no_prefix_outside_the_grammar_is_made(kid: str, created: int, expires: int, nonce: bytes) -> None:
+    with pytest.raises(GateError) as caught:
+        token_prefix(kid, created, expires, nonce, SNAPSHOT)
+    assert caught.value.reason is Reason.SIG_MALFORMED
+
+
+def test_target_too_long_for_a_token_can_not_be_sealed() -> None:
+    snapshot = encode_snapshot("e" * 255, "r" * 255, b"1" * 255, None)
+    prefix = token_prefix("k" * 64, 1, 2, NONCE, snapshot)
+    with pytest.raises(GateError) as caught:
+        finish_token(prefix, bytes(64))
+    assert caught.value.reason is Reason.SIG_MALFORMED
+
+
+def test_session_nonce_is_challenge_and_sequence() -> None:
+    nonce = session_nonce(NONCE, 7)
+    assert nonce == NONCE + bytes(7) + b"\x07"
+    assert is_session_nonce(nonce)
+    assert split_session_nonce(nonce) == (NONCE, 7)
+    assert split_session_nonce(session_nonce(NONCE, 2**64 - 1)) == (NONCE, 2**64 - 1)
+
+
+@given(st.binary(max_size=70))
+def test_base64url_round_trips(data: bytes) -> None:
+    assert b64url_decode(b64url_encode(data)) == data
+
+
+@given(st.text("AQgwIMEYz09_-=+/ \n", max_size=12))
+def test_base64url_takes_no_second_spelling(text: str) -> None:
+    try:
+        data = b64url_decode(text.encode())
+    except GateError as error:
+        assert error.reason is Reason.SIG_MALFORMED
+    else:
+        assert b64url_encode(data).decode() == text
+
+
+@given(st.binary(max_size=200) | st.text(max_size=80).map(str.encode))
+def test_noise_is_refused_as_malformed_or_another_version(noise: bytes) -> None:
+    assert refusal(noise) in (Reason.SIG_VERSION, Reason.SIG_MALFORMED)
+    assert refusal(b"seal1." + noise) in (Reason.SIG_MALFORMED, Reason.SIG_PROFILE)
