@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,6 +35,7 @@ _FIELDS: Final = re.compile(
 #: Last characters that leave the unused bits zero, by the length of the text modulo 4.
 _LAST_OF_TWO: Final = frozenset(b"AQgw")
 _LAST_OF_THREE: Final = frozenset(b"AEIMQUYcgkosw048")
+_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _SESSION: Final = struct.Struct(">16sQ")
 
 
@@ -157,13 +159,14 @@ def b64url_decode(text: bytes) -> bytes:
 
 def _decode(text: bytes) -> bytes:
     """Decode text already known to be in the alphabet."""
+    standard = text.translate(_TO_STANDARD)
     tail = len(text) & 3
     if tail == 0:
-        return urlsafe_b64decode(text)
+        return a2b_base64(standard)
     if tail == 2 and text[-1] in _LAST_OF_TWO:
-        return urlsafe_b64decode(text + b"==")
+        return a2b_base64(standard + b"==")
     if tail == 3 and text[-1] in _LAST_OF_THREE:
-        return urlsafe_b64decode(text + b"=")
+        return a2b_base64(standard + b"=")
     raise GateError(Reason.SIG_MALFORMED, "base64url is not canonical")
 
 
