@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 
-def server_context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+def server_context(cert: str, key: str, client_ca: str | None) -> ssl.SSLContext:
     """For the listener. With `client_ca` every client must show a certificate it signed.
 
     Raises OSError or ssl.SSLError when a file can not be read or does not fit.
@@ -20,7 +19,7 @@ def server_context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLCont
     return context
 
 
-def client_context(ca: Path | None, cert: Path | None, key: Path | None, verify: bool) -> ssl.SSLContext:
+def client_context(ca: str | None, cert: str | None, key: str | None, verify: bool) -> ssl.SSLContext:
     """For the upstream. Without `ca` the system's authorities count.
 
     Raises OSError or ssl.SSLError when a file can not be read or does not fit.

@@ -42,7 +42,13 @@ class ClientFrames:
         channel = self._conversation.channels.get(frame.channel)
         if channel is None:
             self._unopened(frame)
-        elif channel.state is ChannelState.REFUSED_BROKER and frame.type == FRAME_METHOD:
+            return
+        self._on_channel(channel, frame)
+        if channel.state not in CHANNEL_LIVE:
+            self.drop_held(channel)
+
+    def _on_channel(self, channel: Channel, frame: Frame) -> None:
+        if channel.state is ChannelState.REFUSED_BROKER:
             # The client is done with the refused channel and may reuse its number, the broker is not.
             self._conversation.hold(channel, frame)
         elif channel.state not in CHANNEL_LIVE:
@@ -57,8 +63,6 @@ class ClientFrames:
             self._body(channel, frame)
         else:
             raise GateError(Reason.FRAME_ORDER, "a heartbeat belongs to channel 0")
-        if channel.state not in CHANNEL_LIVE:
-            self.drop_held(channel)
 
     def resume(self, channel: Channel) -> None:
         """Carry out what was held on a channel that is no longer blocked."""

@@ -1,0 +1,168 @@
+"""From the settings to the objects of the core and the edges."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Sequence
+from typing import Final
+
+from sealgate.config.settings import Rule as RuleSettings
+from sealgate.config.settings import Settings
+from sealgate.net.tls import client_context, server_context
+from sealgate.net.upstream import Dialer, endpoint
+from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
+from sealgate.session.limits import Limits
+from sealgate.session.records import Tally
+from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
+from sealgate.signing.keyring import Keyring
+from sealgate.stores import open_store
+from sealgate.verify.checks import Verifier
+from sealgate.verify.policy import ContentRules, Policy, RateTable, Rule
+from sealgate.verify.sealer import Sealer
+from sealgate.verify.verdict import ClaimStore
+
+
+class StartError(Exception):
+    """The gate can not start. `exit_code` is the documented one (DESIGN.md, "The contract")."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code: Final = exit_code
+
+
+EXIT_UNAVAILABLE: Final = 69
+EXIT_PERMISSION: Final = 77
+EXIT_CONFIG: Final = 78
+
+
+def build_terms(settings: Settings, keyring: Keyring, tally: Tally) -> Terms:
+    """What every session shares."""
+    role = Role(settings.publish.action)
+    terms = Terms(
+        role=role,
+        deployment=settings.deployment,
+        verifier=Verifier(build_policy(settings), keyring),
+        limits=build_limits(settings),
+        tally=tally,
+        confirmed=Confirmed(settings.refuse.confirmed),
+        unconfirmed=Unconfirmed(settings.refuse.unconfirmed),
+    )
+    apply_keyring(terms, settings, keyring)
+    return terms
+
+
+def apply_keyring(terms: Terms, settings: Settings, keyring: Keyring) -> None:
+    """Put a (new) keyring in force for every session at once."""
+    terms.verifier.keyring = keyring
+    publish = settings.publish
+    if publish.sign_with is not None and terms.role is Role.SIGN:
+        terms.sealer = Sealer(keyring, publish.sign_with, settings.deployment, os.urandom, TOKEN_NAME)
+    if publish.countersign_with is not None and terms.role is Role.VERIFY:
+        terms.countersealer = Sealer(
+            keyring, publish.countersign_with, settings.deployment, os.urandom, COUNTERSIGN_NAME
+        )
+
+
+def build_policy(settings: Settings) -> Policy:
+    """The checks, as configured."""
+    content = settings.content
+    return Policy(
+        deployment=settings.deployment,
+        max_age_s=int(settings.replay.max_age),
+        clock_skew_s=int(settings.replay.clock_skew),
+        body_bytes_max=content.body_bytes_max,
+        inflated_bytes_max=content.inflated_bytes_max,
+        content=ContentRules(content.profile, frozenset(content.types), frozenset(content.compression)),
+        protocol_1=settings.celery.protocol_1,
+        rates=RateTable(settings.rate),
+        observe_default=settings.mode.default == "observe",
+        rules=tuple([_rule(settings, rule) for rule in settings.rule]),
+    )
+
+
+def _rule(settings: Settings, rule: RuleSettings) -> Rule:
+    content: ContentRules | None = None
+    if rule.profile is not None or rule.types is not None or rule.compression is not None:
+        content = ContentRules(
+            rule.profile if rule.profile is not None else settings.content.profile,
+            frozenset(rule.types if rule.types is not None else settings.content.types),
+            frozenset(rule.compression if rule.compression is not None else settings.content.compression),
+        )
+    return Rule(
+        vhost=rule.match.vhost,
+        exchange=rule.match.exchange,
+        task=rule.match.task,
+        user=rule.match.user,
+        observe=None if rule.mode is None else rule.mode == "observe",
+        content=content,
+    )
+
+
+def build_limits(settings: Settings) -> Limits:
+    """The bounds of a session, as configured."""
+    limits = settings.limits
+    return Limits(
+        handshake_s=limits.handshake_s,
+        channel_max=limits.channel_max,
+        frame_bytes_max=limits.frame_bytes_max,
+        body_bytes_max=settings.content.body_bytes_max,
+        connection_bytes_max=limits.connection_bytes_max,
+        process_bytes_max=limits.process_bytes_max,
+        message_s=limits.message_s,
+        empty_body_frames_max=limits.empty_body_frames_max,
+        failed_verifications_max=limits.failed_verifications_max,
+        failed_verifications_window_s=limits.failed_verifications_window_s,
+        claims_inflight_max=limits.claims_inflight_max,
+        held_bytes_max=limits.held_bytes_max,
+        close_s=limits.close_s,
+    )
+
+
+def build_store(settings: Settings) -> ClaimStore:
+    """The replay store the settings name, not yet started."""
+    replay = settings.replay
+    return open_store(
+        replay.store,
+        deployment=settings.deployment,
+        max_age_s=int(replay.max_age),
+        clock_skew_s=int(replay.clock_skew),
+        journal=replay.journal,
+        gateways=settings.limits.gateways,
+        entries_max=replay.entries_max,
+    )
+
+
+def build_listen_tls(settings: Settings) -> ssl.SSLContext | None:
+    """TLS towards clients. Raises StartError naming the key when a file does not serve."""
+    tls = settings.listen.tls
+    if tls is None:
+        return None
+    try:
+        return server_context(tls.cert, tls.key, tls.client_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise _file_error("listen.tls", error) from error
+
+
+def build_upstream_tls(settings: Settings, urls: Sequence[str]) -> ssl.SSLContext | None:
+    """TLS towards the broker, when a URL asks for it. Raises StartError naming the key."""
+    if not any(url.startswith("amqps:") for url in urls):
+        return None
+    tls = settings.upstream.tls
+    try:
+        if tls is None:
+            return client_context(None, None, None, True)
+        return client_context(tls.ca, tls.cert, tls.key, tls.verify)
+    except (OSError, ssl.SSLError) as error:
+        raise _file_error("upstream.tls", error) from error
+
+
+def build_dialer(settings: Settings, tls: ssl.SSLContext | None) -> Dialer:
+    """Connects clients' sessions to the broker."""
+    server_name = settings.upstream.tls.server_name if settings.upstream.tls is not None else None
+    return Dialer([endpoint(url, tls, server_name) for url in settings.upstream.urls])
+
+
+def _file_error(key: str, error: Exception) -> StartError:
+    code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_CONFIG
+    return StartError(f"{key}: {error}", code)

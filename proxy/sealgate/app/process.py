@@ -1,0 +1,78 @@
+"""The process around a gate: event loop, signals, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from sealgate.app.build import StartError
+from sealgate.app.gate import Gate
+from sealgate.config.settings import Settings
+from sealgate.ops.logging import configure_logging
+
+log: Final = logging.getLogger("sealgate.app")
+
+EXIT_OK: Final = 0
+EXIT_CUT: Final = 1
+
+
+def run(settings: Settings) -> int:
+    """Run a gate until a signal ends it; returns the exit code.
+
+    SIGTERM and SIGINT drain (a second one cuts at once), SIGHUP reads the keys again. 0 after a clean
+    drain, 1 when clients had to be cut, 69, 77 or 78 when the gate could not start.
+    """
+    configure_logging(settings.log.level, settings.log.format)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings))
+    except StartError as error:
+        print(f"sealgate: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed; asyncio's own loop is complete, only slower."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Settings) -> int:
+    stop = asyncio.Event()
+    cut = asyncio.Event()
+    gate = Gate(settings)
+
+    def on_stop() -> None:
+        if stop.is_set():
+            cut.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_stop)
+    loop.add_signal_handler(signal.SIGHUP, gate.reload_keys)
+    try:
+        await gate.start()
+        await stop.wait()
+        return await _drain(gate, cut)
+    finally:
+        await gate.close()
+
+
+async def _drain(gate: Gate, cut: asyncio.Event) -> int:
+    draining: asyncio.Task[Any] = asyncio.ensure_future(gate.drain())
+    cutting: asyncio.Task[Any] = asyncio.ensure_future(cut.wait())
+    await asyncio.wait({draining, cutting}, return_when=asyncio.FIRST_COMPLETED)
+    clean = draining.done() and draining.result()
+    for task in (draining, cutting):
+        task.cancel()
+    await asyncio.gather(draining, cutting, return_exceptions=True)
+    log.info("stopped", extra={"event": "gate.stopped", "clean": clean})
+    return EXIT_OK if clean else EXIT_CUT

@@ -1,0 +1,132 @@
+"""The delivery-tag ledger, alone: every client tag is answered once, and no answer spans a refused tag."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealgate.session.confirms import ConfirmLedger
+from sealgate.verify.verdict import Claim
+
+CLAIM = Claim(b"n", b"d", 0, 0, ())
+
+
+class Client:
+    """What a client believes, with the strictest reading of `multiple`: all its unanswered tags up to it."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.answers: dict[int, str] = {}
+        self.local: set[int] = set()
+
+    def told(self, tag: int, multiple: bool, what: str) -> None:
+        assert tag not in self.answers, f"tag {tag} answered twice"
+        covered = [t for t in range(1, tag + 1) if t not in self.answers] if multiple else [tag]
+        # amqp091-go reads a multiple answer over tags it has seen answered out of order (protocol.md C2).
+        open_below = [t for t in range(1, tag) if t not in self.answers]
+        if multiple and open_below:
+            assert not any(open_below[0] < t < tag for t in self.local), "a multiple answer spans a refused tag"
+        for t in covered:
+            assert t not in self.local
+            self.answers[t] = what
+
+
+def forward(ledger: ConfirmLedger, client: Client, token: bytes = b"") -> None:
+    client.sent += 1
+    ledger.forwarded(None, token, bool(token), 0.0)
+
+
+def test_without_refusals_answers_pass_unchanged() -> None:
+    ledger, client = ConfirmLedger(), Client()
+    for _ in range(4):
+        forward(ledger, client)
+    answered = ledger.answered(3, True)
+    assert answered.unchanged
+    assert answered.answers == [(3, True)]
+    assert [entry.client_tag for entry in answered.settled] == [1, 2, 3]
+    assert len(ledger) == 1
+
+
+def test_multiple_answer_is_split_around_a_refused_tag() -> None:
+    ledger, client = ConfirmLedger(), Client()
+    forward(ledger, client)
+    forward(ledger, client)
+    assert ledger.answered_here() == 3
+    forward(ledger, client)
+    forward(ledger, client)
+    answered = ledger.answered(4, True)
+    assert not answered.unchanged
+    assert answered.answers == [(2, True), (5, True)]
+
+
+def test_single_answers_are_mapped_past_a_refused_tag() -> None:
+    ledger = ConfirmLedger()
+    assert ledger.answered_here() == 1
+    ledger.forwarded(None, b"", False, 0.0)
+    assert ledger.answered(1, False).answers == [(2, False)]
+
+
+def test_zero_with_multiple_answers_all_that_is_outstanding() -> None:
+    ledger, client = ConfirmLedger(), Client()
+    for _ in range(3):
+        forward(ledger, client)
+    assert ledger.answered(0, True).answers == [(3, True)]
+    assert len(ledger) == 0
+
+
+def test_answer_for_an_unknown_tag_settles_nothing() -> None:
+    answered = ConfirmLedger().answered(7, False)
+    assert answered.answers == []
+    assert answered.settled == []
+
+
+def test_returned_publish_is_found_by_its_token_only() -> None:
+    ledger = ConfirmLedger()
+    ledger.forwarded(CLAIM, b"one", True, 0.0)
+    ledger.forwarded(CLAIM, b"two", True, 0.0)
+    ledger.returned(b"two")
+    ledger.returned(b"three")
+    settled = ledger.answered(2, True).settled
+    assert [entry.returned for entry in settled] == [False, True]
+
+
+def test_ledger_knows_whether_claims_wait() -> None:
+    ledger = ConfirmLedger()
+    ledger.forwarded(None, b"", False, 0.0)
+    assert not ledger.owes_claims()
+    ledger.forwarded(CLAIM, b"", False, 0.0)
+    assert ledger.owes_claims()
+    ledger.answered(2, True)
+    assert not ledger.owes_claims()
+
+
+@given(st.data())
+def test_any_mix_of_answers_gives_each_tag_its_own_answer_once(data: st.DataObject) -> None:
+    ledger, client = ConfirmLedger(), Client()
+    broker_sent = 0
+    outstanding: dict[int, int] = {}  # broker tag -> client tag
+    expected: dict[int, str] = {}
+    for _ in range(data.draw(st.integers(1, 60))):
+        step = data.draw(st.sampled_from(("forward", "forward", "refuse", "ack", "nack", "ack*", "nack*")))
+        if step == "forward":
+            forward(ledger, client)
+            broker_sent += 1
+            outstanding[broker_sent] = client.sent
+        elif step == "refuse":
+            client.sent += 1
+            tag = ledger.answered_here()
+            assert tag == client.sent
+            client.local.add(tag)
+            client.answers[tag] = "refused"
+            expected[tag] = "refused"
+        elif outstanding:
+            tag = data.draw(st.sampled_from(sorted(outstanding)))
+            several = step.endswith("*")
+            what = step.rstrip("*")
+            covered = [t for t in outstanding if t <= tag] if several else [tag]
+            for t in covered:
+                expected[outstanding.pop(t)] = what
+            for client_tag, multiple in ledger.answered(tag, several).answers:
+                client.told(client_tag, multiple, what)
+        assert client.answers == expected
+        assert len(ledger) == len(outstanding)
