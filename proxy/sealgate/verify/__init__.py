@@ -1,1 +1,19 @@
-"""Placeholder."""
+"""A message in, a verdict out.
+
+The map:
+
+- `message`, `verdict`: what is judged, and the answers; `verdict` also holds the port of the claim store.
+- `policy`: what the operator allows, as one frozen value; `globs` and `rates` are its pieces.
+- `checks`: the `Verifier`, which asks everything in the order of seal1.md, "Order of checks".
+- `fields`: properties and headers, before the signature. `authority`: what the key may do. `classes`: task,
+  result, control or event.
+- `content`: types, encodings, compression (`inflate`), and bodies proven by parsing (`strict_json`,
+  `strict_msgpack`; `pickles` finds pickles wrapped in base64).
+- `celery`, `pidbox`, `canvas`, `dramatiq`, `taskiq`: the envelopes, and what a worker would publish because
+  of one.
+- `bucket`: the arithmetic of a token bucket, for the stores.
+- `sealer`: the other side, which signs what a client published.
+
+Called by `session`; `stores` use `bucket` and `verdict`. The warning: until the signature was checked nothing
+here may touch what messages share, or an unsigned flood burns nonces and drains buckets.
+"""

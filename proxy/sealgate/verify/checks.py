@@ -1,0 +1,287 @@
+"""The verifier: every check of seal1 in the order of seal1.md, "Order of checks", steps 2 to 10.
+
+Steps 1 (frames, sizes) and 11 (forward, then commit) are the session's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Final
+
+from sealgate.reason import CONNECTION_FAMILIES, GateError, Reason
+from sealgate.signing.canonical import TOKEN_NAME, canonical_properties, signing_input
+from sealgate.signing.keyring import Key, Keyring
+from sealgate.signing.token import Token, is_session_nonce, parse_token, split_session_nonce
+from sealgate.verify.authority import TaskGrant, check_class, check_target
+from sealgate.verify.celery import TASK_HEADER, Clock, task_name
+from sealgate.verify.classes import MessageClass, class_of_target
+from sealgate.verify.content import read_body
+from sealgate.verify.envelopes import Envelope, check_envelope
+from sealgate.verify.fields import check_headers, check_properties
+from sealgate.verify.globs import is_glob
+from sealgate.verify.message import Message, Peer
+from sealgate.verify.policy import CELERY, GENERIC, ContentRules, Policy
+from sealgate.verify.taskiq import TASK_NAME_HEADER
+from sealgate.verify.verdict import Accepted, Claim, ClaimOutcome, ClaimStatus, Debit, Refused, Verdict
+from sealgate.wire.properties import EXPIRATION, TIMESTAMP, TYPE
+
+#: The clock of another gateway that shares the store may be this much behind, on top of the skew (seal1.md).
+STORE_MARGIN_S: Final = 5
+OTHER: Final = "other"
+#: What can not be forwarded even where rules only observe: the broker could not read it, or it is too large
+#: to hold.
+_NEVER_OBSERVED: Final = frozenset({Reason.BODY_SIZE, Reason.PROPS_FLAGS, Reason.PROPS_TRUNCATED})
+_REFUSALS: Final = {
+    ClaimStatus.INFLIGHT: Reason.REPLAY_INFLIGHT,
+    ClaimStatus.DUPLICATE: Reason.REPLAY_DUPLICATE,
+    ClaimStatus.CONFLICT: Reason.REPLAY_CONFLICT,
+    ClaimStatus.LIMITED: Reason.RATE_TASK,
+    ClaimStatus.COST: Reason.RATE_COST,
+    ClaimStatus.FULL: Reason.STORE_FULL,
+    ClaimStatus.HORIZON: Reason.STORE_HORIZON,
+    ClaimStatus.UNAVAILABLE: Reason.STORE_UNAVAILABLE,
+}
+
+
+class _Examination:
+    """One message while it is examined, and what is known of it so far."""
+
+    __slots__ = ("authenticated", "kid", "message", "now", "peer", "rules", "task")
+
+    def __init__(self, message: Message, peer: Peer, now: float, rules: ContentRules) -> None:
+        self.message: Final = message
+        self.peer: Final = peer
+        self.now: Final = now
+        self.rules: Final = rules
+        self.kid = ""
+        self.task = _claimed_task(message, rules.profile)
+        self.authenticated = False
+
+
+class Verifier:
+    """Judges messages by `policy` and `keyring`; both may be replaced whole at any time (reload)."""
+
+    __slots__ = ("keyring", "policy")
+
+    def __init__(self, policy: Policy, keyring: Keyring) -> None:
+        self.policy = policy
+        self.keyring = keyring
+
+    def examine(self, message: Message, peer: Peer, now: float) -> Verdict:
+        """All that can be known without the store, at `now` (Unix seconds).
+
+        An `Accepted` with a claim stands once the store has granted it: see `settled`.
+        """
+        rules = self.policy.content_for(peer.vhost, message.exchange, _header_task(message), peer.user)
+        examination = _Examination(message, peer, now, rules)
+        try:
+            return self._examine(examination)
+        except GateError as error:
+            refused = Refused(
+                error.reason,
+                error.detail,
+                kid=examination.kid,
+                task=examination.task,
+                authenticated=examination.authenticated,
+            )
+            return self._refusal(refused, message, peer)
+
+    def settled(self, accepted: Accepted, outcome: ClaimOutcome, message: Message, peer: Peer) -> Verdict:
+        """What `accepted` becomes now that the store has answered its claim.
+
+        Nothing was claimed where the verdict is not the granted one: there is nothing to settle then.
+        """
+        if outcome.status is ClaimStatus.GRANTED:
+            return accepted
+        if outcome.status is ClaimStatus.DEGRADED:
+            return replace(accepted, flags=(*accepted.flags, Reason.RATE_DEGRADED))
+        refused = Refused(
+            _REFUSALS[outcome.status],
+            kid=accepted.kid,
+            task=accepted.task,
+            authenticated=True,
+            bucket=outcome.bucket,
+            wait_us=outcome.wait_us,
+        )
+        return self._refusal(refused, message, peer)
+
+    def observes(self, peer: Peer, exchange: str, task: str = "") -> bool:
+        """Whether a refusal of what `peer` sends there is only counted."""
+        return self.policy.observes(peer.vhost, exchange, task, peer.user)
+
+    def task_label(self, task: str) -> str:
+        """The metric label of a task: a configured name or glob, else "other"; clients make up none."""
+        policy = self.policy
+        label = policy.rates.label(task)
+        if label:
+            return label
+        known = policy.known_tasks or ()
+        return task if task in known and not is_glob(task) else OTHER
+
+    def _refusal(self, refused: Refused, message: Message, peer: Peer) -> Verdict:
+        reason = refused.reason
+        if reason in _NEVER_OBSERVED or reason.family in CONNECTION_FAMILIES:
+            return refused
+        if self.observes(peer, message.exchange, refused.task):
+            return Accepted(refused.kid, refused.task, observed=reason)
+        return refused
+
+    def _examine(self, examination: _Examination) -> Verdict:
+        message, peer, now = examination.message, examination.peer, examination.now
+        policy = self.policy
+        if len(message.body) > policy.body_bytes_max:
+            raise GateError(Reason.BODY_SIZE, f"over {policy.body_bytes_max} bytes")
+        check_properties(message.header, peer.user)
+        check_headers(message.header.table, examination.rules.profile)
+        token = _read_token(message)
+        key = self.keyring.get(token.kid)
+        if key is None:
+            raise GateError(Reason.SIG_KID, "unknown key")
+        examination.kid = key.kid
+        self.keyring.check_for_verify(key, token, now)
+        _check_times(token, now, policy)
+        signed = _signing_input(message, peer, key, token, policy.deployment)
+        if not key.algorithm.verify(signed, token.signature):
+            raise GateError(Reason.SIG_BAD, "the signature is not of this message")
+        examination.authenticated = True
+        _check_snapshot(message, token)
+        envelope, flags = self._authorise(examination, key, token)
+        examination.task = envelope.task
+        claim = self._claim(envelope, peer, token, signed)
+        return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now)
+
+    def _authorise(
+        self, examination: _Examination, key: Key, token: Token
+    ) -> tuple[Envelope, tuple[Reason, ...]]:
+        """Steps 8 and 9: what the key may do, and content. What a body tells is asked once it is proven."""
+        message, policy = examination.message, self.policy
+        check_target(key, message, examination.peer, policy)
+        target_class = class_of_target(message.exchange, message.routing_key)
+        rules = examination.rules
+        grant = TaskGrant(key, policy.known_tasks)
+        if target_class is not None:
+            check_class(key, target_class)
+            rules = _celery_rules(rules)
+        elif rules.profile == CELERY and TASK_HEADER in message.header.table.values:
+            check_class(key, MessageClass.TASK)
+            examination.task = task_name(message.header.table.values[TASK_HEADER])
+            grant.check(examination.task)
+        elif rules.profile != CELERY:
+            check_class(key, MessageClass.TASK)
+        body = read_body(message, rules, policy)
+        clock = Clock(examination.now, policy.clock_skew_s, token.created + key.max_lifetime_s)
+        envelope = Envelope(target_class, message, body)
+        try:
+            check_envelope(envelope, rules.profile, key, grant, clock, policy.protocol_1)
+        finally:
+            examination.task = envelope.task or examination.task
+        return envelope, (Reason.CONTENT_B64_PICKLE,) if body.pickle else ()
+
+    def _claim(self, envelope: Envelope, peer: Peer, token: Token, signed: bytes) -> Claim | None:
+        """Step 10: nonce and rate tokens together, last. Raises the sequence of a session nonce."""
+        policy = self.policy
+        debits: tuple[Debit, ...] = ()
+        if envelope.message_class is MessageClass.TASK:
+            debits = policy.rates.debits(envelope.task)
+            for debit in debits:
+                if debit.cost > debit.bucket.burst:
+                    raise GateError(Reason.RATE_COST, debit.bucket.name)
+        nonce_key = b""
+        if is_session_nonce(token.nonce):
+            _advance(peer, token.nonce)
+        else:
+            nonce_key = nonce_name(policy.deployment, token.kid, token.nonce)
+        if not nonce_key and not debits:
+            return None
+        remember_until = token.created + policy.max_age_s + 2 * policy.clock_skew_s + STORE_MARGIN_S
+        return Claim(nonce_key, hashlib.sha256(signed).digest(), token.created, remember_until, debits)
+
+
+def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
+    """The store's name for a nonce: no two of (deployment, kid, nonce) share one."""
+    name = deployment.encode()
+    return b"%d:%b:%b:%b" % (len(name), name, kid.encode(), nonce)
+
+
+def _header_task(message: Message) -> str:
+    """The task name as headers tell it, for choosing a rule before the body is read."""
+    values = message.header.table.values
+    name = values.get(TASK_HEADER)
+    if name is None:
+        name = values.get(TASK_NAME_HEADER)
+    return name if isinstance(name, str) else ""
+
+
+def _claimed_task(message: Message, profile: str) -> str:
+    """The task name as far as it is known without the body."""
+    if profile == GENERIC:
+        return message.header.text(TYPE) or message.routing_key
+    return _header_task(message)
+
+
+def _celery_rules(rules: ContentRules) -> ContentRules:
+    """Control and events are Celery's, whatever profile the tasks beside them have."""
+    if rules.profile == CELERY:
+        return rules
+    types = rules.types & ContentRules().types
+    return ContentRules(CELERY, types or ContentRules().types, rules.compression)
+
+
+def _read_token(message: Message) -> Token:
+    value = message.header.table.values.get(TOKEN_NAME)
+    if value is None:
+        raise GateError(Reason.SIG_MISSING, f"no {TOKEN_NAME} header")
+    if isinstance(value, str):
+        return parse_token(value.encode())
+    if isinstance(value, bytes):
+        return parse_token(value)
+    raise GateError(Reason.SIG_MALFORMED, "not a string")
+
+
+def _check_times(token: Token, now: float, policy: Policy) -> None:
+    """Freshness and validity, bounds included (seal1.md, "Two clocks")."""
+    skew = policy.clock_skew_s
+    if token.created > now + skew:
+        raise GateError(Reason.TIME_FUTURE, f"created over {skew} s ahead")
+    if token.expires + skew < now:
+        raise GateError(Reason.TIME_EXPIRED, "seal expires")
+    if token.created < now - policy.max_age_s - skew:
+        raise GateError(Reason.TIME_STALE, f"created over {policy.max_age_s} s ago")
+
+
+def _signing_input(message: Message, peer: Peer, key: Key, token: Token, deployment: str) -> bytes:
+    header = message.header
+    return signing_input(
+        key.algorithm.name,
+        deployment,
+        peer.vhost,
+        token.prefix,
+        hashlib.sha256(canonical_properties(header.fields)).digest(),
+        hashlib.sha256(header.table.canonical).digest(),
+        len(message.body),
+        message.body_sha256,
+    )
+
+
+def _check_snapshot(message: Message, token: Token) -> None:
+    target = token.target
+    fields = message.header.fields
+    if target.exchange != message.exchange:
+        raise GateError(Reason.TARGET_MISMATCH, "exchange")
+    if target.routing_key != message.routing_key:
+        raise GateError(Reason.TARGET_MISMATCH, "routing key")
+    if target.expiration != fields[EXPIRATION]:
+        raise GateError(Reason.TARGET_MISMATCH, "expiration")
+    if target.timestamp != fields[TIMESTAMP]:
+        raise GateError(Reason.TARGET_MISMATCH, "timestamp")
+
+
+def _advance(peer: Peer, nonce: bytes) -> None:
+    """Take a session nonce of this connection, above the last (seal1.md, "Replay"). Raises replay.session."""
+    challenge, sequence = split_session_nonce(nonce)
+    if not peer.challenge or challenge != peer.challenge:
+        raise GateError(Reason.REPLAY_SESSION, "challenge of another connection")
+    if sequence <= peer.last_sequence:
+        raise GateError(Reason.REPLAY_SESSION, "sequence not above the last")
+    peer.last_sequence = sequence

@@ -1,0 +1,109 @@
+"""Which envelope a proven body must be, and what it lets its key do (DESIGN.md, "Message classes")."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.signing.keyring import Key
+from sealgate.verify import celery, dramatiq, pidbox, taskiq
+from sealgate.verify.authority import REPLY_COMMAND, TaskGrant, check_class, check_command
+from sealgate.verify.canvas import check_canvas
+from sealgate.verify.classes import MessageClass, is_control_reply
+from sealgate.verify.content import Body
+from sealgate.verify.message import Message
+from sealgate.verify.policy import CELERY, DRAMATIQ, TASKIQ
+from sealgate.wire.properties import TYPE
+
+
+class Envelope:
+    """A message with its body read. `message_class` and `task` are what its checks find them to be.
+
+    `task` stays "" for all but tasks, and until it is known.
+    """
+
+    __slots__ = ("body", "message", "message_class", "task")
+
+    def __init__(self, message_class: MessageClass | None, message: Message, body: Body) -> None:
+        self.message_class = message_class
+        self.message: Final = message
+        self.body: Final = body
+        self.task = ""
+
+
+def check_envelope(
+    envelope: Envelope, profile: str, key: Key, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
+) -> None:
+    """Check the envelope of `profile`, or of the class the target told.
+
+    Raises `GateError` celery.*, dramatiq.*, taskiq.*, acl.* or time.expired.
+    """
+    value = envelope.body.value
+    if envelope.message_class is MessageClass.CONTROL:
+        _check_control(envelope.message.exchange, value, key)
+    elif envelope.message_class is MessageClass.EVENT:
+        pidbox.check_event(value)
+    elif profile == CELERY:
+        _check_celery(envelope, key, grant, clock, protocol_1)
+    else:
+        envelope.message_class = MessageClass.TASK
+        _check_other(envelope, profile, grant)
+
+
+def _check_control(exchange: str, value: object, key: Key) -> None:
+    if is_control_reply(exchange):
+        check_command(key, REPLY_COMMAND)
+        pidbox.check_reply(value)
+    else:
+        check_command(key, pidbox.read_command(value))
+
+
+def _check_celery(
+    envelope: Envelope, key: Key, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
+) -> None:
+    headers = envelope.message.header.table.values
+    value = envelope.body.value
+    if celery.TASK_HEADER in headers:
+        envelope.message_class = MessageClass.TASK
+        task = envelope.task = celery.task_name(headers[celery.TASK_HEADER])
+        celery.check_fields(headers, clock)
+        check_canvas(grant, task, celery.read_body_2(value), headers)
+    elif celery.is_result(value):
+        envelope.message_class = MessageClass.RESULT
+        check_class(key, MessageClass.RESULT)
+        celery.check_result(value)
+    else:
+        envelope.message_class = MessageClass.TASK
+        check_class(key, MessageClass.TASK)
+        _check_protocol_1(envelope, value, grant, clock, protocol_1)
+
+
+def _check_protocol_1(
+    envelope: Envelope, value: object, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
+) -> None:
+    if not isinstance(value, dict) or celery.TASK_HEADER not in value:
+        raise GateError(Reason.CELERY_ENVELOPE, "no task in header or body")
+    if not protocol_1:
+        raise GateError(Reason.CELERY_PROTOCOL, "protocol 1 is not let in")
+    task = envelope.task = celery.task_name(value[celery.TASK_HEADER])
+    grant.check(task)
+    celery.check_fields(value, clock)
+    # The headers of a task of protocol 1 are headers of its retries.
+    retried = {"headers": envelope.message.header.table.values}
+    check_canvas(grant, task, celery.read_body_1(value), retried)
+
+
+def _check_other(envelope: Envelope, profile: str, grant: TaskGrant) -> None:
+    message = envelope.message
+    header = message.header
+    value = envelope.body.value
+    if profile == DRAMATIQ:
+        found = dramatiq.read_message(value, message.routing_key)
+        envelope.task = str(found["actor_name"])
+        dramatiq.check_following(grant, found)
+        return
+    if profile == TASKIQ:
+        envelope.task = taskiq.read_message(value, header.table.values)
+    else:
+        envelope.task = header.text(TYPE) or message.routing_key
+    grant.check(envelope.task)

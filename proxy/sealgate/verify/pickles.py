@@ -1,0 +1,69 @@
+"""Finds pickles wrapped in base64 inside a body that is otherwise in order (hostile.jsonl CT06).
+
+Nothing is unpickled: the opcodes are read, as `pickletools` does for a listing. Protocol 2 and up only, which
+is what every Python since 2.3 writes for this use; the older ones have no mark to find them by.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import pickletools
+import re
+from typing import Final
+
+from sealgate.verify.strict_json import KombuValue
+
+#: 0x80 and a protocol of 2 to 5, in base64.
+_PREFIX: Final = re.compile(r"gA[I-X]")
+#: No body can hold such a string unless these bytes are in it (or an escape that stands for them).
+_HINT: Final = re.compile(rb"gA[I-X]|\\u00")
+#: Of a longer string the prefix alone decides: reading opcodes takes a microsecond each.
+_LISTED_CHARACTERS_MAX: Final = 65_536
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def may_hold_pickle(body: bytes) -> bool:
+    """A filter at the speed of a search: False means `holds_pickle` need not be asked."""
+    return _HINT.search(body) is not None
+
+
+def holds_pickle(value: object) -> bool:
+    """Whether a string anywhere in a parsed body is a pickle in base64."""
+    waiting: list[object] = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            if is_pickle(item):
+                return True
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, KombuValue):
+            waiting.append(item.value)
+    return False
+
+
+def is_pickle(text: str) -> bool:
+    """Whether `text` is a pickle in base64, of the standard or the URL-safe alphabet, padded or not."""
+    text = text.lstrip()
+    if _PREFIX.match(text) is None:
+        return False
+    if len(text) > _LISTED_CHARACTERS_MAX:
+        return True
+    try:
+        data = base64.b64decode(text.translate(_URL_SAFE) + "===")
+    except (binascii.Error, ValueError):
+        return False
+    return _lists(data)
+
+
+def _lists(data: bytes) -> bool:
+    """Whether `data` reads as opcodes up to a STOP."""
+    try:
+        for _ in pickletools.genops(data):
+            pass
+    except (ValueError, UnicodeError, OverflowError):
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""Signs what a client published: a producer's seal, or a gateway's countersignature."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.signing.canonical import (
+    TOKEN_NAME,
+    canonical_properties,
+    encode_snapshot,
+    signing_input,
+)
+from sealgate.signing.keyring import Keyring
+from sealgate.signing.token import NONCE_BYTES_MIN, finish_token, session_nonce, token_prefix
+from sealgate.verify.celery import TASK_HEADER, parse_moment
+from sealgate.verify.fields import expiration_ms
+from sealgate.verify.message import Message, Peer
+from sealgate.wire.properties import EXPIRATION, TIMESTAMP
+from sealgate.wire.table import entry_longstr
+
+#: How long a seal is valid from its creation, or from the ETA of its task (seal1.md, "Two clocks").
+LIFETIME_S: Final = 24 * 3600
+
+
+@dataclass(slots=True)
+class SignerSession:
+    """One upstream connection as its signer sees it.
+
+    `challenge` is what the gateway upstream announced, empty when it announced none (then nonces are random);
+    `sequence` is the next message's.
+    """
+
+    challenge: bytes = b""
+    sequence: int = 0
+
+    def nonce(self, rng: Callable[[int], bytes]) -> bytes:
+        """A nonce never used before. `rng` gives that many random bytes."""
+        if not self.challenge:
+            return rng(NONCE_BYTES_MIN)
+        nonce = session_nonce(self.challenge, self.sequence)
+        self.sequence += 1
+        return nonce
+
+
+class Sealer:
+    """Seals with one key, in header `name`. `keyring` and `kid` may be replaced at any time (reload)."""
+
+    __slots__ = ("_rng", "deployment", "keyring", "kid", "name")
+
+    def __init__(
+        self, keyring: Keyring, kid: str, deployment: str, rng: Callable[[int], bytes], name: str = TOKEN_NAME
+    ) -> None:
+        self.keyring = keyring
+        self.kid = kid
+        self.deployment: Final = deployment
+        self.name: Final = name
+        self._rng: Final = rng
+
+    def seal(self, message: Message, peer: Peer, session: SignerSession, now: float) -> bytes:
+        """The encoded header entry to add to `message`.
+
+        Its header table must have been scanned with the names left out that this seal does not cover. Raises
+        `GateError` sig.kid or sig.key_state (the key may not sign now), celery.eta (an ETA that no seal of
+        this key outlives) or sig.malformed (a target too long for a token).
+        """
+        key = self.keyring.signer(self.kid, now)
+        created = int(now)
+        header = message.header
+        expires = _expires(message, created, key.max_lifetime_s)
+        fields = header.fields
+        snapshot = encode_snapshot(
+            message.exchange, message.routing_key, fields[EXPIRATION], fields[TIMESTAMP]
+        )
+        prefix = token_prefix(key.kid, created, expires, session.nonce(self._rng), snapshot)
+        data = signing_input(
+            key.algorithm.name,
+            self.deployment,
+            peer.vhost,
+            prefix,
+            hashlib.sha256(canonical_properties(fields)).digest(),
+            hashlib.sha256(header.table.canonical).digest(),
+            len(message.body),
+            message.body_sha256,
+        )
+        return entry_longstr(self.name, finish_token(prefix, key.algorithm.sign(data)))
+
+
+def _expires(message: Message, created: int, max_lifetime_s: int) -> int:
+    """When the seal ends: a day after creation or ETA, sooner if the message does, within the key's limit.
+
+    Always after `created`, as the grammar wants it; whether a message is past its own end is for the gateway
+    to say.
+    """
+    lifetime_end = created + max_lifetime_s
+    expires = created + LIFETIME_S
+    values = message.header.table.values
+    if TASK_HEADER in values:
+        expires = _task_expires(values, expires, lifetime_end)
+    expiration = message.header.fields[EXPIRATION]
+    milliseconds = expiration_ms(expiration) if expiration is not None else None
+    if milliseconds is not None:
+        expires = min(expires, created + -(-milliseconds // 1000))
+    return max(min(expires, lifetime_end), created + 1)
+
+
+def _task_expires(values: Mapping[str, object], expires: int, lifetime_end: int) -> int:
+    eta = parse_moment(values.get("eta"))
+    if eta is not None:
+        if eta > lifetime_end:
+            raise GateError(Reason.CELERY_ETA, "beyond the key's longest lifetime")
+        expires = max(expires, ceil(eta) + LIFETIME_S)
+    end = parse_moment(values.get("expires"))
+    return expires if end is None else min(expires, ceil(end))

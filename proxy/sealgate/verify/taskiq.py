@@ -1,0 +1,32 @@
+"""The taskiq message: JSON body, its names repeated as headers (taskiq 0.13, taskiq-aio-pika 0.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+
+TASK_NAME_HEADER: Final = "task_name"
+_FIELDS: Final[tuple[tuple[str, type], ...]] = (
+    ("task_id", str),
+    ("task_name", str),
+    ("labels", dict),
+    ("args", list),
+    ("kwargs", dict),
+)
+#: Headers that repeat the body. The worker reads the body; whoever routes or watches reads the headers.
+_REPEATED: Final = ("task_id", TASK_NAME_HEADER)
+
+
+def read_message(value: object, headers: Mapping[str, object]) -> str:
+    """The task name. Raises `GateError` taskiq.envelope, or taskiq.mismatch of header and body."""
+    if not isinstance(value, dict):
+        raise GateError(Reason.TASKIQ_ENVELOPE, "not an object")
+    for name, kind in _FIELDS:
+        if not isinstance(value.get(name), kind):
+            raise GateError(Reason.TASKIQ_ENVELOPE, name)
+    for name in _REPEATED:
+        if name in headers and headers[name] != value[name]:
+            raise GateError(Reason.TASKIQ_MISMATCH, f"{name} in header and body")
+    return str(value["task_name"])
