@@ -18,7 +18,8 @@ from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
 from sealgate.signing.keyring import Keyring
 from sealgate.stores import open_store
 from sealgate.verify.checks import Verifier
-from sealgate.verify.policy import ContentRules, Policy, RateTable, Rule
+from sealgate.verify.policy import ContentRules, Policy, Rule
+from sealgate.verify.rates import RateTable
 from sealgate.verify.sealer import Sealer
 from sealgate.verify.verdict import ClaimStore
 
