@@ -38,6 +38,7 @@ def test_keys_are_found_by_kid_and_listed_in_order() -> None:
     assert keyring.get("k1") is KEY
     assert keyring.get("k3") is None
     assert keyring.kids() == ("k2", "k1")
+    assert list(keyring) == [EDWARDS, KEY]
     assert Keyring().kids() == ()
 
 

@@ -5,7 +5,7 @@ A keyring never changes; a reload builds another one. Keys are named, never trie
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
@@ -77,6 +77,10 @@ class Keyring:
     def kids(self) -> tuple[str, ...]:
         """All names, in the order of the file."""
         return tuple(self._keys)
+
+    def __iter__(self) -> Iterator[Key]:
+        """All keys, in the order of the file."""
+        return iter(self._keys.values())
 
     def signer(self, kid: str, now: float) -> Key:
         """The key to sign with. Raises `GateError` sig.kid, or sig.key_state when it may or can not sign

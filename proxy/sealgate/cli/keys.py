@@ -1,0 +1,197 @@
+"""`sealgate keys`: make keys, look at a key file, check it. No command prints material but `generate`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.sources import SourceError, Sources, read_keyring
+from sealgate.signing.algorithms import ED25519, HMAC_SHA256
+from sealgate.signing.keyfile import KeyfileError, load_keyring
+from sealgate.signing.keyring import Key, Keyring, KeyState
+from sealgate.signing.material import generate_ed25519, generate_hmac
+from sealgate.signing.token import is_kid
+
+EXIT_PERMISSION: Final = 77
+EXIT_CONFIG: Final = 78
+_PERMISSIONS: Final = ("vhosts", "users", "tasks", "exchanges", "routing_keys", "reply_to", "classes")
+_COLUMNS: Final = ("KID", "ALG", "STATE", "SIGNS", "FROM", "UNTIL", "LIFETIME", "MAY")
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and check the keys of a key file."""
+
+
+@keys.command()
+@click.option(
+    "--alg",
+    type=click.Choice([HMAC_SHA256, ED25519]),
+    default=HMAC_SHA256,
+    show_default=True,
+    help="Algorithm.",
+)
+@click.option("--kid", default="k1", show_default=True, help="The key's name.")
+def generate(alg: str, kid: str) -> None:
+    """Make a new key.
+
+    The secret alone goes to standard output, for an environment variable or a file; the lines for the key
+    file go to standard error.
+
+    \b
+    Example:
+      (umask 077; sealgate keys generate > /etc/sealgate/k1)
+    """
+    if not is_kid(kid):
+        raise click.BadParameter("want 1 to 64 of A-Z a-z 0-9 _ -", param_hint="--kid")
+    variable = "SEALGATE_" + re.sub(r"[^A-Z0-9]", "_", kid.upper())
+    if alg == HMAC_SHA256:
+        secret = generate_hmac(os.urandom(32))
+        hint = _block(kid, alg, f'secret = "env:{variable}"')
+    else:
+        secret, public = generate_ed25519(os.urandom(32))
+        hint = _block(kid, alg, f'private = "env:{variable}"')
+        hint += "\n# For whoever only verifies, in place of the private key:\n"
+        hint += _block(kid, alg, f'public = "{public}"')
+    click.echo("# For the key file; `env:` names a variable that holds the secret, `file:` a file.", err=True)
+    click.echo(hint, err=True)
+    click.echo(secret)
+
+
+@keys.command("list")
+@click.argument("file", type=click.Path(path_type=Path))
+def list_command(file: Path) -> None:
+    """Show the keys of FILE: name, state, times and what each may do; never their secrets.
+
+    Secrets are not read, so the variables and files they are in need not be there.
+    """
+    keyring = _read_without_secrets(file)
+    now = time.time()
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    rows += [_row(key, now) for key in keyring]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Read FILE and every secret it refers to, and tell all that is wrong with them.
+
+    Exits 78 when something is, 77 when FILE may not be read. Warnings alone exit 0.
+    """
+    sources = Sources(os.environ)
+    try:
+        keyring = read_keyring(f"file:{file}", sources)
+    except ConfigError as error:
+        _tell_warnings(sources.warnings)
+        _fail([str(problem) for problem in error.problems], error.exit_code)
+    _tell_warnings([*sources.warnings, *_doubts(file, keyring, time.time())])
+    count = len(keyring.kids())
+    click.echo(f"{file}: {count} {'key' if count == 1 else 'keys'}, nothing wrong")
+
+
+def _block(kid: str, alg: str, material: str) -> str:
+    return f'[[key]]\nkid = "{kid}"\nalg = "{alg}"\n{material}'
+
+
+def _read_without_secrets(file: Path) -> Keyring:
+    """The keyring of `file` with fresh keys in place of its own, which the listing does not need."""
+    try:
+        tables = tomllib.loads(Sources({}).read_file(file))
+        keyring, _ = load_keyring(_with_fresh_keys(tables), str)
+    except SourceError as error:
+        _fail([str(error)], EXIT_PERMISSION if error.permission else EXIT_CONFIG)
+    except tomllib.TOMLDecodeError as error:
+        _fail([f"{file}: not TOML: {error}"], EXIT_CONFIG)
+    except KeyfileError as error:
+        _fail([f"{file}: {message}" for message in error.errors], EXIT_CONFIG)
+    return keyring
+
+
+def _with_fresh_keys(tables: Mapping[str, object]) -> dict[str, object]:
+    fresh = dict(tables)
+    entries = tables.get("key")
+    if isinstance(entries, list):
+        fresh["key"] = [_with_fresh_key(entry) if isinstance(entry, dict) else entry for entry in entries]
+    return fresh
+
+
+def _with_fresh_key(entry: Mapping[str, object]) -> dict[str, object]:
+    private, public = generate_ed25519(os.urandom(32))
+    stand_ins = {"secret": generate_hmac(os.urandom(32)), "private": private, "public": public}
+    return {name: stand_ins.get(name, value) for name, value in entry.items()}
+
+
+def _row(key: Key, now: float) -> tuple[str, ...]:
+    signs = key.state is KeyState.ACTIVE and key.algorithm.can_sign and _time_problem(key, now) == ""
+    return (
+        key.kid,
+        key.algorithm.name,
+        key.state.value + _time_problem(key, now),
+        "yes" if signs else "no",
+        _moment(key.not_before),
+        _moment(key.not_after),
+        _duration(key.max_lifetime_s),
+        _permissions(key),
+    )
+
+
+def _time_problem(key: Key, now: float) -> str:
+    if key.not_before is not None and now < key.not_before:
+        return " (not yet)"
+    if key.not_after is not None and now > key.not_after:
+        return " (over)"
+    return ""
+
+
+def _moment(seconds: int | None) -> str:
+    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _duration(seconds: int) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _permissions(key: Key) -> str:
+    parts = []
+    for name in _PERMISSIONS:
+        patterns: tuple[str, ...] | None = getattr(key, name)
+        if patterns is not None:
+            parts.append(f"{name}=[{', '.join(repr(pattern) for pattern in patterns)}]")
+    return " ".join(parts) or "anything"
+
+
+def _doubts(file: Path, keyring: Keyring, now: float) -> list[Problem]:
+    """What is allowed in a key file but seldom meant."""
+    doubts = []
+    for index, key in enumerate(keyring):
+        if _time_problem(key, now) == " (over)" and key.state is not KeyState.REVOKED:
+            message = f"{key.kid} has not been usable since {_moment(key.not_after)}"
+            doubts.append(Problem(str(file), f"key[{index}].not_after", message))
+    return doubts
+
+
+def _tell_warnings(warnings: list[Problem]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _fail(messages: list[str], status: int) -> NoReturn:
+    for message in messages:
+        click.echo(f"error: {message}", err=True)
+    sys.exit(status)
