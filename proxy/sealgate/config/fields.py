@@ -12,12 +12,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from sealgate.verify.rates import parse_rate
+
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)", re.ASCII)
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_RATE: Final = re.compile(
-    r"[1-9][0-9]{0,8}/(ms|s|m|h|d)( burst (?P<burst>[1-9][0-9]{0,8}))?( cost (?P<cost>[1-9][0-9]{0,8}))?",
-    re.ASCII,
-)
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}", re.ASCII)
 #: What this version can decompress, within `content.inflated_bytes_max`.
 COMPRESSIONS: Final = ("application/x-gzip", "application/x-bz2", "application/x-lzma", "application/zstd")
@@ -115,8 +113,6 @@ def check_reference(value: str) -> str:
 
 
 def _check_amqp_url(value: str) -> str:
-    if value.partition(":")[0] in LATER_SCHEMES:
-        return check_reference(value)
     url = split_url(value)
     if url.scheme not in ("amqp", "amqps"):
         raise ValueError("must be an amqp:// or amqps:// URL")
@@ -136,8 +132,6 @@ def _check_store(value: str) -> str:
     if value == "memory":
         return value
     scheme = value.partition(":")[0]
-    if scheme in LATER_SCHEMES:
-        return check_reference(value)
     if scheme in ("redis+cluster", "redis+sentinel", "rediss+cluster", "rediss+sentinel"):
         raise ValueError(f"{scheme}:// is not in this version; use memory, redis:// or rediss://")
     if scheme not in ("redis", "rediss"):
@@ -167,11 +161,7 @@ def _check_compression(value: str) -> str:
 
 
 def _check_rate(value: str) -> str:
-    match = _RATE.fullmatch(value)
-    if match is None:
-        raise ValueError('must be a rate such as "5/m burst 10" or "100/s burst 200 cost 2"')
-    if match["cost"] and match["burst"] and int(match["cost"]) > int(match["burst"]):
-        raise ValueError("has a cost above its burst: no message would ever pass")
+    parse_rate(value)
     return value
 
 
@@ -217,10 +207,6 @@ Rate = Annotated[str, AfterValidator(_check_rate)]
 KeySource = Annotated[str, AfterValidator(_check_key_source)]
 
 
-class Secret:
-    """Marks a field that may hold a password: it can be a reference, and is never printed as it is."""
-
-
-UpstreamUrl = Annotated[str, AfterValidator(_check_upstream_url), Secret()]
-QuarantineUrl = Annotated[str, AfterValidator(_check_amqp_url), Secret()]
-StoreUrl = Annotated[str, AfterValidator(_check_store), Secret()]
+UpstreamUrl = Annotated[str, AfterValidator(_check_upstream_url)]
+QuarantineUrl = Annotated[str, AfterValidator(_check_amqp_url)]
+StoreUrl = Annotated[str, AfterValidator(_check_store)]

@@ -1,0 +1,120 @@
+"""Commands that look at the configuration, or at a gateway that runs, and change nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import platform
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from sealgate import __version__
+from sealgate.cli.exits import EXIT_FAILED, EXIT_OK
+from sealgate.cli.options import load_settings, settings_options
+
+#: How to reach an address that stands for every interface.
+_LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
+
+_FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
+
+
+@click.command(
+    "check-config",
+    epilog="""\b
+Examples:
+  sealgate check-config gateway.toml
+  sealgate check-config && systemctl restart sealgate
+
+\b
+Exit codes: 0 good (warnings are printed), 77 a file may not be read, 78 not good.""",
+)
+@_FILE
+@settings_options
+def check_config(file: Path | None, **options: Any) -> int:
+    """Say everything that is wrong with a configuration: FILE, or --config, and the environment.
+
+    Files and keys it names are read, too. Nothing is connected to.
+    """
+    from sealgate.config.checking import check
+
+    loaded = load_settings(**_with_file(options, file))
+    check(loaded)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    loaded.require()
+    click.echo(f"{loaded.file or 'configuration'}: ok")
+    return EXIT_OK
+
+
+@click.command(
+    "print-config",
+    epilog="""\b
+Examples:
+  sealgate print-config gateway.toml --origin
+  SEALGATE__LOG__LEVEL=debug sealgate print-config --upstream amqp://localhost""",
+)
+@_FILE
+@settings_options
+@click.option("--redact/--no-redact", default=True, help="Hide passwords (the default) or show them.")
+@click.option("--origin", is_flag=True, help="Say where each value was set.")
+def print_config(file: Path | None, redact: bool, origin: bool, **options: Any) -> int:
+    """Print the configuration as it takes effect, as TOML: FILE, or --config, with all layers applied."""
+    from sealgate.config.printing import print_settings
+
+    loaded = load_settings(**_with_file(options, file))
+    loaded.require()
+    for line in print_settings(loaded, redact, origin):
+        click.echo(line)
+    return EXIT_OK
+
+
+@click.command()
+def schema() -> int:
+    """Print the JSON Schema of the configuration file, for editors and CI."""
+    from sealgate.config.settings import Settings
+
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    click.echo(json.dumps(document | Settings.model_json_schema(mode="serialization"), indent=2))
+    return EXIT_OK
+
+
+@click.command()
+def version() -> int:
+    """Print the version."""
+    click.echo(f"sealgate {__version__} (Python {platform.python_version()}, {platform.system()})")
+    return EXIT_OK
+
+
+@click.command(
+    epilog="""\b
+Exit codes: 0 well, 1 not well or not there. Made for a container's HEALTHCHECK.""",
+)
+@settings_options
+@click.option("--ready", is_flag=True, help="Ask /readyz (broker, store and keys) instead of /livez.")
+@click.option("--timeout", default=2.0, show_default=True, help="Seconds to wait for an answer.")
+def healthcheck(ready: bool, timeout: float, **options: Any) -> int:
+    """Ask the gateway at the admin address whether it is well.
+
+    A configuration that is not good is no reason to fail: the gateway runs with the one it read.
+    """
+    address = load_settings(**options).settings.admin.address
+    path = "/readyz" if ready else "/livez"
+    connection = http.client.HTTPConnection(
+        _LOCAL.get(address.host, address.host), address.port, timeout=timeout
+    )
+    try:
+        connection.request("GET", path)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        click.echo(f"{address}{path}: {error}", err=True)
+        return EXIT_FAILED
+    finally:
+        connection.close()
+    click.echo(f"{address}{path}: {status}")
+    return EXIT_OK if status == http.client.OK else EXIT_FAILED
+
+
+def _with_file(options: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    return options if file is None else {**options, "config": file}

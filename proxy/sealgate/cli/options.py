@@ -1,0 +1,65 @@
+"""Options of every command that reads the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sealgate.config.loading import Loaded
+
+Command = Callable[..., Any]
+
+
+def settings_options(command: Command) -> Command:
+    """--config, --upstream, --listen, --admin and --set, gathered as the keyword arguments of `load`."""
+    for option in (
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set any key, as in --set replay.max_age=10m. Can be repeated.",
+        ),
+        click.option("--admin", metavar="HOST:PORT", help="Where metrics and health are served."),
+        click.option("--listen", metavar="HOST:PORT", help="Where AMQP clients connect."),
+        click.option(
+            "--upstream",
+            multiple=True,
+            metavar="URL",
+            help="The broker, as amqp://host:port; more than one are tried in order.",
+        ),
+        click.option(
+            "--config",
+            "-c",
+            type=click.Path(path_type=Path),
+            envvar="SEALGATE_CONFIG",
+            show_envvar=True,
+            help="The TOML file; without one there are defaults, the environment and the command line.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def load_settings(
+    config: Path | None,
+    upstream: tuple[str, ...],
+    listen: str | None,
+    admin: str | None,
+    assignments: tuple[str, ...],
+    observe: bool = False,
+) -> Loaded:
+    """What `settings_options` were given, with all the layers below, loaded."""
+    from sealgate.config.loading import load
+
+    options: dict[str, tuple[str, object]] = {
+        "upstream.urls": ("--upstream", list(upstream) or None),
+        "listen.address": ("--listen", listen),
+        "admin.address": ("--admin", admin),
+        "mode.default": ("--observe", "observe" if observe else None),
+    }
+    return load(config, options, assignments)

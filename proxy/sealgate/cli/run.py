@@ -1,0 +1,41 @@
+"""`sealgate run`: the product."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from sealgate.cli.options import load_settings, settings_options
+from sealgate.config.checking import check
+
+_EPILOG = """\b
+Examples:
+  sealgate run --config gateway.toml
+  sealgate run --upstream amqp://rabbitmq:5672         keys from SEALGATE_KEYS
+  sealgate run -c gateway.toml --observe               refuse nothing yet, only count
+
+\b
+Signals: TERM drains and stops, a second one stops at once; HUP reads the keys again.
+Exit codes: 0 after a clean drain, 1 when it ran out of time, 69 broker or store unavailable at
+start, 70 bug, 77 permission, 78 configuration."""
+
+
+@click.command(epilog=_EPILOG)
+@settings_options
+@click.option("--observe", is_flag=True, help="Set mode.default = observe: count refusals, let all pass.")
+def run(**options: Any) -> int:
+    """Run the gateway or sidecar that the configuration describes."""
+    loaded = load_settings(**options)
+    check(loaded)
+    settings = loaded.require()
+
+    from sealgate import app
+    from sealgate.ops.logging import configure_logging
+
+    configure_logging(settings.log.level, settings.log.format)
+    log = logging.getLogger("sealgate.config")
+    for warning in loaded.warnings:
+        log.warning("config.warning", extra={"detail": str(warning)})
+    return app.run(settings)

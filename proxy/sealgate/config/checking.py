@@ -1,0 +1,87 @@
+"""What only the machine can tell about settings: files, permissions, and the keys themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Final
+
+from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.loading import Loaded
+from sealgate.config.paths import Path
+from sealgate.config.reload import KeySource
+from sealgate.config.sources import permission_warnings
+
+#: Files that must be there, and whether they hold a secret.
+_FILES: Final[tuple[tuple[Path, bool], ...]] = (
+    (("listen", "tls", "cert"), False),
+    (("listen", "tls", "key"), True),
+    (("listen", "tls", "client_ca"), False),
+    (("upstream", "tls", "ca"), False),
+    (("upstream", "tls", "cert"), False),
+    (("upstream", "tls", "key"), True),
+)
+
+
+def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
+    """Add to `loaded` what is wrong, and what deserves a warning, on this machine."""
+    for path, secret in _FILES:
+        name = _value(loaded, path)
+        if isinstance(name, str):
+            _check_file(loaded, path, FilePath(name), secret)
+    journal = loaded.settings.replay.journal
+    if journal is not None:
+        _check_journal(loaded, FilePath(journal).parent)
+    if (
+        loaded.settings.publish.action != "pass"
+        and loaded.is_good(("keys",))
+        and loaded.is_good(("publish",))
+    ):
+        _check_keys(loaded, environ)
+
+
+def _value(loaded: Loaded, path: Path) -> object:
+    value: object = loaded.settings
+    for part in path:
+        value = getattr(value, str(part), None)
+    return value
+
+
+def _check_file(loaded: Loaded, path: Path, file: FilePath, secret: bool) -> None:
+    try:
+        with file.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+    except PermissionError:
+        loaded.problems.append(loaded.problem(path, f"{file} may not be read by this user", permission=True))
+    except OSError as error:
+        loaded.problems.append(loaded.problem(path, f"{file} can not be read: {error.strerror}"))
+    else:
+        if secret:
+            loaded.warnings += [Problem(str(file), "", message) for message in permission_warnings(mode)]
+
+
+def _check_journal(loaded: Loaded, directory: FilePath) -> None:
+    path = ("replay", "journal")
+    if not directory.is_dir():
+        loaded.problems.append(loaded.problem(path, f"its directory {directory} is not there"))
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        message = f"its directory {directory} may not be written by this user"
+        loaded.problems.append(loaded.problem(path, message, permission=True))
+
+
+def _check_keys(loaded: Loaded, environ: Mapping[str, str] | None) -> None:
+    source = KeySource(loaded.settings, environ)
+    try:
+        source.load()
+    except ConfigError as error:
+        loaded.problems += [_placed(loaded, problem) for problem in error.problems]
+    else:
+        loaded.warnings += source.warnings
+
+
+def _placed(loaded: Loaded, problem: Problem) -> Problem:
+    """A problem with a setting gets the place of the setting; one inside the keys has its own."""
+    if problem.where:
+        return problem
+    return loaded.problem(tuple(problem.key.split(".")), problem.message, problem.permission)

@@ -1,0 +1,172 @@
+"""What one key says about another. Each rule gives (path, message) for what it finds wrong.
+
+A rule runs only where all the keys it reads are good, so that one slip is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sealgate.config.fields import Address, split_url
+from sealgate.config.paths import Path
+from sealgate.config.settings import Settings
+
+Finding = tuple[Path, str]
+
+#: What the bodies of a profile can be; "" is no content type. The generic profile takes any.
+TYPES_OF: Final = {
+    "celery": ("", "application/json", "application/x-msgpack"),
+    "dramatiq": ("", "application/json", "application/x-msgpack"),
+    "taskiq": ("", "application/json", "application/x-msgpack"),
+}
+_EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(slots=True, frozen=True)
+class Rule:
+    """`check` reads the settings at `keys` and nothing else."""
+
+    keys: tuple[Path, ...]
+    check: Callable[[Settings], Iterator[Finding]]
+
+
+def _upstream_is_there(settings: Settings) -> Iterator[Finding]:
+    if not settings.upstream.urls:
+        yield ("upstream", "urls"), 'is missing: name a broker, as in urls = ["amqp://rabbitmq:5672"]'
+
+
+def _upstream_tls_is_used(settings: Settings) -> Iterator[Finding]:
+    tls = settings.upstream.tls
+    urls = settings.upstream.urls
+    if tls is None:
+        return
+    if urls and not any(url.startswith("amqps:") for url in urls):
+        yield ("upstream", "tls"), "is there, but no upstream url is amqps://"
+    if (tls.cert is None) != (tls.key is None):
+        lacking = "cert" if tls.cert is None else "key"
+        yield ("upstream", "tls", lacking), "is missing: cert and key go together"
+
+
+def _signing_keys_fit_the_action(settings: Settings) -> Iterator[Finding]:
+    publish = settings.publish
+    if publish.action == "sign" and publish.sign_with is None:
+        yield ("publish", "sign_with"), 'is missing: action = "sign" needs the kid of a key'
+    if publish.action != "sign" and publish.sign_with is not None:
+        yield ("publish", "sign_with"), 'is only for action = "sign"'
+    if publish.action != "verify" and publish.countersign_with is not None:
+        yield ("publish", "countersign_with"), 'is only for action = "verify"'
+
+
+def _journal_is_for_the_memory_store(settings: Settings) -> Iterator[Finding]:
+    if settings.replay.journal is not None and settings.replay.store != "memory":
+        yield ("replay", "journal"), 'is only for store = "memory"'
+
+
+def _gateways_share_a_store(settings: Settings) -> Iterator[Finding]:
+    if settings.limits.gateways > 1 and settings.replay.store == "memory":
+        yield ("limits", "gateways"), 'is over 1, but store = "memory" is not shared; use redis://'
+
+
+def _content_types_fit_the_profile(settings: Settings) -> Iterator[Finding]:
+    content = settings.content
+    yield from _check_types(("content", "types"), content.profile, content.types)
+    for index, rule in enumerate(settings.rule):
+        profile = content.profile if rule.profile is None else rule.profile
+        if rule.types is not None:
+            yield from _check_types(("rule", index, "types"), profile, rule.types)
+        elif rule.profile is not None:
+            for _, message in _check_types((), profile, content.types):
+                yield ("rule", index, "profile"), f"does not go with content.types, which {message}"
+
+
+def _check_types(path: Path, profile: str, types: tuple[str, ...]) -> Iterator[Finding]:
+    if not types:
+        yield path, "is empty: no message would be accepted"
+    if "*" in types and profile != "generic":
+        yield path, f'has "*", which is only for profile "generic", not "{profile}"'
+    elif "*" in types and len(types) > 1:
+        yield path, 'has "*" beside others; "*" alone takes any type'
+    for name in types:
+        if name != "*" and name not in TYPES_OF.get(profile, (name,)):
+            yield path, f'has "{name}", which profile "{profile}" can not check'
+
+
+def _rules_are_reached(settings: Settings) -> Iterator[Finding]:
+    seen: dict[object, int] = {}
+    for index, rule in enumerate(settings.rule):
+        match = (rule.match.vhost, rule.match.exchange, rule.match.task, rule.match.user)
+        first = seen.get(("*", "*", "*", "*"), seen.setdefault(match, index))
+        if first != index:
+            yield ("rule", index, "match"), f"is never reached: rule[{first}] takes all of it"
+
+
+def _body_fits_the_buffers(settings: Settings) -> Iterator[Finding]:
+    limits = settings.limits
+    if settings.content.body_bytes_max > limits.connection_bytes_max:
+        yield ("content", "body_bytes_max"), "is over limits.connection_bytes_max"
+    if limits.connection_bytes_max > limits.process_bytes_max:
+        yield ("limits", "connection_bytes_max"), "is over limits.process_bytes_max"
+
+
+def _drain_has_time(settings: Settings) -> Iterator[Finding]:
+    if settings.drain.delay >= settings.drain.timeout:
+        yield ("drain", "delay"), "leaves no time: it is not below drain.timeout"
+
+
+def _addresses_differ(settings: Settings) -> Iterator[Finding]:
+    if settings.admin.enabled and _overlap(settings.listen.address, settings.admin.address):
+        yield ("admin", "address"), "is the same as listen.address"
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    same_host = one.host == other.host or one.host in _EVERYWHERE or other.host in _EVERYWHERE
+    return one.port != 0 and one.port == other.port and same_host
+
+
+RULES: Final = (
+    Rule((("upstream", "urls"),), _upstream_is_there),
+    Rule((("upstream", "urls"), ("upstream", "tls")), _upstream_tls_is_used),
+    Rule((("publish",),), _signing_keys_fit_the_action),
+    Rule((("replay", "journal"), ("replay", "store")), _journal_is_for_the_memory_store),
+    Rule((("limits", "gateways"), ("replay", "store")), _gateways_share_a_store),
+    Rule((("content", "profile"), ("content", "types"), ("rule",)), _content_types_fit_the_profile),
+    Rule((("rule",),), _rules_are_reached),
+    Rule(
+        (("content", "body_bytes_max"), ("limits", "connection_bytes_max"), ("limits", "process_bytes_max")),
+        _body_fits_the_buffers,
+    ),
+    Rule((("drain",),), _drain_has_time),
+    Rule((("listen",), ("admin",)), _addresses_differ),
+)
+
+
+def warnings_of(settings: Settings) -> Iterator[Finding]:
+    """What is allowed, and probably not meant."""
+    publish = settings.publish
+    if settings.rate and publish.action != "verify":
+        yield ("rate",), 'does nothing: rates are for publish.action = "verify"'
+    kept = settings.quarantine.enabled or settings.refuse.unconfirmed == "close"
+    if publish.action == "verify" and not kept:
+        yield ("quarantine", "enabled"), "is off: what is refused on channels without confirms is lost"
+    if settings.content.profile in ("dramatiq", "taskiq") and "" not in settings.content.types:
+        yield ("content", "types"), f'lacks "": {settings.content.profile} sends no content type'
+    if settings.upstream.tls is not None and not settings.upstream.tls.verify:
+        yield ("upstream", "tls", "verify"), "is off: anyone on the path can be the broker"
+    if settings.admin.enabled and not _is_local(settings.admin.address.host):
+        yield ("admin", "address"), "is open to the network and has no login; a firewall is needed"
+    for index, url in enumerate(settings.upstream.urls):
+        if url.startswith("amqp:") and not _is_local(_host_of(url)):
+            yield (
+                ("upstream", "urls", index),
+                "is not encrypted, and the host is another machine; amqps:// is",
+            )
+
+
+def _is_local(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _host_of(url: str) -> str:
+    return split_url(url).hostname or ""

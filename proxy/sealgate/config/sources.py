@@ -1,0 +1,159 @@
+"""What is behind a secret reference, and the keyring behind `keys.source`.
+
+Errors name the reference, never what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.fields import LATER_SCHEMES
+from sealgate.signing.algorithms import ED25519, HMAC_SHA256
+from sealgate.signing.keyfile import KeyfileError, load_keyring
+from sealgate.signing.keyring import Keyring
+from sealgate.signing.material import MaterialKind, kind_of
+
+#: A keyring of a few thousand keys; what is larger is the wrong file.
+SOURCE_BYTES_MAX: Final = 1_048_576
+
+_FIELD_OF: Final = {
+    MaterialKind.HMAC_SECRET: (HMAC_SHA256, "secret"),
+    MaterialKind.ED25519_PRIVATE: (ED25519, "private"),
+    MaterialKind.ED25519_PUBLIC: (ED25519, "public"),
+}
+
+
+#: Inode, modification time in ns, size; None for a file that is not there.
+Stamp = tuple[int, int, int] | None
+
+
+class SourceError(ValueError):
+    """A reference that gives nothing. The text is safe to print."""
+
+    def __init__(self, message: str, permission: bool = False) -> None:
+        super().__init__(message)
+        self.permission: Final = permission
+
+
+class Sources:
+    """Reads references; remembers the files they were in as they were, and what deserves a warning."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ: Final = environ
+        self.stamps: Final[dict[Path, Stamp]] = {}
+        self.warnings: Final[list[Problem]] = []
+
+    def resolve(self, reference: str) -> str:
+        """The text behind `env:NAME` or `file:/path`, without surrounding white space.
+
+        What is no reference is a literal and is given back. Raises `SourceError`.
+        """
+        scheme, _, name = reference.partition(":")
+        if scheme == "env":
+            return self._environment(reference, name)
+        if scheme == "file":
+            return self.read_file(Path(name))
+        if scheme in LATER_SCHEMES:
+            raise SourceError(f"{scheme}: references are not in this version; use env:NAME or file:/path")
+        return reference
+
+    def _environment(self, reference: str, name: str) -> str:
+        text = self._environ.get(name)
+        if text is None:
+            raise SourceError(f"{reference} is not set")
+        if not text.strip():
+            raise SourceError(f"{reference} is empty")
+        return text.strip()
+
+    def read_file(self, path: Path) -> str:
+        """The text of a file that holds secrets; warns when others can read or change it."""
+        self.stamps[path] = stamp_of(path)  # before reading: a change in between is then seen as one
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                if not stat.S_ISREG(mode):
+                    raise SourceError(f"file:{path} is no regular file")
+                data = file.read(SOURCE_BYTES_MAX + 1)
+        except PermissionError:
+            raise SourceError(f"file:{path} may not be read by this user", permission=True) from None
+        except OSError as error:
+            raise SourceError(f"file:{path} can not be read: {error.strerror}") from None
+        self.warnings.extend([Problem(str(path), "", message) for message in permission_warnings(mode)])
+        if len(data) > SOURCE_BYTES_MAX:
+            raise SourceError(f"file:{path} is over {SOURCE_BYTES_MAX} bytes")
+        try:
+            text = data.decode().strip()
+        except UnicodeDecodeError:
+            raise SourceError(f"file:{path} is no UTF-8 text") from None
+        if not text:
+            raise SourceError(f"file:{path} is empty")
+        return text
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when the file behind `path` and its symlinks does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def permission_warnings(mode: int) -> list[str]:
+    """What is too open about the `st_mode` of a file with secrets in it."""
+    octal = f"mode {stat.S_IMODE(mode):04o}"
+    warnings = []
+    if mode & stat.S_IROTH:
+        warnings.append(f"can be read by every user of this machine ({octal}); chmod o-r")
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        warnings.append(f"can be changed by others than its owner ({octal}); chmod go-w")
+    return warnings
+
+
+def read_keyring(source: str, sources: Sources) -> Keyring:
+    """The keyring `source` (env:NAME or file:/path) names; its warnings go to `sources`.
+
+    Raises `ConfigError` with every problem; those inside the keys name the file or variable they are in.
+    """
+    where = source.partition(":")[2]
+    try:
+        text = sources.resolve(source)
+    except SourceError as error:
+        raise ConfigError([Problem("", "keys.source", str(error), error.permission)]) from None
+    try:
+        if source.startswith("env:") and not _is_toml(text):
+            keyring, warnings = _read_pairs(text, source, sources)
+        else:
+            keyring, warnings = load_keyring(text, sources.resolve)
+    except KeyfileError as error:
+        raise ConfigError([Problem(where, "", message) for message in error.errors]) from None
+    sources.warnings.extend([Problem(where, "", message) for message in warnings])
+    return keyring
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        return "key" in tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return "[[" in text
+
+
+def _read_pairs(text: str, source: str, sources: Sources) -> tuple[Keyring, list[str]]:
+    """Keys as `kid=secret,kid=secret`: the algorithm follows from the secret's prefix."""
+    secrets: dict[str, str] = {}
+    entries: list[dict[str, str]] = []
+    for index, pair in enumerate(text.split(",")):
+        kid, equals, secret = pair.partition("=")
+        if not equals:
+            raise KeyfileError([f"key[{index}]: want kid=secret,kid=secret or the TOML of a keys file"])
+        alg, name = _FIELD_OF[kind_of(secret.strip()) or MaterialKind.HMAC_SECRET]
+        reference = f"{source}#{index}"
+        secrets[reference] = secret.strip()
+        entries.append({"kid": kid.strip(), "alg": alg, name: reference})
+    return load_keyring({"key": entries}, secrets.__getitem__)
