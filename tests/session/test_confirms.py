@@ -25,7 +25,9 @@ class Client:
         # amqp091-go reads a multiple answer over tags it has seen answered out of order (protocol.md C2).
         open_below = [t for t in range(1, tag) if t not in self.answers]
         if multiple and open_below:
-            assert not any(open_below[0] < t < tag for t in self.local), "a multiple answer spans a refused tag"
+            assert not any(open_below[0] < t < tag for t in self.local), (
+                "a multiple answer spans a refused tag"
+            )
         for t in covered:
             assert t not in self.local
             self.answers[t] = what

@@ -146,7 +146,11 @@ class GatewayProcess:
         for family in text_string_to_metric_families(self.get("/metrics")[1]):
             for sample in family.samples:
                 labels = sample.labels
-                if sample.name == "sealgate_messages_total" and labels["verdict"] == "refused" and sample.value:
+                if (
+                    sample.name == "sealgate_messages_total"
+                    and labels["verdict"] == "refused"
+                    and sample.value
+                ):
                     counted[labels["reason"]] = int(sample.value)
         return counted
 

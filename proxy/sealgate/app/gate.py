@@ -12,6 +12,7 @@ from typing import Any, Final
 from sealgate import __version__
 from sealgate.app import build
 from sealgate.app.build import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
+from sealgate.config.errors import ConfigError
 from sealgate.config.reload import KeySource
 from sealgate.config.settings import Settings
 from sealgate.net.listener import Listener
@@ -23,6 +24,7 @@ from sealgate.ops.metrics import build_registry
 from sealgate.quarantine.publish import Quarantine
 from sealgate.reason import GateError
 from sealgate.session.records import RefusalRecord, Tally
+from sealgate.signing.keyring import Keyring
 
 log: Final = logging.getLogger("sealgate.app")
 
@@ -40,9 +42,8 @@ class Gate:
         """Raises `StartError` when keys or files do not serve; nothing is opened yet."""
         self._settings: Final = settings
         self.tally: Final = Tally()
-        self._keys: Final = KeySource(settings.keys.source)
-        keyring = self._load_keys_at_start()
-        self._terms: Final = build.build_terms(settings, keyring, self.tally)
+        self._keys: Final = KeySource(settings)
+        self._terms: Final = build.build_terms(settings, self._keys_at_start(), self.tally)
         self._store: Final = build.build_store(settings)
         urls = list(settings.upstream.urls)
         upstream_tls = build.build_upstream_tls(settings, urls)
@@ -133,20 +134,26 @@ class Gate:
 
     def reload_keys(self) -> None:
         """Read the keys again; what does not load leaves the last good keyring in force, and says why."""
-        keyring, trouble = self._keys.load()
-        self._keys_trouble = trouble
-        if trouble:
+        self._keys_trouble = self._keys.reload()
+        keyring = self._keys.keyring
+        if self._keys_trouble or keyring is None:
             self.tally.config_reloads["failed"] += 1
-            log.error("keys not reloaded", extra={"event": "keys.failed", "error": trouble})
+            log.error("keys not reloaded", extra={"event": "keys.failed", "error": self._keys_trouble})
             return
         build.apply_keyring(self._terms, self._settings, keyring)
         self.tally.config_reloads["ok"] += 1
         log.info("keys reloaded", extra={"event": "keys.reloaded", "kids": list(keyring.kids())})
 
-    def _load_keys_at_start(self) -> Any:
-        keyring, trouble = self._keys.load()
-        if trouble:
-            raise StartError(trouble, EXIT_CONFIG)
+    def _keys_at_start(self) -> Keyring:
+        """A gate that neither signs nor verifies needs no keys."""
+        if self._settings.publish.action == "pass":
+            return Keyring()
+        try:
+            keyring = self._keys.load()
+        except ConfigError as error:
+            raise StartError(str(error), EXIT_CONFIG) from error
+        for warning in self._keys.warnings:
+            log.warning(str(warning), extra={"event": "keys.warning"})
         return keyring
 
     def _build_quarantine(self, urls: list[str]) -> Quarantine | None:

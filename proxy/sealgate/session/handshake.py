@@ -97,11 +97,13 @@ class Handshake:
 
     def _start(self, payload: bytes) -> bytes:
         conversation = self._conversation
+        if conversation.terms.role is Role.PASS:
+            return payload
         start = methods.read_start(payload)
         added = b""
         if conversation.terms.role is Role.VERIFY:
             added = methods.encode_challenge_entry(conversation.peer.challenge)
-        elif conversation.terms.role is Role.SIGN:
+        else:
             conversation.signer.challenge = methods.read_challenge(start.server_properties.values)
         if not added and "sealgate" not in start.server_properties.values:
             return payload

@@ -21,9 +21,9 @@ from sealgate.signing.canonical import (
 )
 from sealgate.verify.message import Message
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused
-from sealgate.wire.constants import FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES
+from sealgate.wire.constants import FRAME_HEADER, FRAME_OVERHEAD_BYTES
 from sealgate.wire.frames import encode_frame
-from sealgate.wire.methods import clear_ticket
+from sealgate.wire.methods import with_ticket_zero
 from sealgate.wire.properties import scan_content_header, splice
 
 #: What a gateway takes out of a publish: broker-written names and countersignatures not its own.
@@ -146,11 +146,7 @@ class Publishing:
                 self._refuse(channel, publication, Refused(error.reason, error.detail, authenticated=True))
                 return
         out = conversation.out
-        method = publication.method
-        payload = clear_ticket(method.payload)
-        out.upstream(
-            method.raw if payload is method.payload else encode_frame(FRAME_METHOD, method.channel, payload)
-        )
+        out.upstream(with_ticket_zero(publication.method))
         header = publication.header
         assert header is not None  # a forwarded publish is whole
         if publication.sealed is None:
@@ -231,5 +227,6 @@ class Publishing:
         tally.task_messages[terms.verifier.task_label(accepted.task), verdict] += 1
         if accepted.kid:
             tally.key_messages[accepted.kid, verdict] += 1
+        if accepted.kid and accepted.observed is None:
             tally.key_last_used[accepted.kid] = self._conversation.now.wall
             tally.producer_clock_skew[accepted.kid] = accepted.clock_skew_s
