@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click import Command
 from click.testing import CliRunner, Result
 
+from sealgate.cli import main
 from sealgate.cli.message_json import parse_message
-from sealgate.cli.sealing import sign, verify
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import OMITTED_FOR_SEAL
 from sealgate.signing.material import generate_ed25519, generate_hmac
@@ -31,16 +30,16 @@ MESSAGE: dict[str, Any] = {
 }
 
 
-def run(command: Command, message: object, *arguments: str, keys: str | None = ONE) -> Result:
+def run(command: str, message: object, *arguments: str, keys: str | None = ONE) -> Result:
     data = message if isinstance(message, bytes) else json.dumps(message).encode()
-    result = CliRunner().invoke(command, list(arguments), input=data, env={"SEALGATE_KEYS": keys})
+    result = CliRunner().invoke(main, [command, *arguments], input=data, env={"SEALGATE_KEYS": keys})
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
 
 
 def signed(message: dict[str, Any], *arguments: str, keys: str = ONE) -> dict[str, Any]:
     """What `sign --json` prints."""
-    result = run(sign, message, "--json", *arguments, keys=keys)
+    result = run("sign", message, "--json", *arguments, keys=keys)
     assert result.exit_code == 0, result.output
     values: dict[str, Any] = json.loads(result.stdout)
     return values
@@ -57,7 +56,7 @@ def sealed(message: dict[str, Any], *arguments: str, keys: str = ONE) -> dict[st
 
 def verdict(message: dict[str, Any], *arguments: str, keys: str = ONE) -> str:
     """The reason `verify` gives; its exit code must agree."""
-    result = run(verify, message, "--json", *arguments, keys=keys)
+    result = run("verify", message, "--json", *arguments, keys=keys)
     values = json.loads(result.stdout)
     assert result.exit_code == (0 if values["verdict"] == "ok" else 1)
     return str(values["verdict"])
@@ -81,14 +80,14 @@ def test_ed25519_seal_verifies_with_the_public_key() -> None:
 
 def test_sign_and_verify_print_the_same_digests() -> None:
     printed = signed(MESSAGE)
-    again = json.loads(run(verify, with_header(MESSAGE, "x-seal", printed["token"]), "--json").stdout)
+    again = json.loads(run("verify", with_header(MESSAGE, "x-seal", printed["token"]), "--json").stdout)
     names = ("properties_sha256", "headers_sha256", "body_sha256", "body_bytes", "signing_input_sha256")
     assert [again[name] for name in names] == [printed[name] for name in names]
     assert again["kid"] == "k1"
 
 
 def test_plain_output_has_a_line_for_each_value() -> None:
-    result = run(sign, MESSAGE)
+    result = run("sign", MESSAGE)
     lines = dict(line.split(None, 1) for line in result.stdout.splitlines())
     assert lines["header"] == "x-seal"
     assert parse_token(lines["token"].encode()).kid == "k1"
@@ -110,7 +109,7 @@ def test_lifetime_stays_under_the_keys_maximum(tmp_path: Path) -> None:
     file = keyfile(tmp_path, 'secret = "env:SEALGATE_KEYS"', 'max_lifetime = "1h"')
     token = parse_token(signed(MESSAGE, "--keys", file, keys=generate_hmac(RANDOM))["token"].encode())
     assert token.expires - token.created == 3600
-    result = run(sign, MESSAGE, "--keys", file, "--lifetime", "2h", keys=generate_hmac(RANDOM))
+    result = run("sign", MESSAGE, "--keys", file, "--lifetime", "2h", keys=generate_hmac(RANDOM))
     assert result.exit_code == 1
     assert "sig.lifetime" in result.stdout
 
@@ -203,7 +202,7 @@ def test_refused_message_still_shows_the_digests_of_the_vector() -> None:
     headers = {"x-seal": vector.token.decode()}
     message = {"exchange": "", "routing_key": "celery", "headers": headers, "vhost": vector.vhost}
     message |= {"deployment": vector.deployment, "body": vector.body.decode()}
-    values = json.loads(run(verify, message, "--json", "--skew", "99999d").stdout)
+    values = json.loads(run("verify", message, "--json", "--skew", "99999d").stdout)
     assert values["verdict"] == "sig.bad"
     assert values["body_sha256"] == sha256(vector.body).hexdigest()
 
@@ -211,42 +210,42 @@ def test_refused_message_still_shows_the_digests_of_the_vector() -> None:
 def test_revoked_key_is_told(tmp_path: Path) -> None:
     file = keyfile(tmp_path, 'secret = "env:SEALGATE_KEYS"', 'state = "revoked"')
     assert verdict(sealed(MESSAGE), "--keys", file, keys=generate_hmac(RANDOM)) == "sig.key_state"
-    result = run(sign, MESSAGE, "--kid", "k1", "--keys", file, keys=generate_hmac(RANDOM))
+    result = run("sign", MESSAGE, "--kid", "k1", "--keys", file, keys=generate_hmac(RANDOM))
     assert (result.exit_code, "sig.key_state" in result.stdout) == (1, True)
 
 
 def test_headers_a_gateway_would_refuse_are_not_sealed() -> None:
-    result = run(sign, with_header(MESSAGE, "", 1))
+    result = run("sign", with_header(MESSAGE, "", 1))
     assert result.exit_code == 1
     assert "header.key" in result.stdout
 
 
 def test_key_must_be_named_when_several_can_sign() -> None:
     keys = f"{ONE},k2={PRIVATE}"
-    result = run(sign, MESSAGE, keys=keys)
-    assert result.exit_code == 2
+    result = run("sign", MESSAGE, keys=keys)
+    assert result.exit_code == 64
     assert "those that can sign now: k1, k2" in result.stderr
     assert parse_token(signed(MESSAGE, "--kid", "k2", keys=keys)["token"].encode()).kid == "k2"
-    assert "can sign now: none" in run(sign, MESSAGE, keys="k2=" + PUBLIC).stderr
+    assert "can sign now: none" in run("sign", MESSAGE, keys="k2=" + PUBLIC).stderr
 
 
 def test_unknown_kid_is_told() -> None:
-    result = run(sign, MESSAGE, "--kid", "k9")
+    result = run("sign", MESSAGE, "--kid", "k9")
     assert (result.exit_code, "sig.kid" in result.stdout) == (1, True)
 
 
-@pytest.mark.parametrize("command", [sign, verify])
+@pytest.mark.parametrize("command", ["sign", "verify"])
 @pytest.mark.parametrize(
     ("message", "arguments", "keys", "status", "error"),
     [
-        (b"{", (), ONE, 2, "the message on standard input: is not JSON"),
+        (b"{", (), ONE, 64, "the message on standard input: is not JSON"),
         (MESSAGE, (), None, 78, "env:SEALGATE_KEYS is not set"),
         (MESSAGE, ("--keys", "none.toml"), ONE, 78, "none.toml"),
-        (MESSAGE, (), "k1=hex:00", 78, "at least 32 random ones"),
+        (MESSAGE, (), "k1=sgk_h_AAAA", 78, "at least 32 random ones"),
     ],
 )
 def test_wrong_input_and_wrong_keys_are_told_apart(
-    command: Command, message: object, arguments: tuple[str, ...], keys: str | None, status: int, error: str
+    command: str, message: object, arguments: tuple[str, ...], keys: str | None, status: int, error: str
 ) -> None:
     result = run(command, message, *arguments, keys=keys)
     assert result.exit_code == status
@@ -254,15 +253,15 @@ def test_wrong_input_and_wrong_keys_are_told_apart(
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize(("command", "option"), [(sign, "--lifetime"), (verify, "--skew")])
-def test_wrong_duration_is_a_usage_error(command: Command, option: str) -> None:
+@pytest.mark.parametrize(("command", "option"), [("sign", "--lifetime"), ("verify", "--skew")])
+def test_wrong_duration_is_a_usage_error(command: str, option: str) -> None:
     result = run(command, MESSAGE, option, "soon")
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert option in result.stderr
 
 
-@pytest.mark.parametrize("command", [sign, verify])
-def test_help_shows_an_example_message(command: Command) -> None:
+@pytest.mark.parametrize("command", ["sign", "verify"])
+def test_help_shows_an_example_message(command: str) -> None:
     help_text = run(command, b"", "--help").stdout
     example = help_text[help_text.index('{"exchange"') : help_text.index('{}, {}]"}') + len('{}, {}]"}')]
     assert signed(json.loads(example))["body_bytes"] == 16

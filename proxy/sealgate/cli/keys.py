@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import click
 
@@ -22,8 +21,6 @@ from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.material import generate_ed25519, generate_hmac
 from sealgate.signing.token import is_kid
 
-EXIT_PERMISSION: Final = 77
-EXIT_CONFIG: Final = 78
 _PERMISSIONS: Final = ("vhosts", "users", "tasks", "exchanges", "routing_keys", "reply_to", "classes")
 _COLUMNS: Final = ("KID", "ALG", "STATE", "SIGNS", "FROM", "UNTIL", "LIFETIME", "MAY")
 
@@ -89,17 +86,17 @@ def list_command(file: Path) -> None:
 def check(file: Path) -> None:
     """Read FILE and every secret it refers to, and tell all that is wrong with them.
 
-    Exits 78 when something is, 77 when FILE may not be read. Warnings alone exit 0.
+    \b
+    Exit codes: 0 good (warnings are printed), 77 FILE may not be read, 78 not good.
     """
     sources = Sources(os.environ)
     try:
         keyring = read_keyring(f"file:{file}", sources)
-    except ConfigError as error:
-        _tell_warnings(sources.warnings)
-        _fail([str(problem) for problem in error.problems], error.exit_code)
-    _tell_warnings([*sources.warnings, *_doubts(file, keyring, time.time())])
+    finally:
+        _warn(sources.warnings)
+    _warn(_doubts(file, keyring, time.time()))
     count = len(keyring.kids())
-    click.echo(f"{file}: {count} {'key' if count == 1 else 'keys'}, nothing wrong")
+    click.echo(f"{file}: {count} {'key' if count == 1 else 'keys'}, ok")
 
 
 def _block(kid: str, alg: str, material: str) -> str:
@@ -112,11 +109,11 @@ def _read_without_secrets(file: Path) -> Keyring:
         tables = tomllib.loads(Sources({}).read_file(file))
         keyring, _ = load_keyring(_with_fresh_keys(tables), str)
     except SourceError as error:
-        _fail([str(error)], EXIT_PERMISSION if error.permission else EXIT_CONFIG)
+        raise ConfigError([Problem("", "", str(error), error.permission)]) from None
     except tomllib.TOMLDecodeError as error:
-        _fail([f"{file}: not TOML: {error}"], EXIT_CONFIG)
+        raise ConfigError([Problem(str(file), "", f"not TOML: {error}")]) from None
     except KeyfileError as error:
-        _fail([f"{file}: {message}" for message in error.errors], EXIT_CONFIG)
+        raise ConfigError([Problem(str(file), "", message) for message in error.errors]) from None
     return keyring
 
 
@@ -186,12 +183,6 @@ def _doubts(file: Path, keyring: Keyring, now: float) -> list[Problem]:
     return doubts
 
 
-def _tell_warnings(warnings: list[Problem]) -> None:
+def _warn(warnings: list[Problem]) -> None:
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-
-
-def _fail(messages: list[str], status: int) -> NoReturn:
-    for message in messages:
-        click.echo(f"error: {message}", err=True)
-    sys.exit(status)

@@ -12,8 +12,8 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from sealgate.cli.exits import EXIT_FAILED
 from sealgate.cli.message_json import JSON_BYTES_MAX, Digests, JsonMessage, MessageError, parse_message
-from sealgate.config.errors import ConfigError
 from sealgate.config.fields import is_reference
 from sealgate.config.sources import Sources, read_keyring
 from sealgate.reason import GateError, Reason
@@ -27,7 +27,6 @@ from sealgate.signing.keyfile import parse_duration
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import Token, finish_token, parse_token, token_prefix
 
-EXIT_REFUSED: Final = 1
 KEYS_DEFAULT: Final = "env:SEALGATE_KEYS"
 LIFETIME_S_DEFAULT: Final = 24 * 3600
 SKEW_S_DEFAULT: Final = "30s"
@@ -77,7 +76,11 @@ def _shared_options(command: F) -> F:
 def sign(kid: str, lifetime: str | None, source: str, countersign: bool, as_json: bool) -> None:
     """Seal one message: JSON on standard input, its token and section digests on standard output.
 
-    The token is for the header x-seal. Any x-seal or x-countersign the message has is not looked at.
+    The token is for the header x-seal. A seal that the message already has is not looked at.
+
+    \b
+    Exit codes: 0 sealed, 1 can not be sealed (with the reason), 64 the JSON is no message,
+    77 or 78 the keys can not be read.
     """
     lifetime_s = _lifetime(lifetime)
     message = _read_message()
@@ -111,7 +114,10 @@ def verify(skew: str, source: str, countersign: bool, as_json: bool) -> None:
 
     Checks what is checked at a consumer: grammar, key, signature, expiry and target; not freshness, replay,
     content, or what the key may do. Prints the section digests, to be held against those that `sign` printed.
-    Exits 0 when the seal is good and 1, with the reason, when it is not.
+
+    \b
+    Exit codes: 0 the seal is good, 1 it is not (with the reason), 64 the JSON is no message,
+    77 or 78 the keys can not be read.
     """
     skew_s = _duration(skew, "--skew")
     message = _read_message()
@@ -205,13 +211,10 @@ def _read_message() -> JsonMessage:
 
 
 def _read_keyring(source: str) -> Keyring:
+    """Raises `ConfigError`, which `main` tells."""
     sources = Sources(os.environ)
     try:
         return read_keyring(source if is_reference(source) else f"file:{source}", sources)
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
-        sys.exit(error.exit_code)
     finally:
         for warning in sources.warnings:
             click.echo(f"warning: {warning}", err=True)
@@ -230,7 +233,7 @@ def _shown(digests: Digests, signed: bytes) -> dict[str, object]:
 def _refuse(error: GateError, as_json: bool, values: dict[str, object] | None = None) -> NoReturn:
     verdict: dict[str, object] = {"verdict": error.reason.value, "detail": error.detail}
     _print(verdict | (values or {}), as_json)
-    sys.exit(EXIT_REFUSED)
+    sys.exit(EXIT_FAILED)
 
 
 def _print(values: dict[str, object], as_json: bool) -> None:

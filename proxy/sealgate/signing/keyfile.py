@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256, Algorithm
 from sealgate.signing.keyring import CLASSES, MAX_LIFETIME_S_DEFAULT, Key, Keyring, KeyState
-from sealgate.signing.material import SECRET_FIELDS, MaterialKind, algorithm_of, is_material, parse_secret
+from sealgate.signing.material import MaterialKind, algorithm_of, is_material, parse_secret
 from sealgate.signing.token import is_kid
 
 #: Longer lifetimes are a slip: a seal that outlives its key's rotation protects nothing.
@@ -26,7 +26,11 @@ _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])", re.ASCII)
 _REFERENCE: Final = re.compile(r"(?:env|file|vault|aws):", re.ASCII)
 _CONTROL: Final = "control:"
 _PATTERNS: Final = ("vhosts", "users", "tasks", "exchanges", "routing_keys", "reply_to")
-_MATERIAL: Final = {field: MaterialKind(prefix) for prefix, (_, field) in SECRET_FIELDS.items()}
+_MATERIAL: Final = {
+    "secret": MaterialKind.HMAC_SECRET,
+    "private": MaterialKind.ED25519_PRIVATE,
+    "public": MaterialKind.ED25519_PUBLIC,
+}
 _FIELDS_OF: Final = {HMAC_SHA256: ("secret",), ED25519: ("private", "public")}
 _NAMES: Final = (
     *("kid", "alg", "state", "not_before", "not_after", "max_lifetime", "classes"),

@@ -12,10 +12,8 @@ from typing import Final
 
 from sealgate.reason import GateError
 from sealgate.signing.algorithms import (
-    ED25519,
     ED25519_KEY_BYTES,
     HMAC_SECRET_BYTES_MIN,
-    HMAC_SHA256,
     Algorithm,
     Ed25519,
     HmacSha256,
@@ -23,12 +21,6 @@ from sealgate.signing.algorithms import (
 from sealgate.signing.token import b64url_decode, b64url_encode
 
 HEX_PREFIX: Final = "hex:"
-#: What a key file calls material, by its prefix: the alg, and the field that holds it.
-SECRET_FIELDS: Final = {
-    "sgk_h_": (HMAC_SHA256, "secret"),
-    "sgk_e_": (ED25519, "private"),
-    "sgp_e_": (ED25519, "public"),
-}
 HMAC_SECRET_BYTES_MAX: Final = 256  # longer ones are no stronger: HMAC-SHA-256 hashes what is over 64 bytes
 #: 32 random bytes hold 30 different values on average; fewer than 16 happens once in 10^20.
 DISTINCT_BYTES_MIN: Final = 16

@@ -21,11 +21,10 @@ TOKEN_BYTES_MAX: Final = 1024
 TOKEN_FIELDS: Final = 8
 SECONDS_MAX: Final = 999_999_999_999  # twelve digits
 NONCE_BYTES_MIN: Final = 16  # 128 bits: random nonces must not meet
-STORED_NONCE_BYTES_MAX: Final = 23
 CHALLENGE_BYTES: Final = 16
 SESSION_NONCE_BYTES: Final = 24  # a challenge and a u64 sequence
 
-KID_PATTERN: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_KID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _BASE64URL: Final = re.compile(rb"[A-Za-z0-9_-]*")
 #: Byte patterns know ASCII digits only. A nonce of 16 to 24 bytes is 22 to 32 characters.
 _FIELDS: Final = re.compile(
@@ -121,7 +120,7 @@ def finish_token(prefix: bytes, signature: bytes) -> bytes:
 
 def is_kid(text: str) -> bool:
     """Whether `text` is in the grammar of a kid."""
-    return text.isascii() and KID_PATTERN.fullmatch(text.encode()) is not None
+    return text.isascii() and _KID.fullmatch(text.encode()) is not None
 
 
 def is_session_nonce(nonce: bytes) -> bool:
