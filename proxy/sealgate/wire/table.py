@@ -115,7 +115,7 @@ class Table:
     @property
     def entries(self) -> list[Entry]:
         """The top-level entries in the order of the wire."""
-        ends = [*self._starts[1:], len(self.raw)]
+        ends = [*self._starts, len(self.raw)][1:]
         return [Entry(*entry) for entry in zip(self.values, self._starts, ends, strict=True)]
 
     def canonical_without(self, omitted: frozenset[str]) -> bytes:
