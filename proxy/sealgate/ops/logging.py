@@ -1,6 +1,7 @@
 """Logs on stderr: JSON, one object a line, or text on a terminal. And repeats: counted, not printed.
 
-A line is an event name and fields: `log.warning("upstream.lost", extra={"address": ...})`.
+A line is an event name and fields: `log.warning("upstream.lost", extra={"address": ...})`. Where the message
+is a sentence, the name is the field `event`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def configure_logging(level: str = "info", style: Format = "auto", stream: TextI
     root.setLevel(level.upper())
     root.handlers[:] = [handler]
     for library in _LIBRARIES:
-        logging.getLogger(library).setLevel(logging.WARNING)
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
 
 
@@ -61,13 +62,17 @@ class JsonFormatter(logging.Formatter):
     """`ts` (UTC, milliseconds), `level`, `logger`, `event`, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
+        fields = fields_of(record)
+        message = _short(record.getMessage())
         line: dict[str, object] = {
             "ts": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": _short(record.getMessage()),
+            "event": fields.pop("event", message),
         }
-        for name, value in fields_of(record).items():
+        if line["event"] != message:
+            line["message"] = message
+        for name, value in fields.items():
             line.setdefault(name, _plain(value))
         return json.dumps(line, default=str)
 

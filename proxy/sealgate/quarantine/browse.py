@@ -112,33 +112,31 @@ class Browser:
                     discarded += 1
         return discarded
 
-    async def count(self) -> int:
-        """Messages in the queue that nobody else is looking at."""
-        from aio_pika import exceptions
-
-        try:
-            declared = await self._channel.queue_declare(self._name, passive=True, timeout=self._timeout_s)
-        except exceptions.ChannelNotFoundEntity:
-            raise NoQueueError(self._name) from None
-        return declared.message_count or 0
-
     async def _scan(self) -> AsyncGenerator[tuple[int, Item], None]:
         """(delivery tag, item) of what is in the queue now, oldest first; what was not acknowledged in
         between is given back at the end."""
+        await self._require_queue()
+        left = SCAN_MAX
         try:
-            for _ in range(min(await self.count(), SCAN_MAX)):
+            while left:
                 message = await self._channel.basic_get(self._name, timeout=self._timeout_s)
                 if message.delivery_tag is None:
                     return
+                # What lies behind the first message is all there is to look at. Not so the count that a
+                # declare gives: it overtakes what an earlier scan is still giving back.
+                left = min(left - 1, message.message_count or 0)
                 yield message.delivery_tag, _item(message)
         finally:
-            await self._give_back()
+            if not self._channel.is_closed:
+                await self._channel.basic_nack(0, multiple=True, requeue=True)
 
-    async def _give_back(self) -> None:
-        if not self._channel.is_closed:
-            await self._channel.basic_nack(0, multiple=True, requeue=True)
-            # The answer to this comes after the queue has seen every acknowledgement before it.
-            await self.count()
+    async def _require_queue(self) -> None:
+        from aio_pika import exceptions
+
+        try:
+            await self._channel.queue_declare(self._name, passive=True, timeout=self._timeout_s)
+        except exceptions.ChannelNotFoundEntity:
+            raise NoQueueError(self._name) from None
 
 
 @asynccontextmanager
@@ -158,7 +156,7 @@ async def browsing(
         yield Browser(await channel.get_underlay_channel(), name, timeout_s)
     except exceptions.ChannelClosed as error:
         raise LinkRefusedError(error_text(error)) from error
-    except (*exceptions.CONNECTION_EXCEPTIONS, TimeoutError) as error:
+    except (exceptions.AMQPError, OSError) as error:
         raise LinkLostError(error_text(error)) from error
     finally:
         await hang_up(connection)

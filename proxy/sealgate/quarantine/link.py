@@ -47,24 +47,24 @@ class Topology:
     name: str
     length_max: int
     bytes_max: int
-    age_max_s: int
+    age_max_s: float
 
     def queue_arguments(self) -> dict[str, str | int]:
         return {
             "x-max-length": self.length_max,
             "x-max-length-bytes": self.bytes_max,
-            "x-message-ttl": self.age_max_s * 1000,
+            "x-message-ttl": int(self.age_max_s * 1000),
             "x-overflow": "drop-head",
         }
 
 
 def without_credentials(url: str) -> str:
     """`url` as it may be logged: scheme, host, port and virtual host."""
-    with contextlib.suppress(ValueError):
+    try:
         parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
-    return "an unreadable URL"
+    except ValueError:
+        return "an unreadable URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def error_text(error: BaseException) -> str:
@@ -77,7 +77,6 @@ async def connect(url: str, ssl_context: SSLContext | None, timeout_s: float) ->
     """A plain connection. Raises `LinkLostError` or `LinkRefusedError` (credentials, virtual host, URL)."""
     import aio_pika
     from aio_pika import exceptions
-    from aiormq.exceptions import ConnectionNotAllowed
 
     try:
         async with asyncio.timeout(timeout_s):
@@ -86,8 +85,10 @@ async def connect(url: str, ssl_context: SSLContext | None, timeout_s: float) ->
             )
     except (exceptions.ProbableAuthenticationError, exceptions.AuthenticationError) as error:
         raise LinkRefusedError(f"login refused at {without_credentials(url)}") from error
-    except ConnectionNotAllowed as error:
-        raise LinkRefusedError(f"{without_credentials(url)}: {error_text(error)}") from error
+    except exceptions.InvalidFrameError as error:
+        # How aiormq tells that `connection.close` was the answer to `connection.open`.
+        place = without_credentials(url)
+        raise LinkRefusedError(f"the virtual host is missing, not allowed or full: {place}") from error
     except ValueError as error:
         raise LinkRefusedError(f"not a usable URL: {without_credentials(url)}") from error
     except (*exceptions.CONNECTION_EXCEPTIONS, TimeoutError) as error:

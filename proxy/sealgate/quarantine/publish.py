@@ -42,7 +42,7 @@ ATTEMPTS_MAX: Final = 3
 PAUSE_S: Final = 0.25
 PAUSE_S_MAX: Final = 30.0
 #: After a refusal that only an operator can lift.
-PAUSE_REFUSED_S: Final = 60.0
+PAUSE_REFUSED_S: Final = 30.0
 #: While closing there is no time for more.
 PAUSE_CLOSING_S: Final = 0.1
 
@@ -64,7 +64,7 @@ class Quarantine:
         log: logging.Logger,
         length_max: int = LENGTH_MAX,
         bytes_max: int = BYTES_MAX,
-        age_max_s: int = AGE_S_MAX,
+        age_max_s: float = AGE_S_MAX,
         count_max_in_memory: int = COUNT_IN_MEMORY_MAX,
         bytes_max_in_memory: int = BYTES_IN_MEMORY_MAX,
         timeout_s: float = 10.0,
