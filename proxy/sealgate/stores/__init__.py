@@ -1,1 +1,62 @@
-"""Placeholder."""
+"""Stores: where nonces are remembered and tokens are kept, behind `verify.verdict.ClaimStore`.
+
+    memory      one process: a table of nonces, buckets, and optionally a journal
+      nonces      the table: bounded, forgets in bounded work per call
+      limiter     token buckets of this process (also Redis's stand-in while it is away)
+      journal     committed nonces on disk, so that a restart forgets nothing
+    redis       several gateways: one batched script call per loop turn on one dedicated connection
+      batch       what a call says and how its reply is checked
+      link        one connection that was checked; thrown away on any doubt
+      claim.lua settle.lua
+    horizon     since when a store's memory is whole
+
+`app` opens the store that `replay.store` names, by `open_store`, and hands it to `net`. Its one warning:
+replay control never fails open. What a store does not know for certain it refuses (`store.horizon`,
+`store.full`, `store.unavailable`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from sealgate.verify.verdict import ClaimStore
+
+#: About 300 MB of nonces; at 2,000 messages a second the freshness window holds 730,000.
+ENTRIES_MAX: Final = 1_000_000
+
+
+def open_store(
+    url: str,
+    *,
+    deployment: str,
+    max_age_s: float,
+    clock_skew_s: float,
+    journal: str | Path | None = None,
+    gateways: int = 1,
+    entries_max: int = ENTRIES_MAX,
+) -> ClaimStore:
+    """The store that `url` names, not yet started. `journal` and `entries_max` concern the memory store,
+    `gateways` (how many share the store) and `deployment` concern Redis.
+
+    Raises `ValueError` for a URL this version has no store for. Only what is asked for is imported.
+    """
+    scheme = url.partition(":")[0]
+    if url == "memory":
+        from sealgate.stores.boot import boot_id
+        from sealgate.stores.journal import Journal
+        from sealgate.stores.memory import MemoryStore
+
+        return MemoryStore(
+            max_age_s=max_age_s,
+            clock_skew_s=clock_skew_s,
+            entries_max=entries_max,
+            journal=None if journal is None else Journal(Path(journal), boot_id()),
+        )
+    if scheme in ("redis", "rediss"):
+        from sealgate.stores.redis import RedisStore
+
+        return RedisStore(
+            url, deployment=deployment, max_age_s=max_age_s, clock_skew_s=clock_skew_s, gateways=gateways
+        )
+    raise ValueError(f"replay.store {scheme}:// is not in this version; use memory, redis:// or rediss://")

@@ -1,0 +1,157 @@
+"""The memory store: the nonces and buckets of one process, with a journal where one is configured."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from math import ceil
+from typing import Final
+
+from sealgate.stores.horizon import Horizon
+from sealgate.stores.journal import Journal
+from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
+from sealgate.stores.nonces import NonceEntry, NonceTable, Remembered
+from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
+
+#: How long a claim is held for a publish whose fate is unknown (seal1.md "Replay"), seconds.
+LEASE_S: Final = 10.0
+
+_FULL: Final = ClaimOutcome(ClaimStatus.FULL)
+_HORIZON: Final = ClaimOutcome(ClaimStatus.HORIZON)
+_CONFLICT: Final = ClaimOutcome(ClaimStatus.CONFLICT)
+_DUPLICATE: Final = ClaimOutcome(ClaimStatus.DUPLICATE)
+_INFLIGHT: Final = ClaimOutcome(ClaimStatus.INFLIGHT)
+
+
+class MemoryStore:
+    """A `ClaimStore` that answers at once. `wall` gives Unix seconds (nonces), `monotonic` seconds (leases
+    and buckets)."""
+
+    def __init__(
+        self,
+        *,
+        max_age_s: float,
+        clock_skew_s: float,
+        entries_max: int,
+        journal: Journal | None = None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_age_s: Final = max_age_s
+        self._clock_skew_s: Final = clock_skew_s
+        self._entries_max: Final = entries_max
+        self._journal: Final = journal
+        self._wall: Final = wall
+        self._monotonic: Final = monotonic
+        self._nonces: Final = NonceTable()
+        self._limiter: Final = LocalLimiter()
+        self._horizon = Horizon(0, max_age_s, clock_skew_s)
+        self._owner = 0
+        self._unwritten: list[Remembered] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open = False
+
+    async def start(self) -> None:
+        """Read the journal back. Raises `GateError` (store.unavailable) when it can not be had."""
+        now = self._wall()
+        self._loop = asyncio.get_running_loop()
+        moment = ceil(now) if self._journal is None else self._journal.open(now, self._nonces)
+        self._horizon = Horizon(moment, self._max_age_s, self._clock_skew_s)
+        self._open = True
+
+    async def close(self) -> None:
+        self._open = False
+        if self._journal is not None:
+            self._write_journal()
+            self._journal.close()
+
+    def claim(self, claims: list[Claim], answer: Callable[[list[ClaimOutcome]], None]) -> None:
+        now = self._wall()
+        monotonic = self._monotonic()
+        answer([self._decide(claim, now, monotonic) for claim in claims])
+
+    def _decide(self, claim: Claim, now: float, monotonic: float) -> ClaimOutcome:
+        self._nonces.forget(now)
+        refusal = self._nonce_refusal(claim, now, monotonic) if claim.nonce_key else None
+        if refusal is None:
+            refusal = self._limiter.take(claim.debits, int(monotonic * MICROSECONDS))
+        if refusal is not None:
+            return refusal
+        if claim.nonce_key:
+            self._owner += 1
+            claim.owner = self._owner
+            lease_until = monotonic + LEASE_S
+            entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, lease_until)
+            self._nonces.put(claim.nonce_key, entry)
+        return GRANTED
+
+    def _nonce_refusal(self, claim: Claim, now: float, monotonic: float) -> ClaimOutcome | None:
+        """The rows of seal1.md's table that refuse; None for a new nonce and for a lease that is over."""
+        entry = self._nonces.get(claim.nonce_key)
+        if entry is None or entry.remember_until < now:
+            return self._unknown_refusal(claim, now)
+        if entry.digest != claim.digest:
+            return _CONFLICT
+        if entry.lease_until is None:
+            return _DUPLICATE
+        return _INFLIGHT if monotonic < entry.lease_until else None
+
+    def _unknown_refusal(self, claim: Claim, now: float) -> ClaimOutcome | None:
+        """A nonce not found passes only when it was certainly never here, and there is room."""
+        if claim.created < self._horizon.created_min(now):
+            return _HORIZON
+        if claim.remember_until < now or claim.remember_until <= self._nonces.forgotten_until:
+            return _HORIZON
+        return _FULL if len(self._nonces) >= self._entries_max else None
+
+    def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
+        for claim in commits:
+            if claim.nonce_key:
+                self._commit(claim)
+        for claim in releases:
+            entry = self._leased_by(claim)
+            if entry is not None:
+                self._nonces.drop(claim.nonce_key)
+
+    def _commit(self, claim: Claim) -> None:
+        """Always recorded, whoever holds the nonce now: the message did reach the broker."""
+        entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, None)
+        self._nonces.put(claim.nonce_key, entry)
+        if self._journal is None:
+            return
+        if not self._unwritten and self._loop is not None:
+            self._loop.call_soon(self._write_journal)
+        self._unwritten.append(Remembered(claim.nonce_key, claim.digest, claim.remember_until))
+
+    def _leased_by(self, claim: Claim) -> NonceEntry | None:
+        """The lease that `claim` still owns, whether it runs or is over."""
+        entry = self._nonces.get(claim.nonce_key)
+        if entry is None or entry.lease_until is None or entry.owner != claim.owner:
+            return None
+        return entry
+
+    def renew(self, claims: list[Claim]) -> None:
+        lease_until = self._monotonic() + LEASE_S
+        for claim in claims:
+            entry = self._leased_by(claim)
+            if entry is not None:
+                entry.lease_until = lease_until
+
+    def _write_journal(self) -> None:
+        """Append what one loop turn committed, in one write."""
+        records, self._unwritten = self._unwritten, []
+        if self._journal is not None and records:
+            self._journal.append(records, self._monotonic())
+
+    @property
+    def healthy(self) -> bool:
+        return self._open
+
+    @property
+    def entries(self) -> int:
+        return len(self._nonces)
+
+    @property
+    def errors(self) -> int:
+        return 0 if self._journal is None else self._journal.errors

@@ -1,0 +1,93 @@
+"""The memory store's table of nonces: leased or committed, each until its own moment.
+
+Nonces are indexed by the second until which they must be remembered. There are few such seconds at a time
+(the freshness window), so forgetting is cheap and a released nonce leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
+
+#: Nonces forgotten per call at most: more than one call can add, so the table shrinks under any load.
+_FORGET_PER_CALL_MAX: Final = 4
+
+
+class Remembered(NamedTuple):
+    """A committed nonce. `remember_until` in Unix seconds."""
+
+    nonce_key: bytes
+    digest: bytes
+    remember_until: int
+
+
+class NonceEntry:
+    """`lease_until` is on the monotonic clock, and None once committed."""
+
+    __slots__ = ("digest", "lease_until", "owner", "remember_until")
+
+    def __init__(self, digest: bytes, remember_until: int, owner: int, lease_until: float | None) -> None:
+        self.digest: Final = digest
+        self.remember_until: Final = remember_until
+        self.owner: Final = owner
+        self.lease_until = lease_until
+
+
+class NonceTable:
+    """`forgotten_until` is the latest second whose nonces were forgotten: what was not to be remembered
+    longer than that may have been here, whatever the wall clock says since."""
+
+    __slots__ = ("_by_second", "_entries", "_seconds", "forgotten_until")
+
+    def __init__(self) -> None:
+        self._entries: Final[dict[bytes, NonceEntry]] = {}
+        self._by_second: Final[dict[int, set[bytes]]] = {}
+        self._seconds: Final[list[int]] = []
+        self.forgotten_until = -1
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, nonce_key: bytes) -> NonceEntry | None:
+        return self._entries.get(nonce_key)
+
+    def put(self, nonce_key: bytes, entry: NonceEntry) -> None:
+        """Remember `entry`, in place of what was there."""
+        self.drop(nonce_key)
+        self._entries[nonce_key] = entry
+        same_second = self._by_second.get(entry.remember_until)
+        if same_second is None:
+            same_second = self._by_second[entry.remember_until] = set()
+            heappush(self._seconds, entry.remember_until)
+        same_second.add(nonce_key)
+
+    def drop(self, nonce_key: bytes) -> None:
+        """Forget as if it had never been there (a release)."""
+        entry = self._entries.pop(nonce_key, None)
+        if entry is not None:
+            self._by_second[entry.remember_until].discard(nonce_key)
+
+    def forget(self, now: float) -> None:
+        """Forget a few of the nonces whose moment is over at `now` (Unix seconds)."""
+        budget = _FORGET_PER_CALL_MAX
+        while budget and self._seconds and self._seconds[0] < now:
+            second = self._seconds[0]
+            keys = self._by_second[second]
+            self.forgotten_until = max(self.forgotten_until, second)
+            while keys and budget:
+                del self._entries[keys.pop()]
+                budget -= 1
+            if not keys and budget:
+                heappop(self._seconds)
+                del self._by_second[second]
+                budget -= 1
+
+    def keys(self) -> list[bytes]:
+        return list(self._entries)
+
+    def committed(self, nonce_key: bytes) -> Remembered | None:
+        """The record of a committed nonce; None when it is leased or gone."""
+        entry = self._entries.get(nonce_key)
+        if entry is None or entry.lease_until is not None:
+            return None
+        return Remembered(nonce_key, entry.digest, entry.remember_until)

@@ -1,0 +1,105 @@
+"""A private Redis for the tests: own folder and port, nothing written to disk, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.processes import end, find_program, free_port, spawn, wait_until
+
+_START_SECONDS_MAX = 10
+
+
+class RedisServer:
+    """One private server. `start` may be called again after `stop` or `kill`: same port, but empty."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.log = home / "redis.log"
+        self._home = home
+        self._program = find_program("redis-server", "/opt/homebrew/bin", "/usr/local/bin")
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The process that a fault test may stop or kill."""
+        assert self._server is not None, "Redis is not running"
+        return self._server.pid
+
+    def start(self) -> None:
+        """Return when it answers; an error shows the end of its log."""
+        options = ("--bind", "127.0.0.1", "--port", self.port, "--dir", self._home)
+        volatile = ("--save", "", "--appendonly", "no")
+        command = [self._program, *map(str, options + volatile)]
+        self._server = spawn(command, self.log)
+        try:
+            wait_until(self._serves, _START_SECONDS_MAX, "Redis")
+        except AssertionError as error:
+            tail = self.log.read_text(errors="replace")[-4000:]
+            raise AssertionError(f"{error}; the end of its log:\n{tail}") from None
+
+    def _serves(self) -> bool:
+        assert self._server is not None
+        if self._server.poll() is not None:
+            raise AssertionError(f"Redis ended with {self._server.returncode}")
+        try:
+            return self.command("PING") == b"+PONG"
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """As an operator would."""
+        if self._server is not None:
+            end(self._server)
+            self._server = None
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        if self._server is not None:
+            end(self._server, signal.SIGKILL)
+            self._server = None
+
+    def restart(self) -> None:
+        """Another process with another run_id, and nothing remembered."""
+        self.kill()
+        self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The process stopped by SIGSTOP: connections stay, nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def command(self, *arguments: str) -> bytes:
+        """One command over a connection of its own; the first line of the reply, as it is on the wire."""
+        words = [word.encode() for word in arguments]
+        request = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(request)
+            with connection.makefile("rb") as reply:
+                return reply.readline().rstrip(b"\r\n")
+
+
+@contextmanager
+def private_redis() -> Iterator[RedisServer]:
+    """A started private server, gone without a trace afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sealgate-redis-", ignore_cleanup_errors=True) as home:
+        server = RedisServer(Path(home))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
