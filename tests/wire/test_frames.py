@@ -97,7 +97,7 @@ def test_random_bytes_raise_nothing_but_gate_error(noise: bytes) -> None:
     try:
         drain(splitter)
     except GateError as error:
-        assert error.reason in (Reason.FRAME_TYPE, Reason.FRAME_SIZE, Reason.FRAME_END)  # noqa: PT017
+        assert error.reason in (Reason.FRAME_TYPE, Reason.FRAME_SIZE, Reason.FRAME_END)
 
 
 def refuse(stream: bytes) -> list[Reason]:

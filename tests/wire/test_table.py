@@ -24,7 +24,7 @@ from sealgate.wire.table import (
     scan_table,
     without,
 )
-from support.wire_bytes import U32, entry, long, nested, short
+from support.wire_bytes import U32, entry, long, nested
 
 OMITTED = frozenset({"x-seal", "x-delivery-count"})
 ABSOLUTE = frozenset({"x-delay"})
@@ -121,7 +121,7 @@ def test_float_that_is_no_finite_number_is_refused(kind: str, packing: str, numb
     assert refusal(entry("d", kind, struct.pack(packing, number))) is Reason.HEADER_FLOAT
 
 
-@pytest.mark.parametrize("kind", ["Z", "U", "\x00", "T"[:0] + "v", "\xff"])
+@pytest.mark.parametrize("kind", ["Z", "U", "\x00", "v", "\xff"])
 def test_unknown_field_type_is_refused(kind: str) -> None:
     assert refusal(entry("z", kind, bytes(8))) is Reason.HEADER_TYPE
 
@@ -152,7 +152,9 @@ def test_two_tokens_are_a_duplicate_signature_at_the_top_level_only() -> None:
 
 
 def test_omitted_names_are_values_but_not_canonical() -> None:
-    table = scan(entry("x-delivery-count", "l", bytes(8)) + entry("a", "V") + entry("x-seal", "S", long(b"t")))
+    table = scan(
+        entry("x-delivery-count", "l", bytes(8)) + entry("a", "V") + entry("x-seal", "S", long(b"t"))
+    )
     assert list(table.values) == ["x-delivery-count", "a", "x-seal"]
     assert table.canonical == canonical(long(b"a") + b"V")
 
@@ -176,9 +178,7 @@ def test_x_delay_counts_as_its_absolute_value_at_the_top_level_only() -> None:
     positive = entry("x-delay", "l", I64.pack(5000))
     assert scan(negative).canonical == scan(positive).canonical
     assert scan(negative).values == {"x-delay": -5000}
-    assert (
-        scan(entry("t", "F", long(negative))).canonical != scan(entry("t", "F", long(positive))).canonical
-    )
+    assert scan(entry("t", "F", long(negative))).canonical != scan(entry("t", "F", long(positive))).canonical
 
 
 def test_x_delay_of_another_type_is_signed_as_it_is() -> None:
@@ -246,7 +246,10 @@ def test_length_past_its_container_is_refused(kind: str) -> None:
 def test_length_past_its_inner_container_is_refused_though_the_outer_one_goes_on() -> None:
     inner = entry("s", "S", U32.pack(4) + b"abc")
     assert refusal(entry("t", "F", long(inner)) + entry("u", "V")) is Reason.HEADER_TRUNCATED
-    assert refusal(entry("t", "A", long(b"S" + U32.pack(4) + b"abc")) + entry("u", "V")) is Reason.HEADER_TRUNCATED
+    assert (
+        refusal(entry("t", "A", long(b"S" + U32.pack(4) + b"abc")) + entry("u", "V"))
+        is Reason.HEADER_TRUNCATED
+    )
 
 
 def test_name_past_its_container_is_refused() -> None:
@@ -264,7 +267,11 @@ def test_traits_are_told_from_any_level() -> None:
 
 
 def test_entries_cover_the_table_without_a_gap() -> None:
-    pieces = {"a": entry("a", "V"), "t": entry("t", "F", long(entry("k", "V"))), "é": entry("é", "S", long(b"x"))}
+    pieces = {
+        "a": entry("a", "V"),
+        "t": entry("t", "F", long(entry("k", "V"))),
+        "é": entry("é", "S", long(b"x")),
+    }
     table = scan(b"".join(pieces.values()))
     assert {found.name: table.raw[found.start : found.end] for found in table.entries} == pieces
 
@@ -289,10 +296,7 @@ def test_empty_table_is_that_of_no_bytes() -> None:
 
 
 def test_detail_of_a_refusal_shows_no_value() -> None:
+    data = entry("secret", "S", long(b"secret")) * 2
     with pytest.raises(GateError) as refused:
-        scan_table(*(lambda data: (data, 0, len(data)))(entry("secret", "S", long(b"secret")) * 2), OMITTED, ABSOLUTE)
+        scan_table(data, 0, len(data), OMITTED, ABSOLUTE)
     assert "secret" not in str(refused.value)
-
-
-def test_short_helper_matches_the_wire() -> None:
-    assert short(b"k") + b"V" == entry("k", "V")
