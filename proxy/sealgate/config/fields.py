@@ -165,6 +165,12 @@ def _check_rate(value: str) -> str:
     return value
 
 
+def _check_whole(seconds: float) -> float:
+    if seconds != int(seconds):
+        raise ValueError("must be whole seconds")
+    return seconds
+
+
 def _no_boolean(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("must be a whole number")
@@ -189,6 +195,8 @@ PositiveDuration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(_DURATION_SCHEMA),
 ]
+#: What the signature's integer times are compared with.
+WholeSeconds = Annotated[Duration, AfterValidator(_check_whole)]
 ListenAddress = Annotated[
     Address,
     BeforeValidator(parse_address),

@@ -46,12 +46,17 @@ class Layer:
             self.put(path, value, upper.origin(path) or "")
         self.problems += upper.problems
 
-    def origin(self, path: Path) -> str | None:
-        """Where `path`, the table around it, or the list it is in was set; None for a default."""
+    def locate(self, path: Path) -> tuple[str, Path] | None:
+        """Where `path`, or the table or list around it, was set, and the rest of `path`; None for a default."""
         for depth in range(len(path), 0, -1):
             if (found := self.origins.get(path[:depth])) is not None:
-                return found
+                return found, path[depth:]
         return None
+
+    def origin(self, path: Path) -> str | None:
+        """Where `path` was set; None for a default."""
+        found = self.locate(path)
+        return None if found is None else found[0]
 
 
 def read_file(path: FilePath) -> Layer:

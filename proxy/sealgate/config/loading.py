@@ -31,6 +31,7 @@ _WORDS: Final = {
     "string_type": "must be a text",
     "bool_type": "must be true or false",
     "float_type": "must be a number",
+    "string_pattern_mismatch": "must be 1 to 64 of A-Z a-z 0-9 _ -",
 }
 
 
@@ -50,11 +51,13 @@ class Loaded:
 
     def problem(self, path: Path, message: str, permission: bool = False) -> Problem:
         """A problem with the setting at `path`, named after where it was set."""
-        origin = self.layer.origin(path)
-        if origin is None or origin == str(self.file):
+        found = self.layer.locate(path)
+        if found is None or found[0] == str(self.file):
             return Problem(str(self.file or ""), dotted(path), message, permission)
-        index = dotted(path[-1:]) if isinstance(path[-1], int) else ""
-        return Problem(f"{origin}{index}", "", message, permission)
+        origin, rest = found
+        inner = dotted(rest)
+        dot = "." if inner and not inner.startswith("[") else ""
+        return Problem(f"{origin}{dot}{inner}", "", message, permission)
 
     def is_good(self, path: Path) -> bool:
         """Whether nothing at, in or around `path` was wrong."""

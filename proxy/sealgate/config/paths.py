@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
-from typing import Final, get_args
+from types import UnionType
+from typing import Final, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -38,7 +39,8 @@ def env_name(path: Path) -> str:
 
 def section_of(field: FieldInfo) -> type[Section] | None:
     """The table a field stands for, or None for a plain value. Lists of tables are plain values here."""
-    for kind in (field.annotation, *get_args(field.annotation)):
+    optional = get_origin(field.annotation) in (Union, UnionType)
+    for kind in get_args(field.annotation) if optional else (field.annotation,):
         if isinstance(kind, type) and issubclass(kind, Section):
             return kind
     return None

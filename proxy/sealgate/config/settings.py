@@ -105,9 +105,9 @@ class Replay(Section):
     """Where used nonces and rate buckets are kept: memory, redis://, rediss://, or a reference."""
     journal: f.FilePath | None = None
     """Memory store only: file that carries the used nonces over a restart."""
-    max_age: f.PositiveDuration = 300.0
+    max_age: Annotated[f.WholeSeconds, Field(gt=0)] = 300.0
     """Oldest `created` that is accepted."""
-    clock_skew: f.Duration = 30.0
+    clock_skew: f.WholeSeconds = 30.0
     """By how much the clocks of signers and gateways may differ."""
     entries_max: f.Count = 1_000_000
     """Nonces remembered by the memory store; a full store refuses. About 200 bytes each."""
