@@ -123,6 +123,13 @@ def test_amqp_libraries_are_silent_even_at_debug_because_they_log_messages() -> 
     assert stream.getvalue() == ""
 
 
+def test_asyncio_may_still_tell_of_our_own_errors() -> None:
+    stream = to(io.StringIO(), level="debug")
+    logging.getLogger("asyncio").debug("Using selector")
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+    assert [line["event"] for line in lines(stream)] == ["Task exception was never retrieved"]
+
+
 @pytest.mark.parametrize("style", ["json", "text"])
 def test_an_exception_is_there_with_its_traceback(style: Format) -> None:
     stream = to(io.StringIO(), style=style)

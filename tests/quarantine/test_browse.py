@@ -11,7 +11,7 @@ import pytest
 from sealgate.quarantine.browse import EVERYTHING, Browser, Filter, Item, NoQueueError, Unreadable, browsing
 from sealgate.quarantine.link import LinkLostError, LinkRefusedError
 from sealgate.quarantine.publish import Quarantine
-from sealgate.quarantine.record import Kept
+from sealgate.quarantine.record import CONTENT_TYPE, Kept, encode_body, encode_headers
 from sealgate.reason import Reason
 from sealgate.session.records import RefusalRecord, Tally
 from support.processes import free_port
@@ -118,6 +118,24 @@ async def test_discarding_one_takes_only_that(url: str) -> None:
     assert tasks(await listed(url)) == ["t0", "t1", "t3", "t4"]
 
 
+async def test_discarding_one_takes_its_repeat_too(url: str) -> None:
+    await fill(url, refusal(), refusal(task="other"))
+    first = (await listed(url))[0]
+    assert isinstance(first, Kept)
+    async with await aio_pika.connect(url) as connection:
+        exchange = await (await connection.channel()).get_exchange(NAME)
+        repeat = aio_pika.Message(
+            encode_body(refusal()),
+            headers=dict(encode_headers(refusal())),
+            content_type=CONTENT_TYPE,
+            message_id=first.id,
+        )
+        await exchange.publish(repeat, "")
+    async with browser(url) as it:
+        assert await it.discard_one(first.id)
+    assert tasks(await listed(url)) == ["other"]
+
+
 async def test_discarding_by_filter_takes_only_those(url: str) -> None:
     await fill(url, *[refusal(task=f"t{number % 2}") for number in range(10)])
     async with browser(url) as it:
@@ -173,10 +191,10 @@ async def test_browsing_ends_and_loses_nothing_while_a_gateway_publishes(url: st
 
     async def publish() -> None:
         nonlocal kept
-        while True:
+        while kept < 2000:
             quarantine.keep(refusal(task="new"))
             kept += 1
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.002)
 
     await fill(url, *[refusal(task="old") for _ in range(100)])
     publishing = asyncio.create_task(publish())

@@ -12,6 +12,8 @@ from typing import Any
 import aio_pika
 import pytest
 
+from sealgate.quarantine.link import Link
+from sealgate.quarantine.pending import Entry
 from sealgate.quarantine.publish import Quarantine
 from sealgate.quarantine.record import decode
 from sealgate.reason import Reason
@@ -196,6 +198,39 @@ async def test_records_published_into_a_frozen_broker_arrive_when_it_thaws(
 
 
 @pytest.mark.asyncio
+async def test_records_in_flight_when_the_broker_dies_arrive_when_it_is_back(
+    rabbitmq: RabbitMQServer, vhost: str
+) -> None:
+    async with running(rabbitmq.url_of(vhost)) as it:
+        await until(lambda: it.quarantine.healthy, "the link")
+        os.kill(rabbitmq.pid, signal.SIGSTOP)
+        it.keep(200)
+        # Several turns of the loop: the first batch is written and waits for its confirms.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        rabbitmq.kill()
+        rabbitmq.start()
+        await until(lambda: it.confirmed() == 200, "the confirms", 60)
+    assert set(await bodies(rabbitmq.url_of(vhost))) == set(range(200))
+    assert not it.tally.quarantine_dropped
+
+
+@pytest.mark.asyncio
+async def test_a_flood_beyond_memory_is_logged_at_its_start_and_its_end(
+    rabbitmq: RabbitMQServer, vhost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(rabbitmq.url_of(vhost), count_max_in_memory=10) as it:
+        it.keep(1000)
+        await until(lambda: it.confirmed() == 10, "the confirms")
+        await until(lambda: "quarantine.dropped" in caplog.text, "the end of it")
+        it.keep(1)
+        await until(lambda: it.confirmed() == 11, "room again")
+    events = [(r.message, getattr(r, "records", None)) for r in caplog.records if r.name == LOG.name]
+    assert events == [("quarantine.dropping", None), ("quarantine.dropped", 990)]
+    assert it.tally.quarantine_dropped == {"sig.bad": 990}
+
+
+@pytest.mark.asyncio
 async def test_closing_flushes_what_waits(rabbitmq: RabbitMQServer, vhost: str) -> None:
     async with running(rabbitmq.url_of(vhost)) as it:
         it.keep(500)
@@ -249,6 +284,35 @@ async def test_a_refused_login_or_virtual_host_is_reported_without_the_password(
         await until(lambda: "quarantine.refused_by_broker" in caplog.text, "the report")
         assert not it.quarantine.healthy
     assert "hunter2" not in "".join(str(vars(record)) for record in caplog.records)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("failure", "event"),
+    [(asyncio.CancelledError(), "quarantine.away"), (KeyError("surprise"), "quarantine.failed")],
+)
+async def test_what_nobody_expected_of_the_library_does_not_end_the_work(
+    rabbitmq: RabbitMQServer,
+    vhost: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: BaseException,
+    event: str,
+) -> None:
+    failures = [failure]
+    publish = Link.publish
+
+    async def fail_once(link: Link, entry: Entry) -> None:
+        if failures:
+            raise failures.pop()
+        await publish(link, entry)
+
+    monkeypatch.setattr(Link, "publish", fail_once)
+    async with running(rabbitmq.url_of(vhost), pause_refused_s=0.05) as it:
+        it.keep(5)
+        await until(lambda: it.confirmed() == 5, "the confirms")
+    assert event in caplog.text
+    assert not it.tally.quarantine_dropped
 
 
 @pytest.mark.asyncio

@@ -21,8 +21,10 @@ FIELD_CHARS_MAX: Final = 2048
 #: Distinct events that `Sampled` tells apart; more fall together.
 SAMPLED_KEYS_MAX: Final = 1000
 
-#: Libraries whose chatter is about us, and whose debug lines hold whole messages.
-_LIBRARIES: Final = ("aio_pika", "aiormq", "aiohttp", "asyncio")
+#: Their debug lines hold whole messages; their errors are raised as well, and told by us once.
+_SILENT: Final = ("aio_pika", "aiormq")
+#: Their warnings are about us, their chatter is not.
+_QUIET: Final = ("aiohttp", "asyncio")
 _OWN_ATTRIBUTES: Final = frozenset(
     {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "color_message"}
 )
@@ -43,8 +45,10 @@ def configure_logging(level: str = "info", style: Format = "auto", stream: TextI
     root = logging.getLogger()
     root.setLevel(level.upper())
     root.handlers[:] = [handler]
-    for library in _LIBRARIES:
+    for library in _SILENT:
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    for library in _QUIET:
+        logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
 
 

@@ -7,7 +7,7 @@ Gateways may publish meanwhile: what comes in after the start is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -94,20 +94,18 @@ class Browser:
         return None
 
     async def discard_one(self, message_id: str) -> bool:
-        """Throw away the item with this id; whether it was there."""
-        async with aclosing(self._scan()) as scan:
-            async for tag, item in scan:
-                if item.id == message_id:
-                    await self._channel.basic_ack(tag)
-                    return True
-        return False
+        """Throw away the item with this id, and its repeat that a lost confirm left; whether it was there."""
+        return await self._discard(lambda item: item.id == message_id) > 0
 
     async def discard(self, wanted: Filter) -> int:
         """Throw away what `wanted` takes of what is there now; how many."""
+        return await self._discard(wanted.takes)
+
+    async def _discard(self, takes: Callable[[Item], bool]) -> int:
         discarded = 0
         async with aclosing(self._scan()) as scan:
             async for tag, item in scan:
-                if wanted.takes(item):
+                if takes(item):
                     await self._channel.basic_ack(tag)
                     discarded += 1
         return discarded

@@ -197,8 +197,8 @@ class Quarantine:
             if entry.attempts >= ATTEMPTS_MAX:
                 self._give_up(entry)
         elif isinstance(result, asyncio.CancelledError):
-            # aiormq cancels the confirms that a dying connection leaves behind; our own
-            # cancellation never comes back as a result.
+            # A future of the library that went down with its connection; our own cancellation
+            # ends the gather itself and never comes back as a result.
             return LinkLostError("the connection was closed")
         return result
 
