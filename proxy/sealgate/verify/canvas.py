@@ -14,8 +14,8 @@ from sealgate.reason import GateError, Reason
 from sealgate.verify.authority import TaskGrant
 from sealgate.verify.celery import EMBEDDED_NAMES, TaskBody, task_name
 
-#: Signatures in signatures. A chain of groups nests one chord in the other; nobody writes twenty of them.
-DEPTH_MAX: Final = 16
+#: Signatures in signatures. A chain of n groups nests n chords in one another (M), all other shapes a few.
+DEPTH_MAX: Final = 32
 #: Signatures in one message: each becomes a message of the worker's.
 COUNT_MAX: Final = 10_000
 #: Tables in the header `headers`, which a worker merges into the headers of a retry.
@@ -31,7 +31,7 @@ _TASK_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "celery.starmap": ("task",),
     "celery.chunks": ("task",),
 }
-#: The same for signatures, by `subtask_type`.
+#: The same for signatures, by `subtask_type`, which decides where it is set. They are keyword arguments then.
 _TYPE_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "chain": ("tasks",),
     "group": ("tasks",),
@@ -100,15 +100,15 @@ class _Walk:
     def signature(self, signature: dict[str, object], depth: int) -> None:
         name = task_name(signature.get("task"))
         kind = signature.get("subtask_type")
-        if kind is not None and not isinstance(kind, str):
+        if not isinstance(kind, str | None):
             raise GateError(Reason.CELERY_ENVELOPE, "subtask_type")
         if (name, kind) not in _STRUCTURE:
             self._grant.check(name)
-        args = signature.get("args")
         kwargs = signature.get("kwargs")
-        self.parameters(_TASK_PARAMETERS.get(name, ()), args, kwargs, depth + 1)
-        if kind is not None:
-            self.parameters(_TYPE_PARAMETERS.get(kind, ()), None, kwargs, depth + 1)
+        if kind in _TYPE_PARAMETERS:
+            self.parameters(_TYPE_PARAMETERS[kind], None, kwargs, depth + 1)
+        else:
+            self.parameters(_TASK_PARAMETERS.get(name, ()), signature.get("args"), kwargs, depth + 1)
         options = signature.get("options")
         if isinstance(options, dict):
             for option in _OPTIONS:
