@@ -47,10 +47,31 @@ def build_terms(settings: Settings, keyring: Keyring, tally: Tally) -> Terms:
         limits=build_limits(settings),
         tally=tally,
         confirmed=Confirmed(settings.refuse.confirmed),
-        unconfirmed=Unconfirmed(settings.refuse.unconfirmed),
+        unconfirmed=_unconfirmed(settings),
     )
     apply_keyring(terms, settings, keyring)
     return terms
+
+
+def _unconfirmed(settings: Settings) -> Unconfirmed:
+    """Where nothing is kept, a refusal that no confirm tells is told by closing: never lost in silence."""
+    if not quarantine_urls(settings):
+        return Unconfirmed.CLOSE
+    return Unconfirmed(settings.refuse.unconfirmed)
+
+
+def quarantine_urls(settings: Settings) -> list[str]:
+    """Brokers that keep refused messages, in order; none where there is no quarantine.
+
+    A signing sidecar's upstream is usually a gateway, which would refuse unsealed records: it needs a URL of
+    its own (docs/decisions.md).
+    """
+    quarantine = settings.quarantine
+    if not quarantine.enabled:
+        return []
+    if quarantine.url is not None:
+        return [quarantine.url]
+    return [] if settings.publish.action == "sign" else list(settings.upstream.urls)
 
 
 def apply_keyring(terms: Terms, settings: Settings, keyring: Keyring) -> None:

@@ -45,11 +45,10 @@ class Gate:
         self._keys: Final = KeySource(settings)
         self._terms: Final = build.build_terms(settings, self._keys_at_start(), self.tally)
         self._store: Final = build.build_store(settings)
-        urls = list(settings.upstream.urls)
-        upstream_tls = build.build_upstream_tls(settings, urls)
+        upstream_tls = build.build_upstream_tls(settings, settings.upstream.urls)
         self._dialer: Final = build.build_dialer(settings, upstream_tls)
         self._audit: Final = Audit()
-        self._quarantine: Final = self._build_quarantine(urls)
+        self._quarantine: Final = self._build_quarantine()
         self._lag: Final = LoopLag()
         self.health: Final = Health(self._lag)
         self._listener: Final = Listener(
@@ -156,11 +155,11 @@ class Gate:
             log.warning(str(warning), extra={"event": "keys.warning"})
         return keyring
 
-    def _build_quarantine(self, urls: list[str]) -> Quarantine | None:
+    def _build_quarantine(self) -> Quarantine | None:
         quarantine = self._settings.quarantine
-        if not quarantine.enabled:
+        kept_at = build.quarantine_urls(self._settings)
+        if not kept_at:
             return None
-        kept_at = [quarantine.url] if quarantine.url is not None else urls
         return Quarantine(
             kept_at,
             quarantine.exchange,

@@ -1,0 +1,137 @@
+"""Celery as people run it: producer and worker behind signing sidecars, the gateway before RabbitMQ."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import kombu.pools
+from celery import Celery
+
+from support.gateway import GatewayProcess, gateway, key, new_secret
+from support.processes import end, spawn, wait_until
+
+TESTS = Path(__file__).resolve().parent.parent
+WORKER_START_SECONDS_MAX = 60
+
+
+class Setup:
+    """Everything running. `app` publishes through the producer's sidecar."""
+
+    def __init__(self, home: Path, vhost: str, confirms: bool) -> None:
+        self.home = home
+        self.vhost = vhost
+        self.confirms = confirms
+        self.runs_file = home / "runs.jsonl"
+        self.keys: list[dict[str, object]] = [key("producer", new_secret()), key("worker", new_secret())]
+        self.gateway: GatewayProcess
+        self.producer: GatewayProcess
+        self.worker_side: GatewayProcess
+        self.worker: subprocess.Popen[bytes]
+        self.worker_log = home / "worker.log"
+        self.app: Celery
+
+    def env(self, broker: str) -> dict[str, str]:
+        """The environment of a process of the project that talks to `broker`."""
+        return {
+            **os.environ,
+            "PROJECT_BROKER": broker,
+            "PROJECT_RUNS": str(self.runs_file),
+            "PROJECT_CONFIRMS": "1" if self.confirms else "0",
+            "PYTHONPATH": str(TESTS),
+        }
+
+    def runs(self) -> Counter[tuple[str, int]]:
+        """(task id, retry) -> how often it ran."""
+        if not self.runs_file.exists():
+            return Counter()
+        lines = [json.loads(line) for line in self.runs_file.read_text().splitlines()]
+        return Counter((run[0], run[2]) for run in lines)
+
+    def runs_of(self, task: str) -> int:
+        """How often a task of that name ran."""
+        if not self.runs_file.exists():
+            return 0
+        return sum(json.loads(line)[1] == task for line in self.runs_file.read_text().splitlines())
+
+    def refused(self) -> dict[str, int]:
+        """Everything refused anywhere on the way, by reason."""
+        found: Counter[str] = Counter()
+        for process in (self.gateway, self.producer, self.worker_side):
+            found.update(process.refusals())
+        return dict(found)
+
+    def worker_alive(self) -> bool:
+        return self.worker.poll() is None
+
+    def start_worker(self, pool: str) -> None:
+        self.worker = spawn(
+            [
+                *(sys.executable, "-m", "celery", "-A", "support.celery_project", "worker"),
+                *("-P", pool, "-c", "4", "-l", "INFO", "-E", "-n", "w1@tests"),
+            ],
+            self.worker_log,
+            self.env(self.worker_side.url(self.vhost)),
+        )
+
+        def ready() -> bool:
+            assert self.worker_alive(), self.worker_log.read_text()
+            return "w1@tests ready" in self.worker_log.read_text()
+
+        wait_until(ready, WORKER_START_SECONDS_MAX, "the worker to be ready")
+
+
+@contextmanager
+def celery_setup(
+    home: Path,
+    broker_port: int,
+    vhost: str,
+    *,
+    confirms: bool = False,
+    pool: str = "prefork",
+    gateway_settings: Mapping[str, Any] | None = None,
+) -> Iterator[Setup]:
+    """Gateway, both signing sidecars and a worker; all ended at the end."""
+    setup = Setup(home, vhost, confirms)
+    with ExitStack() as stack:
+        setup.gateway = stack.enter_context(
+            gateway(home / "gateway", broker_port, setup.keys, gateway_settings)
+        )
+        setup.producer, setup.worker_side = [
+            stack.enter_context(
+                gateway(
+                    home / kid,
+                    setup.gateway.port,
+                    setup.keys,
+                    {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}},
+                )
+            )
+            for kid in ("producer", "worker")
+        ]
+        setup.start_worker(pool)
+        stack.callback(lambda: end(setup.worker))
+        setup.app = _producer_app(setup)
+        yield setup
+
+
+def _producer_app(setup: Setup) -> Celery:
+    """The project's application in this process, connected through the producer's sidecar."""
+    from support import celery_project
+
+    app = celery_project.app
+    app.conf.broker_url = app.conf.broker_write_url = app.conf.broker_read_url = setup.producer.url(setup.vhost)
+    app.conf.broker_transport_options = {"confirm_publish": setup.confirms}
+    # What the application connected for an earlier set-up: its pools and its result backend.
+    kombu.pools.reset()
+    app._after_fork()
+    app._local = threading.local()
+    app._backend_cache = None
+    return app
