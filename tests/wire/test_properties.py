@@ -1,4 +1,4 @@
-"""Content headers: the frozen vectors, each property whole and cut short, splices that leave the rest alone."""
+"""Content headers: the frozen vectors, each property whole and cut short, splices that leave the rest."""
 
 from __future__ import annotations
 
@@ -258,6 +258,8 @@ def test_what_pamqp_encodes_is_read_with_equal_values(
     assert header.text(REPLY_TO) == (properties.reply_to or None)
     assert header.text(APP_ID) == (properties.app_id or None)
     assert header.table.values == (properties.headers or {})
+    moment = properties.timestamp
+    assert header.fields[TIMESTAMP] == (moment and struct.pack(">Q", int(moment.timestamp())))
 
 
 @given(pamqp_properties, st.binary(max_size=6), st.data())
