@@ -16,6 +16,6 @@ USER 65532:65532
 # AMQP, and metrics with health. Both listen on 127.0.0.1 unless the configuration says 0.0.0.0.
 EXPOSE 6672 9672
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["sealgate", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["sealgate", "healthcheck", "--config", "/etc/sealgate/sealgate.toml"]
 ENTRYPOINT ["sealgate"]
 CMD ["run", "--config", "/etc/sealgate/sealgate.toml"]

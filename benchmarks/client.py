@@ -12,6 +12,8 @@ from pamqp import base, commands
 from pamqp import frame as frames
 from pamqp import header as headers
 
+from messages import FRAME_BYTES_MAX
+
 TIMEOUT_S = 15
 
 
@@ -59,7 +61,8 @@ def open_channel(port: int) -> Opened:
     sock.sendall(frames.marshal(start_ok, 0))
     tune = next(methods)
     assert isinstance(tune, commands.Connection.Tune), tune
-    sock.sendall(frames.marshal(commands.Connection.TuneOk(tune.channel_max, tune.frame_max, 0), 0))
+    assert tune.frame_max >= FRAME_BYTES_MAX, tune
+    sock.sendall(frames.marshal(commands.Connection.TuneOk(tune.channel_max, FRAME_BYTES_MAX, 0), 0))
     sock.sendall(frames.marshal(commands.Connection.Open("/"), 0))
     assert isinstance(next(methods), commands.Connection.OpenOk)
     sock.sendall(frames.marshal(commands.Channel.Open(), 1))

@@ -43,6 +43,7 @@ action = "{action}"
 source = "file:{keys}"
 [replay]
 store = "memory"
+clock_skew = "0s"
 [quarantine]
 enabled = false
 [admin]

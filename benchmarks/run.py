@@ -14,6 +14,7 @@ import re
 import statistics
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,19 @@ class Bench:
                 return
         raise RuntimeError("the gateway confirmed an unsealed message")
 
+    def wait_for_horizon(self) -> None:
+        """A store without a journal refuses stored nonces that were signed before it started."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.measure("stored", SIZES[0], 1)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
 
 def run(runs: int, sizes: tuple[Size, ...], share: float) -> Results:
     """All measurements, `runs` times over, the columns in turn; one short round first warms everything up."""
@@ -122,6 +136,7 @@ def run(runs: int, sizes: tuple[Size, ...], share: float) -> Results:
         }
         bench = Bench(proxies.compile_c("replay", folder), folder, secret, by_column)
         bench.insist_on_refusal()
+        bench.wait_for_horizon()
         for number in range(runs + 1):
             for size in sizes:
                 count = max(10, int(size.count * share) // (1 if number else 10))
