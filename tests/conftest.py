@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
+from support.redis_server import RedisServer, private_redis
 
 _CLOSING_LINES: pytest.StashKey[list[str]] = pytest.StashKey()
 
@@ -33,3 +34,10 @@ def rabbitmq() -> Iterator[RabbitMQServer]:
 def vhost(rabbitmq: RabbitMQServer) -> str:
     """A fresh virtual host, so that no test sees another's queues."""
     return rabbitmq.new_vhost()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A private Redis shared by the whole run. Whoever stops or fills it restores it."""
+    with private_redis() as server:
+        yield server

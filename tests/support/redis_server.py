@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -83,14 +84,26 @@ class RedisServer:
         finally:
             os.kill(self.pid, signal.SIGCONT)
 
+    def age(self, deployment: str) -> None:
+        """Let the store of `deployment` take this server's memory for whole since ever (no horizon)."""
+        identity = f"{self.info('run_id')}:{self.info('master_replid')}:1"
+        self.command("SET", f"sealgate:{{{deployment}}}:identity", identity)
+
+    def info(self, name: str) -> str:
+        """One value of INFO."""
+        found = re.search(rb"^%b:(.*?)\r?$" % name.encode(), self.command("INFO"), re.MULTILINE)
+        assert found is not None, f"INFO has no {name}"
+        return found[1].decode()
+
     def command(self, *arguments: str) -> bytes:
-        """One command over a connection of its own; the first line of the reply, as it is on the wire."""
+        """One command over a connection of its own. A string's content, else the first line on the wire."""
         words = [word.encode() for word in arguments]
         request = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall(request)
             with connection.makefile("rb") as reply:
-                return reply.readline().rstrip(b"\r\n")
+                line = reply.readline().rstrip(b"\r\n")
+                return reply.read(int(line[1:])) if line[:1] == b"$" and line != b"$-1" else line
 
 
 @contextmanager

@@ -8,7 +8,7 @@
       batch       what a call says and how its reply is checked
       link        one connection that was checked; thrown away on any doubt
       claim.lua settle.lua
-    horizon     since when a store's memory is whole
+    times       the lease, and since when a store's memory is whole
 
 `app` opens the store that `replay.store` names, by `open_store`, and hands it to `net`. Its one warning:
 replay control never fails open. What a store does not know for certain it refuses (`store.horizon`,

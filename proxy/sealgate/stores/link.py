@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from sealgate.reason import GateError, Reason
 from sealgate.stores.batch import Argument, Ask, ClaimCall, KeySpace, SettleCall, Settlement
-from sealgate.stores.horizon import Horizon
+from sealgate.stores.times import Horizon
 from sealgate.verify.verdict import ClaimOutcome
 
 #: The identity outlives any pause in traffic but for one of a month; each call renews it.

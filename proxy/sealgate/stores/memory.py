@@ -8,19 +8,17 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final
 
-from sealgate.stores.horizon import Horizon
 from sealgate.stores.journal import Journal
 from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
 from sealgate.stores.nonces import NonceEntry, NonceTable, Remembered
+from sealgate.stores.times import LEASE_S, Horizon
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
-
-#: How long a claim is held for a publish whose fate is unknown (seal1.md "Replay"), seconds.
-LEASE_S: Final = 10.0
 
 _FULL: Final = ClaimOutcome(ClaimStatus.FULL)
 _HORIZON: Final = ClaimOutcome(ClaimStatus.HORIZON)
 _CONFLICT: Final = ClaimOutcome(ClaimStatus.CONFLICT)
 _DUPLICATE: Final = ClaimOutcome(ClaimStatus.DUPLICATE)
+_UNAVAILABLE: Final = ClaimOutcome(ClaimStatus.UNAVAILABLE)
 _INFLIGHT: Final = ClaimOutcome(ClaimStatus.INFLIGHT)
 
 
@@ -35,6 +33,7 @@ class MemoryStore:
         clock_skew_s: float,
         entries_max: int,
         journal: Journal | None = None,
+        lease_s: float = LEASE_S,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -42,6 +41,7 @@ class MemoryStore:
         self._clock_skew_s: Final = clock_skew_s
         self._entries_max: Final = entries_max
         self._journal: Final = journal
+        self._lease_s: Final = lease_s
         self._wall: Final = wall
         self._monotonic: Final = monotonic
         self._nonces: Final = NonceTable()
@@ -69,6 +69,9 @@ class MemoryStore:
     def claim(self, claims: list[Claim], answer: Callable[[list[ClaimOutcome]], None]) -> None:
         now = self._wall()
         monotonic = self._monotonic()
+        if not self._open:
+            answer([_UNAVAILABLE] * len(claims))
+            return
         answer([self._decide(claim, now, monotonic) for claim in claims])
 
     def _decide(self, claim: Claim, now: float, monotonic: float) -> ClaimOutcome:
@@ -81,7 +84,7 @@ class MemoryStore:
         if claim.nonce_key:
             self._owner += 1
             claim.owner = self._owner
-            lease_until = monotonic + LEASE_S
+            lease_until = monotonic + self._lease_s
             entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, lease_until)
             self._nonces.put(claim.nonce_key, entry)
         return GRANTED
@@ -132,7 +135,7 @@ class MemoryStore:
         return entry
 
     def renew(self, claims: list[Claim]) -> None:
-        lease_until = self._monotonic() + LEASE_S
+        lease_until = self._monotonic() + self._lease_s
         for claim in claims:
             entry = self._leased_by(claim)
             if entry is not None:

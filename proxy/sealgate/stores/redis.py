@@ -23,10 +23,9 @@ from sealgate.reason import GateError, Reason
 from sealgate.stores.batch import COMMIT, RELEASE, RENEW, Answer, Ask, KeySpace, Settlement, Waiting
 from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
 from sealgate.stores.link import Exchange, Link, LinkSettings, open_link
+from sealgate.stores.times import LEASE_S
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus, Debit
 
-#: How long a claim is held for a publish whose fate is unknown (seal1.md "Replay"), seconds.
-_LEASE_S: Final = 10.0
 #: A call that takes longer is an error, seconds. Redis answers in milliseconds.
 _CALL_S_MAX: Final = 1.0
 #: Claims per call: the script holds Redis for about a millisecond.
@@ -62,12 +61,13 @@ class RedisStore:
         clock_skew_s: float,
         gateways: int = 1,
         unavailable_after_s: float = 5.0,
+        lease_s: float = LEASE_S,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         keyspace = KeySpace(deployment)
         self._settings: Final = LinkSettings(
-            url, keyspace, max_age_s, clock_skew_s, _LEASE_S, _CALL_S_MAX, wall
+            url, keyspace, max_age_s, clock_skew_s, lease_s, _CALL_S_MAX, wall
         )
         self._gateways: Final = gateways
         self._unavailable_after_s: Final = unavailable_after_s

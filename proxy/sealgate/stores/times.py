@@ -1,14 +1,20 @@
-"""The moment before which a store's memory is not whole (seal1.md "Replay", `store.horizon`)."""
+"""The times of seal1.md "Replay" that both stores keep to: the lease and the horizon."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Final
+
+#: How long a claim is held for a publish whose fate is unknown, seconds.
+LEASE_S: Final = 10.0
 
 
 @dataclass(slots=True, frozen=True)
 class Horizon:
-    """`moment` is Unix seconds: what was accepted before it may have been forgotten. 0: nothing was.
+    """The moment before which a store's memory is not whole, in Unix seconds; 0: it is whole.
+
+    A message that is not remembered and was created before it (plus skew) is refused as `store.horizon`.
 
     It matters until the newest message that could have been accepted then is stale at every gateway.
     """

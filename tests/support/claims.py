@@ -1,0 +1,48 @@
+"""Claims for the tests of the stores, and a way to wait for their outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+
+from sealgate.verify.verdict import Bucket, Claim, ClaimOutcome, ClaimStatus, ClaimStore, Debit
+
+SECOND_US = 1_000_000
+REMEMBER_S = 365
+
+
+def digest_of(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def make_claim(
+    nonce: str, created: int, *debits: Debit, text: str = "a", remember_s: int = REMEMBER_S
+) -> Claim:
+    """A claim on `nonce` (none when empty) by the message `text`."""
+    return Claim(nonce.encode(), digest_of(text), created, created + remember_s, debits)
+
+
+def debit(name: str, rate: int, burst: int, cost: int = 1, period_s: int = 1) -> Debit:
+    return Debit(Bucket(name, rate, period_s * SECOND_US, burst), cost)
+
+
+async def ask(store: ClaimStore, *claims: Claim, seconds: float = 10) -> list[ClaimOutcome]:
+    """The outcomes of one `claim` call; fails when there is no answer in time."""
+    answered: asyncio.Future[list[ClaimOutcome]] = asyncio.get_running_loop().create_future()
+    store.claim(list(claims), answered.set_result)
+    async with asyncio.timeout(seconds):
+        return await answered
+
+
+async def statuses(store: ClaimStore, *claims: Claim) -> list[ClaimStatus]:
+    return [outcome.status for outcome in await ask(store, *claims)]
+
+
+async def status(store: ClaimStore, claim: Claim) -> ClaimStatus:
+    return (await statuses(store, claim))[0]
+
+
+async def grant(store: ClaimStore, claims: Sequence[Claim]) -> None:
+    """Claim what must be granted."""
+    assert await statuses(store, *claims) == [ClaimStatus.GRANTED] * len(claims)
