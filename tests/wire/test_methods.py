@@ -91,22 +91,13 @@ def test_method_id_is_class_and_method_whatever_follows() -> None:
 
 
 METHOD_IDS = {
-    "CONNECTION_BLOCKED": amqp.Connection.Blocked,
-    "CONNECTION_UPDATE_SECRET": amqp.Connection.UpdateSecret,
     "CONNECTION_SECURE_OK": amqp.Connection.SecureOk,
     "CONNECTION_OPEN_OK": amqp.Connection.OpenOk,
     "CHANNEL_OPEN": amqp.Channel.Open,
     "CHANNEL_OPEN_OK": amqp.Channel.OpenOk,
-    "CHANNEL_FLOW": amqp.Channel.Flow,
     "BASIC_PUBLISH": amqp.Basic.Publish,
-    "BASIC_DELIVER": amqp.Basic.Deliver,
-    "BASIC_GET_OK": amqp.Basic.GetOk,
-    "BASIC_REJECT": amqp.Basic.Reject,
     "CONFIRM_SELECT": amqp.Confirm.Select,
-    "CONFIRM_SELECT_OK": amqp.Confirm.SelectOk,
     "TX_SELECT": amqp.Tx.Select,
-    "TX_COMMIT": amqp.Tx.Commit,
-    "TX_ROLLBACK": amqp.Tx.Rollback,
 }
 
 
