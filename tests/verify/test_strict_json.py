@@ -142,6 +142,7 @@ def test_every_type_kombu_writes_is_read_as_no_container(value: object) -> None:
     ("kind", "value"),
     [
         ("nope", 1),
+        ("nope", "x"),
         (["datetime"], "2026-01-01"),
         (None, None),
         ("datetime", "yesterday"),

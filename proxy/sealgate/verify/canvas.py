@@ -126,10 +126,11 @@ class _Walk:
 
     def headers(self, headers: object) -> None:
         """Headers that a worker publishes with: a `task` among them replaces the name."""
-        for _ in range(_HEADERS_DEPTH_MAX):
-            if not isinstance(headers, dict):
-                return
+        depth = 0
+        while isinstance(headers, dict):
+            depth += 1
+            if depth > _HEADERS_DEPTH_MAX:
+                raise GateError(Reason.CELERY_EMBEDDED_DEPTH, f"headers over {_HEADERS_DEPTH_MAX} deep")
             if "task" in headers:
                 self._grant.check(task_name(headers["task"]))
             headers = headers.get("headers")
-        raise GateError(Reason.CELERY_EMBEDDED_DEPTH, f"headers over {_HEADERS_DEPTH_MAX} deep")

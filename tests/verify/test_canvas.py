@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sealgate.reason import GateError, Reason
+from sealgate.verify.authority import TaskGrant
+from sealgate.verify.canvas import COUNT_MAX, DEPTH_MAX, check_canvas
+from sealgate.verify.celery import TaskBody
+from support.hostile_rows import signature
+from support.sealed import a_key
+
+OK, EVIL = signature("app.add"), signature("app.evil")
+
+
+def refusal(
+    tasks: tuple[str, ...] | None = ("app.add",),
+    task: str = "app.add",
+    args: list[object] | None = None,
+    kwargs: dict[str, object] | None = None,
+    headers: dict[str, object] | None = None,
+    **embed: object,
+) -> Reason | None:
+    body = TaskBody(args or [], kwargs or {}, embed)
+    try:
+        check_canvas(TaskGrant(a_key(tasks=tasks), None), task, body, headers or {})
+    except GateError as error:
+        return error.reason
+    return None
+
+
+def structure(kind: str, **kwargs: object) -> dict[str, object]:
+    return signature(f"celery.{kind}", kwargs=kwargs, subtask_type=kind)
+
+
+@pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])
+@pytest.mark.parametrize("shape", [lambda item: item, lambda item: [item], lambda item: [OK, [item]]])
+def test_signature_is_found_wherever_a_worker_would_read_one(name: str, shape: Any) -> None:
+    assert refusal(**{name: shape(OK)}) is None
+    assert refusal(**{name: shape(EVIL)}) is Reason.ACL_TASK
+    assert refusal(**{name: shape("app.evil")}) is Reason.ACL_TASK
+    assert refusal(headers={name: shape(EVIL)}) is Reason.ACL_TASK
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        signature("app.add", options={"link": [EVIL]}),
+        signature("app.add", options={"link": EVIL}),
+        signature("app.add", options={"link_error": [EVIL]}),
+        signature("app.add", options={"chord": EVIL}),
+        signature("app.add", options={"chain": [EVIL]}),
+        signature("app.add", options={"headers": {"task": "app.evil"}}),
+        signature("app.add", options={"headers": {"headers": {"task": "app.evil"}}}),
+        structure("chain", tasks=[OK, EVIL]),
+        structure("group", tasks=[OK, EVIL]),
+        structure("chord", header=[EVIL], body=OK),
+        structure("chord", header=structure("group", tasks=[EVIL]), body=OK),
+        structure("chord", header=[OK], body=EVIL),
+        signature("celery.chord", args=[[EVIL], OK]),
+        signature("celery.map", kwargs={"task": EVIL, "it": []}, subtask_type="xmap"),
+        signature("celery.starmap", kwargs={"task": "app.evil", "it": []}, subtask_type="xstarmap"),
+        signature("celery.chunks", args=[EVIL, [], 1]),
+        signature("app.add", kwargs={"tasks": [EVIL]}, subtask_type="group"),
+    ],
+)
+def test_signature_inside_a_signature_is_found(inner: dict[str, object]) -> None:
+    granted = ("app.add", "celery.chord", "celery.map", "celery.starmap", "celery.chunks")
+    assert refusal(granted, callbacks=[inner]) is Reason.ACL_TASK
+    assert refusal((*granted, "app.evil"), callbacks=[inner]) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "kwargs"),
+    [
+        ("celery.map", [EVIL, []], {}),
+        ("celery.map", [], {"task": "app.evil"}),
+        ("celery.starmap", [], {"task": EVIL}),
+        ("celery.chunks", [EVIL], {}),
+        ("celery.group", [[EVIL], [], "gid", []], {}),
+        ("celery.chord", [[OK], EVIL], {}),
+        ("celery.chord", [], {"header": [EVIL], "body": OK}),
+        ("celery.chord_unlock", ["gid", EVIL], {}),
+        ("celery.chord_unlock", ["gid"], {"callback": EVIL}),
+        ("celery.chain", [], {"tasks": [EVIL]}),
+    ],
+)
+def test_arguments_of_celerys_own_tasks_are_signatures(
+    task: str, args: list[object], kwargs: dict[str, object]
+) -> None:
+    assert refusal(("app.add", "celery.*"), task, args, kwargs) is Reason.ACL_TASK
+    assert refusal(("*",), task, args, kwargs) is None
+
+
+def test_arguments_of_other_tasks_are_data() -> None:
+    assert refusal(args=[EVIL], kwargs={"task": "buy milk", "tasks": [EVIL]}) is None
+    assert refusal(callbacks=[signature("app.add", args=[EVIL], kwargs={"body": EVIL})]) is None
+
+
+def test_structure_needs_no_permission_of_its_own_but_celerys_tasks_do() -> None:
+    assert refusal(callbacks=[structure("group", tasks=[OK])]) is None
+    assert refusal(callbacks=[signature("celery.group", kwargs={"tasks": [OK]})]) is Reason.ACL_TASK
+    assert refusal(callbacks=[signature("celery.map", kwargs={"task": OK})]) is Reason.ACL_TASK
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (5, Reason.CELERY_TASK_NAME),
+        ({}, Reason.CELERY_TASK_NAME),
+        ({"task": None}, Reason.CELERY_TASK_NAME),
+        ({"task": {"task": "app.add"}}, Reason.CELERY_TASK_NAME),
+        (signature("app.add", subtask_type=[]), Reason.CELERY_ENVELOPE),
+        (signature("app.add", options={"headers": {"task": 5}}), Reason.CELERY_TASK_NAME),
+    ],
+)
+def test_what_is_no_signature_is_refused_under_any_key(wrong: object, reason: Reason) -> None:
+    assert refusal(None, callbacks=[wrong]) is reason
+
+
+def linked(depth: int) -> dict[str, object]:
+    found = OK
+    for _ in range(depth - 1):
+        found = signature("app.add", options={"link": [found]})
+    return found
+
+
+@pytest.mark.parametrize("tasks", [None, ("app.add",)])
+def test_depth_is_bounded_to_the_level_under_any_key(tasks: tuple[str, ...] | None) -> None:
+    assert refusal(tasks, callbacks=[linked(DEPTH_MAX)]) is None
+    assert refusal(tasks, callbacks=[linked(DEPTH_MAX + 1)]) is Reason.CELERY_EMBEDDED_DEPTH
+
+
+def test_count_is_bounded() -> None:
+    # The list itself counts as one.
+    assert refusal(callbacks=[OK] * (COUNT_MAX - 1)) is None
+    assert refusal(callbacks=[OK] * COUNT_MAX) is Reason.CELERY_EMBEDDED_DEPTH
+
+
+def test_parts_of_nested_chords_are_visited_once() -> None:
+    found: dict[str, object] = OK
+    for _ in range(DEPTH_MAX - 1):
+        found = structure("chord", header=[OK], body=found)
+    assert refusal(chord=found) is None
+
+
+def test_headers_of_headers_are_bounded() -> None:
+    nested: dict[str, object] = {"trace": "x"}
+    for _ in range(7):
+        nested = {"headers": nested}
+    assert refusal(headers={"headers": nested}) is None
+    assert refusal(headers={"headers": {"headers": nested}}) is Reason.CELERY_EMBEDDED_DEPTH
+    assert refusal(headers={"headers": {"task": "app.evil"}}) is Reason.ACL_TASK

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sealgate.reason import GateError, Reason
+from sealgate.signing.canonical import ABSOLUTE_NAMES, COUNTERSIGN_NAME, OMITTED_FOR_COUNTERSIGN, TOKEN_NAME
+from sealgate.signing.keyring import Key, Keyring, KeyState
+from sealgate.signing.token import Token, is_session_nonce, parse_token, split_session_nonce
+from sealgate.verify.message import Message
+from sealgate.verify.sealer import LIFETIME_S, Sealer, SignerSession
+from sealgate.verify.verdict import Accepted
+from sealgate.wire.properties import EXPIRATION, TIMESTAMP, scan_content_header, splice
+from support.sealed import (
+    CHALLENGE,
+    DEPLOYMENT,
+    JSON_HEADER,
+    NOW,
+    a_key,
+    a_message,
+    a_peer,
+    a_policy,
+    judge,
+    received,
+    rules,
+    sealed,
+    task_headers,
+)
+
+
+def counting(size: int) -> bytes:
+    return bytes(range(size))
+
+
+def a_sealer(key: Key | None = None, **options: Any) -> Sealer:
+    return Sealer(Keyring([key or a_key()]), "k1", DEPLOYMENT, counting, **options)
+
+
+def add(message: Message, added: bytes) -> Message:
+    payload = splice(message.header, frozenset({TOKEN_NAME}), added)
+    return received(payload, message.body, message.exchange, message.routing_key)
+
+
+def token_of(message: Message, key: Key | None = None, now: float = NOW) -> Token:
+    added = a_sealer(key).seal(message, a_peer(), SignerSession(), now)
+    value = add(message, added).header.table.values[TOKEN_NAME]
+    assert isinstance(value, str)
+    return parse_token(value.encode())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        a_message(),
+        a_message(b"", {}, {}),
+        a_message(properties={**JSON_HEADER, EXPIRATION: b"60000", TIMESTAMP: NOW.to_bytes(8, "big")}),
+        a_message(exchange="events", routing_key="a.b.ż"),
+        sealed(),
+    ],
+)
+def test_sealed_message_is_accepted(message: Message) -> None:
+    sent = add(message, a_sealer().seal(message, a_peer(), SignerSession(), NOW + 0.9))
+    verdict = judge(sent, a_policy(content=rules("generic", "*")))
+    assert isinstance(verdict, Accepted)
+
+
+def test_seal_is_of_the_vhost_it_is_sent_to() -> None:
+    message = a_message()
+    sent = add(message, a_sealer().seal(message, a_peer(vhost="t-1"), SignerSession(), NOW))
+    assert isinstance(judge(sent, peer=a_peer(vhost="t-1")), Accepted)
+    assert not isinstance(judge(sent), Accepted)
+
+
+def test_challenge_makes_session_nonces_that_rise_by_one() -> None:
+    session, peer, message = SignerSession(CHALLENGE), a_peer(), a_message()
+    for sequence in range(3):
+        sent = add(message, a_sealer().seal(message, peer, session, NOW))
+        assert isinstance(judge(sent, peer=peer), Accepted)
+        assert peer.last_sequence == sequence
+    value = sent.header.table.values[TOKEN_NAME]
+    assert isinstance(value, str)
+    nonce = parse_token(value.encode()).nonce
+    assert is_session_nonce(nonce)
+    assert split_session_nonce(nonce) == (CHALLENGE, 2)
+
+
+def test_no_challenge_makes_random_nonces() -> None:
+    assert token_of(a_message()).nonce == counting(16)
+
+
+def expires_after(message: Message, max_lifetime_s: int = 7 * 86400) -> int:
+    return token_of(message, a_key(max_lifetime_s=max_lifetime_s)).expires - NOW
+
+
+def test_seal_lasts_a_day_and_never_over_the_keys_limit() -> None:
+    assert expires_after(a_message()) == LIFETIME_S
+    assert expires_after(a_message(), 3600) == 3600
+
+
+def test_fraction_of_now_is_cut_from_created() -> None:
+    assert token_of(a_message(), now=NOW + 0.999).created == NOW
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"eta": "2026-01-01T12:00:00+00:00"}, 12 * 3600 + LIFETIME_S),
+        ({"eta": "2026-01-01T12:00:00.25+00:00"}, 12 * 3600 + 1 + LIFETIME_S),
+        ({"eta": "2025-12-01T00:00:00+00:00"}, LIFETIME_S),
+        ({"eta": "2026-01-07T23:00:00+00:00"}, 7 * 86400),
+        ({"expires": "2026-01-01T01:00:00+00:00"}, 3600),
+        ({"expires": "2026-01-01T01:00:00.5+00:00"}, 3601),
+        ({"expires": "2027-01-01T00:00:00+00:00"}, LIFETIME_S),
+        ({"expires": "2025-01-01T00:00:00+00:00"}, 1),
+        ({"eta": "2026-01-01T12:00:00", "expires": "2026-01-01T13:00:00"}, 13 * 3600),
+        ({"eta": 5, "expires": "zzz"}, LIFETIME_S),
+    ],
+)
+def test_seal_lasts_as_long_as_its_task(headers: dict[str, object], seconds: int) -> None:
+    assert expires_after(a_message(headers=task_headers(**headers))) == seconds
+
+
+@pytest.mark.parametrize(
+    ("expiration", "seconds"),
+    [(b"0", 1), (b"1", 1), (b"60000", 60), (b"60001", 61), (b"4294967295", LIFETIME_S), (b"abc", LIFETIME_S)],
+)
+def test_seal_lasts_no_longer_than_the_expiration(expiration: bytes, seconds: int) -> None:
+    assert expires_after(a_message(properties={**JSON_HEADER, EXPIRATION: expiration})) == seconds
+
+
+def test_times_of_what_is_no_task_are_not_read() -> None:
+    control = a_message(b"{}", {"clock": 1, "expires": NOW + 1.5, "eta": "2026-01-09T00:00:00"})
+    assert expires_after(control) == LIFETIME_S
+
+
+def refusal(message: Message, key: Key, kid: str = "k1") -> Reason:
+    sealer = a_sealer(key)
+    sealer.kid = kid
+    with pytest.raises(GateError) as caught:
+        sealer.seal(message, a_peer(), SignerSession(), NOW)
+    return caught.value.reason
+
+
+def test_what_can_not_be_sealed_is_an_error() -> None:
+    assert refusal(a_message(), a_key(), kid="k9") is Reason.SIG_KID
+    assert refusal(a_message(), a_key(state=KeyState.VERIFY)) is Reason.SIG_KEY_STATE
+    assert refusal(a_message(), a_key(not_after=NOW - 1)) is Reason.SIG_KEY_STATE
+    late = a_message(headers=task_headers(eta="2026-01-08T00:00:01+00:00"))
+    assert refusal(late, a_key()) is Reason.CELERY_ETA
+
+
+def test_sequence_is_not_spent_on_what_can_not_be_sealed() -> None:
+    session = SignerSession(CHALLENGE)
+    late = a_message(headers=task_headers(eta="2027-01-01T00:00:00+00:00"))
+    with pytest.raises(GateError):
+        a_sealer().seal(late, a_peer(), session, NOW)
+    assert session.sequence == 0
+
+
+def test_countersignature_covers_the_seal_as_an_ordinary_header() -> None:
+    message = sealed()
+    header = scan_content_header(
+        message.header.payload, OMITTED_FOR_COUNTERSIGN, ABSOLUTE_NAMES, COUNTERSIGN_NAME
+    )
+    covered = Message("", "celery", False, header, message.body, message.body_sha256)
+    sealer = a_sealer(name=COUNTERSIGN_NAME)
+    added = sealer.seal(covered, a_peer(), SignerSession(), NOW)
+    uncovered = sealer.seal(message, a_peer(), SignerSession(), NOW)
+    assert added.startswith(bytes((len(COUNTERSIGN_NAME),)) + COUNTERSIGN_NAME.encode())
+    assert added != uncovered
