@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import importlib.util
+import importlib
 import lzma
 import struct
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -86,16 +87,34 @@ def test_zstd_that_can_not_be_unpacked_here_is_refused(monkeypatch: pytest.Monke
     assert refusal(ZSTD, TEXT) is Reason.CONTENT_COMPRESSION
 
 
-@pytest.mark.skipif(
-    not any(importlib.util.find_spec(name.partition(".")[0]) for name in module._ZSTD_MODULES),
-    reason="no zstd on this Python: neither compression.zstd (3.14) nor backports.zstd",
-)
+def zstd_of_this_python() -> Any:
+    """What kombu uses: compression.zstd from Python 3.14 on, or backports.zstd."""
+    for name in module._ZSTD_MODULES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    pytest.skip("no zstd on this Python: neither compression.zstd (3.14) nor backports.zstd")
+
+
 def test_zstd_is_unpacked_where_python_can() -> None:
-    found = [name for name in module._ZSTD_MODULES if importlib.util.find_spec(name) is not None]
-    packed = importlib.import_module(found[0]).compress(TEXT)
+    zstd = zstd_of_this_python()
+    packed = zstd.compress(TEXT)
     assert inflate(ZSTD, packed, LIMIT) == TEXT
     assert refusal(ZSTD, packed, len(TEXT) - 1) is Reason.CONTENT_BOMB
     assert refusal(ZSTD, packed[:-1]) is Reason.CONTENT_COMPRESSION
+    assert refusal(ZSTD, packed + packed) is Reason.CONTENT_COMPRESSION
+    assert refusal(ZSTD, b"nonsense") is Reason.CONTENT_COMPRESSION
+    wide = {zstd.CompressionParameter.window_log: 27}
+    assert refusal(ZSTD, zstd.compress(bytes(2**25), options=wide)) is Reason.CONTENT_BOMB
+
+
+def test_zstd_has_the_same_bounds_through_the_api_python_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ZSTD_MODULES", ("support.zstd_stand_in",))
+    assert inflate(ZSTD, zlib.compress(TEXT), LIMIT) == TEXT
+    assert refusal(ZSTD, zlib.compress(TEXT), len(TEXT) - 1) is Reason.CONTENT_BOMB
+    assert refusal(ZSTD, b"nonsense") is Reason.CONTENT_COMPRESSION
+    assert refusal(ZSTD, b"memory") is Reason.CONTENT_BOMB
 
 
 @methods

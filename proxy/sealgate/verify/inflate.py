@@ -37,7 +37,8 @@ ZSTD_WINDOW_LOG_MAX: Final = 23
 RATIO_MAX: Final = 200
 RATIO_FREE_BYTES: Final = 1_048_576
 _ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd")
-_LZMA_MEMORY_MESSAGE: Final = "Memory usage limit exceeded"
+#: How liblzma and libzstd say that a stream asks for more memory than it may.
+_MEMORY_MESSAGES: Final = ("Memory usage limit exceeded", "requires too much memory")
 
 
 class _Decompressor(Protocol):
@@ -57,16 +58,12 @@ def inflate(method: str, data: bytes, inflated_bytes_max: int) -> bytes:
     unpacked here, content.bomb for what grows over its limit.
     """
     limit = min(inflated_bytes_max, max(RATIO_FREE_BYTES, RATIO_MAX * len(data)))
-    decompressor = _decompressor(method)
+    decompressor, failures = _decompressor(method)
     try:
         # One byte over the limit is enough to know.
         inflated = decompressor.decompress(data, limit + 1)
-    except (zlib.error, OSError, ValueError, EOFError):
-        raise GateError(Reason.CONTENT_COMPRESSION, "not what it says") from None
-    except lzma.LZMAError as error:
-        if str(error) == _LZMA_MEMORY_MESSAGE:
-            raise GateError(Reason.CONTENT_BOMB, "dictionary over its limit") from None
-        raise GateError(Reason.CONTENT_COMPRESSION, "not what it says") from None
+    except failures as error:
+        raise _failure(str(error)) from None
     if len(inflated) > limit:
         raise GateError(Reason.CONTENT_BOMB, f"over {limit} bytes unpacked")
     if not decompressor.eof or decompressor.unused_data:
@@ -74,20 +71,28 @@ def inflate(method: str, data: bytes, inflated_bytes_max: int) -> bytes:
     return inflated
 
 
-def _decompressor(method: str) -> _Decompressor:
+def _failure(message: str) -> GateError:
+    for text in _MEMORY_MESSAGES:
+        if text in message:
+            return GateError(Reason.CONTENT_BOMB, "asks for more memory than it may have")
+    return GateError(Reason.CONTENT_COMPRESSION, "not what it says")
+
+
+def _decompressor(method: str) -> tuple[_Decompressor, tuple[type[Exception], ...]]:
+    """A decompressor, and what it raises for bytes that are no such stream."""
     match method:
         case "application/x-gzip":
-            return zlib.decompressobj()
+            return zlib.decompressobj(), (zlib.error,)
         case "application/x-bz2":
-            return bz2.BZ2Decompressor()
+            return bz2.BZ2Decompressor(), (OSError, ValueError)
         case "application/x-lzma":
-            return lzma.LZMADecompressor(lzma.FORMAT_AUTO, LZMA_MEMORY_BYTES_MAX)
+            return lzma.LZMADecompressor(lzma.FORMAT_AUTO, LZMA_MEMORY_BYTES_MAX), (lzma.LZMAError,)
         case "application/zstd":
             return _zstd_decompressor()
     raise GateError(Reason.CONTENT_COMPRESSION, "unknown method")
 
 
-def _zstd_decompressor() -> _Decompressor:
+def _zstd_decompressor() -> tuple[_Decompressor, tuple[type[Exception], ...]]:
     """From the standard library (Python 3.14) or its backport, which kombu uses as well; they are one API."""
     for name in _ZSTD_MODULES:
         try:
@@ -95,6 +100,5 @@ def _zstd_decompressor() -> _Decompressor:
         except ImportError:
             continue
         options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
-        decompressor: _Decompressor = zstd.ZstdDecompressor(options=options)
-        return decompressor
+        return zstd.ZstdDecompressor(options=options), (zstd.ZstdError,)
     raise GateError(Reason.CONTENT_COMPRESSION, "zstd can not be unpacked here")
