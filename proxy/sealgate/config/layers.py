@@ -47,7 +47,7 @@ class Layer:
         self.problems += upper.problems
 
     def locate(self, path: Path) -> tuple[str, Path] | None:
-        """Where `path`, or the table or list around it, was set, and the rest of `path`; None for a default."""
+        """Where `path`, or the table or list around it, was set, and the rest; None for a default."""
         for depth in range(len(path), 0, -1):
             if (found := self.origins.get(path[:depth])) is not None:
                 return found, path[depth:]
