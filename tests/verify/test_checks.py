@@ -394,6 +394,12 @@ def test_refusal_names_the_key_and_the_task_as_far_as_they_are_known() -> None:
     assert (envelope.kid, envelope.task, envelope.authenticated) == ("k1", "app.add", True)
 
 
+@pytest.mark.parametrize("name", ["a" * 256, "a\x1b[31m", ""])
+def test_refusal_repeats_no_name_that_could_not_be_one(name: str) -> None:
+    verdict = judge(a_message(headers=task_headers(task=name)))
+    assert verdict == Refused(Reason.SIG_MISSING, "no x-seal header")
+
+
 def test_refusal_names_a_task_that_only_the_body_told() -> None:
     body = as_json({"task": "app.add", "id": "../x"})
     verdict = judge_sealed(a_message(body, {}), a_policy(protocol_1=True))

@@ -59,7 +59,19 @@ def test_queue_of_the_body_is_the_routing_key(queue: str, routing_key: str, pass
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], "x", sent(args=...), sent(kwargs=[]), sent(options=None), sent(7)]
+    "value",
+    [
+        None,
+        [],
+        "x",
+        sent(args=...),
+        sent(kwargs=[]),
+        sent(options=None),
+        sent(7),
+        sent(""),
+        sent("a" * 256),
+        sent("a\n"),
+    ],
 )
 def test_body_in_another_shape_is_refused(value: object) -> None:
     assert reason(value) is Reason.DRAMATIQ_ENVELOPE

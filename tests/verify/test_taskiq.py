@@ -42,7 +42,15 @@ def test_name_in_the_body_is_held_to_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [None, [], {**BODY, "args": {}}, {**BODY, "task_name": 5}, {"task_name": "a"}]
+    "body",
+    [
+        None,
+        [],
+        {**BODY, "args": {}},
+        {**BODY, "task_name": 5},
+        {**BODY, "task_name": "a" * 256},
+        {"task_name": "a"},
+    ],
 )
 def test_body_in_another_shape_is_refused(body: object) -> None:
     assert reason(body) is Reason.TASKIQ_ENVELOPE

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeGuard
 
 from sealgate.reason import GateError, Reason
 
@@ -81,12 +81,17 @@ class TaskBody:
     embed: dict[str, object]
 
 
+def is_task_name(value: object) -> TypeGuard[str]:
+    """Whether `value` may name a task, of whatever library: it is logged, counted and remembered."""
+    if not isinstance(value, str) or not 0 < len(value) <= TASK_NAME_BYTES_MAX or not value.isprintable():
+        return False
+    return len(value.encode()) <= TASK_NAME_BYTES_MAX
+
+
 def task_name(value: object) -> str:
     """`value` as a task name, spaces and all. Raises `GateError` celery.task_name."""
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise GateError(Reason.CELERY_TASK_NAME, "not printable text")
-    if len(value) > TASK_NAME_BYTES_MAX or len(value.encode()) > TASK_NAME_BYTES_MAX:
-        raise GateError(Reason.CELERY_TASK_NAME, f"over {TASK_NAME_BYTES_MAX} bytes")
+    if not is_task_name(value):
+        raise GateError(Reason.CELERY_TASK_NAME, f"not printable text of up to {TASK_NAME_BYTES_MAX} bytes")
     return value
 
 

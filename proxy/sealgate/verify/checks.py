@@ -14,7 +14,7 @@ from sealgate.signing.canonical import TOKEN_NAME, canonical_properties, signing
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import Token, is_session_nonce, parse_token, split_session_nonce
 from sealgate.verify.authority import TaskGrant, check_class, check_target
-from sealgate.verify.celery import TASK_HEADER, Clock, task_name
+from sealgate.verify.celery import TASK_HEADER, Clock, is_task_name, task_name
 from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.content import read_body
 from sealgate.verify.envelopes import Envelope, check_envelope
@@ -210,7 +210,7 @@ def _header_task(message: Message) -> str:
     name = values.get(TASK_HEADER)
     if name is None:
         name = values.get(TASK_NAME_HEADER)
-    return name if isinstance(name, str) else ""
+    return name if is_task_name(name) else ""
 
 
 def _claimed_task(message: Message, profile: str) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.verify.authority import TaskGrant
+from sealgate.verify.celery import is_task_name
 
 #: Messages that a worker publishes after this one. A pipeline nests each step in the one before.
 FOLLOWING_MAX: Final = 1000
@@ -31,6 +32,8 @@ def read_message(value: object, routing_key: str) -> dict[str, object]:
     for name, kind in _FIELDS:
         if not isinstance(value.get(name), kind):
             raise GateError(Reason.DRAMATIQ_ENVELOPE, name)
+    if not is_task_name(value["actor_name"]):
+        raise GateError(Reason.DRAMATIQ_ENVELOPE, "actor_name is not printable text of bounded length")
     if _queue(value["queue_name"]) != _queue(routing_key):
         raise GateError(Reason.DRAMATIQ_MISMATCH, "queue_name is not the routing key")
     return value

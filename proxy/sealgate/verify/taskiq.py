@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sealgate.reason import GateError, Reason
+from sealgate.verify.celery import is_task_name
 
 TASK_NAME_HEADER: Final = "task_name"
 _FIELDS: Final[tuple[tuple[str, type], ...]] = (
@@ -26,6 +27,8 @@ def read_message(value: object, headers: Mapping[str, object]) -> str:
     for name, kind in _FIELDS:
         if not isinstance(value.get(name), kind):
             raise GateError(Reason.TASKIQ_ENVELOPE, name)
+    if not is_task_name(value["task_name"]):
+        raise GateError(Reason.TASKIQ_ENVELOPE, "task_name is not printable text of bounded length")
     for name in _REPEATED:
         if name in headers and headers[name] != value[name]:
             raise GateError(Reason.TASKIQ_MISMATCH, f"{name} in header and body")
