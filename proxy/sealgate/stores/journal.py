@@ -248,9 +248,13 @@ class _Reader:
             last_good = stated == zlib.crc32(text, crc) and line.endswith(b"\n")
             crc = stated
             self.closed = last_good and text == _CLOSED
-            record = _parse_record(text) if last_good and not self.closed else None
+            if not last_good or self.closed:
+                continue
+            record = _parse_record(text)
             if record is not None:
                 yield record
+            else:
+                self.whole = False
 
     def _header(self, line: bytes) -> int:
         """Read the first line; returns the CRC that the second starts from."""

@@ -1,0 +1,435 @@
+"""The Redis store when Redis is slow, away, another than before, full, or answers out of turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from math import ceil
+
+import pytest
+
+from sealgate.reason import GateError, Reason
+from sealgate.stores import redis as redis_room
+from sealgate.stores.redis import RedisStore
+from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus, Debit
+from support.claims import ask, debit, grant, make_claim, status, statuses
+from support.liar import Liar, liar_before
+from support.processes import free_port
+from support.redis_server import RedisServer
+
+pytestmark = [pytest.mark.system, pytest.mark.asyncio]
+
+GRANTED = ClaimStatus.GRANTED
+INFLIGHT = ClaimStatus.INFLIGHT
+DUPLICATE = ClaimStatus.DUPLICATE
+DEGRADED = ClaimStatus.DEGRADED
+UNAVAILABLE = ClaimStatus.UNAVAILABLE
+HORIZON = ClaimStatus.HORIZON
+LIMITED = ClaimStatus.LIMITED
+
+HOUR_S = 3600
+
+
+def fresh(nonce: str, *debits: Debit) -> Claim:
+    return make_claim(nonce, ceil(time.time()) + 1, *debits)
+
+
+@pytest.fixture
+def deployment(redis_server: RedisServer) -> str:
+    """The name of a deployment that this Redis has served for ever."""
+    name = f"test-{uuid.uuid4().hex}"
+    redis_server.age(name)
+    return name
+
+
+@asynccontextmanager
+async def opened(
+    url: str,
+    deployment: str,
+    *,
+    gateways: int = 1,
+    unavailable_after_s: float = 5.0,
+    clock_skew_s: float = 0,
+    wall: Callable[[], float] = time.time,
+) -> AsyncIterator[RedisStore]:
+    store = RedisStore(
+        url,
+        deployment=deployment,
+        max_age_s=HOUR_S,
+        clock_skew_s=clock_skew_s,
+        gateways=gateways,
+        unavailable_after_s=unavailable_after_s,
+        wall=wall,
+    )
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def lying(redis_server: RedisServer, deployment: str) -> AsyncIterator[tuple[Liar, RedisStore]]:
+    """A store that speaks to Redis through a relay that may lie."""
+    async with (
+        liar_before(redis_server.port) as liar,
+        opened(f"redis://127.0.0.1:{liar.port}/0", deployment) as store,
+    ):
+        yield liar, store
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_two_gateways_share_nonces_and_tokens(redis_server: RedisServer, deployment: str) -> None:
+    flood = debit("b", 1, 20, period_s=HOUR_S)
+    async with opened(redis_server.url, deployment) as one, opened(redis_server.url, deployment) as two:
+        first = fresh("n")
+        await grant(one, [first])
+        assert await status(two, fresh("n")) is INFLIGHT
+        one.settle([first], [])
+        assert await status(one, fresh("n")) is DUPLICATE
+        assert await status(two, fresh("n")) is DUPLICATE
+        both = await asyncio.gather(*[statuses(store, *[fresh("", flood)] * 15) for store in (one, two)])
+        assert sum(found.count(GRANTED) for found in both) == 20
+
+
+async def test_deployments_do_not_see_each_other(redis_server: RedisServer, deployment: str) -> None:
+    other = f"{deployment}-other"
+    redis_server.age(other)
+    only = debit("b", 1, 1, period_s=HOUR_S)
+    async with opened(redis_server.url, deployment) as one, opened(redis_server.url, other) as two:
+        await grant(one, [fresh("n", only)])
+        await grant(two, [fresh("n", only)])
+
+
+async def test_every_key_is_in_one_slot_and_passes_away(redis_server: RedisServer, deployment: str) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        committed = fresh("n1", debit("b", 1, 1))
+        await grant(store, [committed, fresh("n2")])
+        store.settle([committed], [])
+        assert await status(store, fresh("n1")) is DUPLICATE
+        prefix = f"sealgate:{{{deployment}}}:"
+        for name in ("identity", "n:n1", "n:n2", "b:b"):
+            assert int(redis_server.command("PTTL", prefix + name)[1:]) > 0, name
+
+
+async def test_a_store_that_nobody_serves_can_not_start() -> None:
+    store = RedisStore(
+        f"redis://:geheim@127.0.0.1:{free_port()}/0",
+        deployment="d",
+        max_age_s=1,
+        clock_skew_s=0,
+        unavailable_after_s=0.3,
+    )
+    with pytest.raises(GateError) as caught:
+        await store.start()
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert "geheim" not in str(caught.value)
+    await store.close()
+
+
+async def test_start_waits_for_a_store_that_is_late(redis_server: RedisServer, deployment: str) -> None:
+    redis_server.kill()
+    starting = asyncio.create_task(enter_and_leave(redis_server.url, deployment))
+    try:
+        await asyncio.sleep(0.2)
+        assert not starting.done()
+    finally:
+        redis_server.start()
+    await starting
+
+
+async def enter_and_leave(url: str, deployment: str) -> None:
+    async with opened(url, deployment):
+        pass
+
+
+async def test_a_wrong_password_is_told_without_it(redis_server: RedisServer, deployment: str) -> None:
+    redis_server.command("ACL", "SETUSER", "app", "on", ">correct", "~*", "+@all")
+    address = redis_server.url.removeprefix("redis://")
+    async with opened(f"redis://app:correct@{address}", deployment) as store:
+        await grant(store, [fresh("n")])
+    with pytest.raises(GateError, match=r"store\.unavailable") as caught:
+        async with opened(f"redis://app:falsch@{address}", deployment, unavailable_after_s=0.1):
+            pass
+    assert "falsch" not in str(caught.value)
+
+
+async def test_an_eviction_policy_is_refused_at_start(redis_server: RedisServer, deployment: str) -> None:
+    redis_server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(GateError, match=r"maxmemory-policy allkeys-lru.*must be noeviction") as caught:
+            async with opened(redis_server.url, deployment):
+                pass
+    finally:
+        redis_server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_policy_that_can_not_be_read_is_warned_about(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with liar_before(redis_server.port) as liar:
+        liar.replace = (b"maxmemory_policy", b"maxmemory_hidden")
+        async with opened(f"redis://127.0.0.1:{liar.port}/0", deployment) as store:
+            assert [warning for warning in store.warnings if "maxmemory-policy" in warning]
+
+
+async def test_a_server_without_identity_is_refused(redis_server: RedisServer, deployment: str) -> None:
+    async with liar_before(redis_server.port) as liar:
+        liar.replace = (b"master_replid:", b"master_hidden:")
+        with pytest.raises(GateError, match="run_id and master_replid"):
+            async with opened(f"redis://127.0.0.1:{liar.port}/0", deployment):
+                pass
+
+
+async def test_a_replica_is_refused(redis_server: RedisServer, deployment: str) -> None:
+    redis_server.command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        with pytest.raises(GateError, match="replica"):
+            async with opened(redis_server.url, deployment):
+                pass
+    finally:
+        redis_server.command("REPLICAOF", "NO", "ONE")
+
+
+async def test_clocks_apart_are_warned_about(redis_server: RedisServer, deployment: str) -> None:
+    async with opened(redis_server.url, deployment, wall=lambda: time.time() + 100) as store:
+        assert [warning for warning in store.warnings if "clocks" in warning and "100 s" in warning]
+    async with opened(redis_server.url, deployment) as store:
+        assert store.warnings == []
+
+
+async def test_while_redis_is_away_claims_wait_and_are_then_refused(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment, unavailable_after_s=0.6) as store:
+        redis_server.kill()
+        try:
+            started = time.monotonic()
+            assert await statuses(store, fresh("n1"), fresh("n2")) == [UNAVAILABLE] * 2
+            assert 0.5 < time.monotonic() - started < 3
+            assert not store.healthy
+            assert store.errors > 0
+        finally:
+            redis_server.start()
+        await until(lambda: store.healthy)
+
+
+async def test_an_idle_store_notices_that_redis_went(
+    redis_server: RedisServer, deployment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_room, "_IDLE_S", 0.05)
+    async with opened(redis_server.url, deployment) as store:
+        redis_server.kill()
+        try:
+            await until(lambda: not store.healthy)
+        finally:
+            redis_server.start()
+        await until(lambda: store.healthy)
+
+
+async def test_after_a_restart_older_messages_are_beyond_the_horizon(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment, clock_skew_s=2) as store:
+        before = make_claim("n1", int(time.time()))
+        await grant(store, [before])
+        store.settle([before], [])
+        assert await status(store, before) is DUPLICATE
+        redis_server.restart()
+        assert await status(store, before) is HORIZON
+        assert await status(store, make_claim("n2", int(time.time()))) is HORIZON
+        await grant(store, [make_claim("n3", ceil(time.time()) + 4), fresh("")])
+    async with opened(redis_server.url, deployment, clock_skew_s=2) as other:
+        assert await status(other, make_claim("n4", int(time.time()))) is HORIZON
+
+
+async def test_a_flushed_store_is_noticed_by_the_next_claim(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        before = make_claim("n", int(time.time()) - 10)
+        await grant(store, [before])
+        store.settle([before], [])
+        assert await status(store, before) is DUPLICATE
+        redis_server.command("FLUSHALL")
+        assert await status(store, before) is HORIZON
+
+
+async def test_commits_made_while_redis_is_away_are_written_when_it_returns(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        first = fresh("n")
+        await grant(store, [first])
+        redis_server.kill()
+        try:
+            store.settle([first], [])
+            await until(lambda: not store.healthy)
+        finally:
+            redis_server.start()
+        assert await status(store, fresh("n")) is DUPLICATE
+
+
+async def test_close_writes_what_is_pending(redis_server: RedisServer, deployment: str) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        claims = [fresh(f"n{number}") for number in range(1200)]
+        await grant(store, claims)
+        store.settle(claims, [])
+    async with opened(redis_server.url, deployment) as other:
+        again = await statuses(other, *[fresh(f"n{number}") for number in range(1200)])
+        assert again == [DUPLICATE] * 1200
+
+
+async def test_close_without_redis_refuses_what_waits_and_returns(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        first = fresh("n")
+        await grant(store, [first])
+        redis_server.kill()
+        try:
+            store.settle([first], [])
+            waiting = asyncio.create_task(status(store, fresh("m")))
+            await until(lambda: not store.healthy)
+            async with asyncio.timeout(5):
+                await store.close()
+            assert await waiting is UNAVAILABLE
+        finally:
+            redis_server.start()
+
+
+async def test_a_frozen_redis_gives_one_grant_and_takes_one_token(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    pair = debit("b", 1, 2, period_s=HOUR_S)
+    async with opened(redis_server.url, deployment) as store:
+        with redis_server.frozen():
+            waiting = asyncio.create_task(status(store, fresh("n", pair)))
+            await until(lambda: not store.healthy)
+        # The first call lies in the server's socket and is carried out as well.
+        assert await waiting is GRANTED
+        assert await statuses(store, fresh("m1", pair), fresh("m2", pair)) == [GRANTED, LIMITED]
+
+
+async def test_a_claim_refused_while_redis_was_frozen_leaves_no_lease(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment, unavailable_after_s=0.3) as store:
+        with redis_server.frozen():
+            assert await status(store, fresh("n")) is UNAVAILABLE
+        await until(lambda: store.healthy)
+        await grant(store, [fresh("n")])
+
+
+async def test_without_redis_tokens_come_from_a_local_share(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    bucket = debit("b", 1, 8, period_s=HOUR_S)
+    async with opened(redis_server.url, deployment, gateways=4, unavailable_after_s=0.5) as store:
+        redis_server.kill()
+        try:
+            # In flight when the connection breaks, then at once.
+            assert await status(store, fresh("", bucket)) is DEGRADED
+            started = time.monotonic()
+            assert await statuses(store, *[fresh("", bucket)] * 3) == [DEGRADED, LIMITED, LIMITED]
+            dear = debit("dear", 1, 8, cost=9)
+            (refused,) = await ask(store, fresh("", dear))
+            assert refused == ClaimOutcome(ClaimStatus.COST, "dear")
+            big = debit("big", 1, 8, cost=8, period_s=HOUR_S)
+            assert await statuses(store, fresh("", big), fresh("", big)) == [DEGRADED, LIMITED]
+            await grant(store, [fresh("")])
+            assert time.monotonic() - started < 0.3
+        finally:
+            redis_server.start()
+
+
+async def test_a_full_redis_refuses_new_nonces_and_forgets_none(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    bucket = debit("b", 1, 2, period_s=HOUR_S)
+    async with opened(redis_server.url, deployment) as store:
+        kept, pending = fresh("kept"), fresh("pending")
+        await grant(store, [kept, pending])
+        store.settle([kept], [])
+        assert await status(store, fresh("kept")) is DUPLICATE
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            wanted = [fresh("new"), fresh("kept"), fresh("pending"), fresh("", bucket), fresh("")]
+            found = await statuses(store, *wanted)
+            assert found == [ClaimStatus.FULL, DUPLICATE, INFLIGHT, DEGRADED, GRANTED]
+            assert store.healthy
+            store.settle([pending], [])
+            await until(lambda: store.errors > 0)
+        finally:
+            redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        assert await statuses(store, fresh("pending"), fresh("new")) == [DUPLICATE, GRANTED]
+
+
+async def test_a_reply_out_of_turn_is_never_taken(redis_server: RedisServer, deployment: str) -> None:
+    async with lying(redis_server, deployment) as (liar, store):
+        liar.stale_once = True
+        first = fresh("n")
+        await grant(store, [first])
+        # The stale GRANTED now lies before the answer to the next claim.
+        assert await status(store, fresh("n")) is INFLIGHT
+        assert store.errors == 1
+        assert liar.connections == 2
+
+
+async def test_an_answer_that_never_comes_is_asked_for_again_elsewhere(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with lying(redis_server, deployment) as (liar, store):
+        liar.dumb = True
+        waiting = asyncio.create_task(status(store, fresh("n")))
+        await until(lambda: not store.healthy)
+        liar.dumb = False
+        assert await waiting is GRANTED
+
+
+async def test_claims_over_the_bound_are_refused_at_once(
+    redis_server: RedisServer, deployment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_room, "_ASKS_MAX", 3)
+    async with opened(redis_server.url, deployment) as store:
+        found = await statuses(store, *[fresh(f"n{number}") for number in range(5)])
+        assert found == [GRANTED] * 3 + [UNAVAILABLE] * 2
+
+
+async def test_settlements_over_the_bound_drop_the_oldest_and_count_them(
+    redis_server: RedisServer, deployment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_room, "_STEPS_MAX", 3)
+    async with opened(redis_server.url, deployment) as store:
+        claims = [fresh(f"n{number}") for number in range(5)]
+        await grant(store, claims)
+        store.settle(claims, [])
+        assert store.errors == 2
+        found = await statuses(store, *[fresh(f"n{number}") for number in range(5)])
+        assert found == [INFLIGHT] * 2 + [DUPLICATE] * 3
+
+
+async def test_a_caller_that_fails_does_not_stop_the_store(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    caught: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: caught.append(str(context["exception"])))
+    async with opened(redis_server.url, deployment) as store:
+        store.claim([fresh("n1")], fail)
+        await until(lambda: bool(caught))
+        await grant(store, [fresh("n2")])
+    assert caught == ["the caller's own bug"]
+
+
+def fail(outcomes: list[ClaimOutcome]) -> None:
+    raise RuntimeError("the caller's own bug")
