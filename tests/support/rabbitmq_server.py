@@ -48,7 +48,7 @@ class RabbitMQServer:
 
     def __init__(self, home: Path) -> None:
         self.port = free_port()
-        self.node = f"sealgate-{self.port}@localhost"
+        self.node = f"sealgate-{self.port}@127.0.0.1"
         self.log = home / "rabbitmq.log"
         self._home = home
         self._program = find_program("rabbitmq-server", *_FOLDERS)
@@ -74,6 +74,8 @@ class RabbitMQServer:
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": self.node,
+            # A node named by its address needs no name service, and Erlang calls that a long name.
+            "RABBITMQ_USE_LONGNAME": "true",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
