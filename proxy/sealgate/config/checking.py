@@ -26,6 +26,8 @@ _FILES: Final[tuple[tuple[Path, bool], ...]] = (
 
 def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
     """Add to `loaded` what is wrong, and what deserves a warning, on this machine."""
+    if loaded.unread:
+        return
     for path, secret in _FILES:
         name = _value(loaded, path)
         if isinstance(name, str):

@@ -47,11 +47,15 @@ class Layer:
         self.problems += upper.problems
 
     def locate(self, path: Path) -> tuple[str, Path] | None:
-        """Where `path`, or the table or list around it, was set, and the rest; None for a default."""
+        """Where `path` was set, or the table or list around it, and what is left of `path`.
+
+        For a table it is where the first value in it was set. None for a default.
+        """
         for depth in range(len(path), 0, -1):
             if (found := self.origins.get(path[:depth])) is not None:
                 return found, path[depth:]
-        return None
+        inside = [origin for inner, origin in self.origins.items() if inner[: len(path)] == path]
+        return (inside[0], ()) if inside else None
 
     def origin(self, path: Path) -> str | None:
         """Where `path` was set; None for a default."""

@@ -42,6 +42,8 @@ class Loaded:
     settings: Settings
     layer: Layer
     file: FilePath | None
+    #: the file could not be read, so nothing more can be said
+    unread: bool = False
     #: path -> the reference its value was read from
     references: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -85,7 +87,7 @@ def load(
     unread = bool(layer.problems)
     layer.cover(read_environment(environ))
     layer.cover(read_options(options or {}, assignments))
-    loaded = Loaded(Settings(), layer, file, problems=layer.problems)
+    loaded = Loaded(Settings(), layer, file, unread, problems=layer.problems)
     _validate(loaded, _resolve(loaded, Sources(environ)))
     if not unread:
         _cross_check(loaded)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sealgate import __version__
+from sealgate.cli import main
+from support.config_files import GOOD, KEYS, SECRET, write
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("SEALGATE")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TEST_K1", SECRET)
+
+
+def run(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), env=environ)
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    keys = write(tmp_path / "keys.toml", KEYS)
+    return write(tmp_path / "sealgate.toml", f'{GOOD}keys.source = "file:{keys}"\n')
+
+
+def test_good_file_is_ok_and_silent(good: Path) -> None:
+    result = run("check-config", str(good))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{good}: ok\n", "")
+
+
+def test_no_file_is_needed() -> None:
+    result = run("check-config", "--upstream", "amqp://localhost", SEALGATE_KEYS=f"k1={SECRET}")
+    assert (result.exit_code, result.stdout) == (0, "configuration: ok\n")
+
+
+def test_world_readable_key_file_is_warned_about(good: Path) -> None:
+    keys = write(good.parent / "keys.toml", KEYS, 0o644)
+    result = run("check-config", str(good))
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {keys}: can be read by every user of this machine (mode 0644)")
+
+
+def test_group_writable_secret_file_is_warned_about(good: Path) -> None:
+    secret = write(good.parent / "k1", SECRET, 0o660)
+    write(good.parent / "keys.toml", KEYS.replace("env:TEST_K1", f"file:{secret}"))
+    result = run("check-config", str(good))
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {secret}: can be changed by others than its owner (mode 0660)")
+
+
+def test_secret_written_into_the_key_file_is_warned_about(good: Path) -> None:
+    keys = write(good.parent / "keys.toml", KEYS.replace("env:TEST_K1", SECRET))
+    result = run("check-config", str(good))
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {keys}: key[0].secret: is written into the file")
+    assert SECRET not in result.output
+
+
+def test_what_is_allowed_but_not_meant_is_warned_about(tmp_path: Path) -> None:
+    text = (
+        '[upstream]\nurls = ["amqp://u:hunter2@rabbitmq"]\n[upstream.tls]\nverify = false\n'
+        '[admin]\naddress = "0.0.0.0:9672"\n[quarantine]\nenabled = false\n[content]\nprofile = "dramatiq"\n'
+    ).replace('rabbitmq"]', 'rabbitmq", "amqps://other"]')
+    file = write(tmp_path / "sealgate.toml", text)
+    result = run("check-config", str(file), SEALGATE_KEYS=f"k1={SECRET}")
+    assert result.exit_code == 0
+    warned = [
+        line.removeprefix(f"warning: {file}: ").partition(": ")[0] for line in result.stderr.splitlines()
+    ]
+    assert warned == [
+        "upstream.urls[0]",
+        "quarantine.enabled",
+        "content.types",
+        "upstream.tls.verify",
+        "admin.address",
+        "upstream.urls[0]",
+    ]
+    assert "hunter2" not in result.output
+
+
+def test_rates_of_a_signer_are_warned_about() -> None:
+    result = run(
+        "check-config",
+        *("--upstream", "amqp://localhost", "--set", "publish.action=sign", "--set", "publish.sign_with=k1"),
+        *("--set", 'rate={ "*" = "5/m" }'),
+        SEALGATE_KEYS=f"k1={SECRET}",
+    )
+    assert result.exit_code == 0
+    assert result.stderr == 'warning: --set rate: does nothing: rates are for publish.action = "verify"\n'
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file_exits_77(good: Path) -> None:
+    good.chmod(0)
+    result = run("check-config", str(good))
+    assert (result.exit_code, result.stderr) == (77, f"{good}: may not be read by this user\n")
+
+
+def test_file_that_may_not_be_opened_exits_77(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as above for root, whom no mode stops."""
+    opened = Path.open
+
+    def refusing(path: Path, *arguments: str) -> object:
+        if path == good:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    result = run("check-config", str(good))
+    assert (result.exit_code, result.stderr) == (77, f"{good}: may not be read by this user\n")
+
+
+def test_missing_file_exits_78(tmp_path: Path) -> None:
+    result = run("check-config", str(tmp_path / "none.toml"))
+    assert result.exit_code == 78
+    assert "can not be read: No such file or directory" in result.stderr
+
+
+def test_print_config_reads_back_as_the_same_settings(good: Path, tmp_path: Path) -> None:
+    write(good, good.read_text() + '[rate]\n"a.*" = "5/m burst 2"\n[[rule]]\nmatch = { task = "x" }\n')
+    printed = run("print-config", str(good), "--no-redact")
+    assert printed.exit_code == 0
+    again = write(tmp_path / "again.toml", printed.stdout)
+    assert run("print-config", str(again), "--no-redact").stdout == printed.stdout
+    assert tomllib.loads(printed.stdout)["rate"] == {"a.*": "5/m burst 2"}
+
+
+def test_print_config_tells_where_each_value_is_from(good: Path) -> None:
+    result = run(
+        "print-config",
+        *(str(good), "--origin", "--listen", "[::1]:7000", "--set", "log.format=json"),
+        SEALGATE__LOG__LEVEL="debug",
+        SEALGATE__CONTENT__TYPES="application/json,",
+    )
+    for line in (
+        'deployment = "prod"  # default',
+        'address = "[::1]:7000"  # --listen',
+        f'urls = ["amqp://127.0.0.1:5672"]  # {good}',
+        'types = ["application/json", ""]  # SEALGATE__CONTENT__TYPES',
+        'level = "debug"  # SEALGATE__LOG__LEVEL',
+        'format = "json"  # --set log.format',
+    ):
+        assert line in result.stdout.splitlines()
+
+
+def test_print_config_hides_passwords_unless_asked(tmp_path: Path) -> None:
+    password = write(tmp_path / "url", "amqp://q:hunter3@rabbitmq")
+    arguments = ["print-config", "--upstream", "amqps://u:hunter2@rabbitmq/v"]
+    arguments += ["--set", "replay.store=env:STORE", "--set", f"quarantine.url=file:{password}"]
+    hidden = run(*arguments, STORE="redis://:hunter4@h:6379/0")
+    assert hidden.exit_code == 0
+    assert "hunter" not in hidden.stdout
+    assert 'urls = ["amqps://u:***@rabbitmq/v"]' in hidden.stdout
+    assert 'store = "env:STORE"' in hidden.stdout
+    assert f'url = "file:{password}"' in hidden.stdout
+    shown = run(*arguments, "--no-redact", STORE="redis://:hunter4@h:6379/0").stdout
+    assert all(f"hunter{n}" in shown for n in (2, 3, 4))
+
+
+def test_schema_is_json_and_knows_every_section() -> None:
+    result = run("schema")
+    document = json.loads(result.stdout)
+    assert document["additionalProperties"] is False
+    assert document["properties"]["deployment"]["default"] == "prod"
+    assert document["$defs"]["Replay"]["properties"]["max_age"]["default"] == "5m"
+    assert document["$defs"]["Listen"]["properties"]["address"]["default"] == "127.0.0.1:6672"
+
+
+def test_version_is_printed() -> None:
+    assert run("version").stdout.startswith(f"sealgate {__version__} (Python ")
+
+
+@pytest.fixture
+def admin() -> Iterator[tuple[str, list[str]]]:
+    """An HTTP server that is alive and not ready; its address and the paths it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/livez" else 503)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def test_healthcheck_asks_the_admin_address(admin: tuple[str, list[str]]) -> None:
+    address, asked = admin
+    assert run("healthcheck", "--admin", address).exit_code == 0
+    assert run("healthcheck", "--ready", SEALGATE__ADMIN__ADDRESS=address).exit_code == 1
+    assert asked == ["/livez", "/readyz"]
+
+
+def test_healthcheck_asks_this_machine_when_admin_listens_everywhere(admin: tuple[str, list[str]]) -> None:
+    port = admin[0].partition(":")[2]
+    assert run("healthcheck", "--admin", f"0.0.0.0:{port}").exit_code == 0
+
+
+def test_healthcheck_of_nobody_fails(unused_port: int) -> None:
+    result = run("healthcheck", "--admin", f"127.0.0.1:{unused_port}")
+    assert result.exit_code == 1
+    assert "/livez" in result.stderr
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port that is taken and on which nobody answers."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
