@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from sealgate.config.loading import load
+from sealgate.config.printing import print_settings, redacted
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://h:5672/v", "amqp://h:5672/v"),
+        ("amqp://user@h", "amqp://user@h"),
+        ("amqp://user:secret@h/v", "amqp://user:***@h/v"),
+        ("redis://:secret@h:6379/0", "redis://:***@h:6379/0"),
+        ("amqp://user:se:cr@et@h", "amqp://user:***@h"),
+        ("redis://h/0?password=secret", "redis://h/0?***"),
+        ("memory", "memory"),
+    ],
+)
+def test_redacted_url_keeps_all_but_the_password(url: str, shown: str) -> None:
+    assert redacted(url) == shown
+
+
+def test_text_with_quotes_and_controls_reads_back() -> None:
+    name = 'a"b\\c\x7f\u00e9\n'
+    loaded = load(None, {"deployment": ("--deployment", name)}, environ={})
+    assert tomllib.loads("\n".join(print_settings(loaded)))["deployment"] == name
