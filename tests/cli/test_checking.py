@@ -67,6 +67,25 @@ def test_secret_written_into_the_key_file_is_warned_about(good: Path) -> None:
     assert SECRET not in result.output
 
 
+def test_tls_files_are_looked_at_and_a_readable_private_key_warned_about(good: Path) -> None:
+    cert = write(good.parent / "tls.crt", "x", 0o644)
+    key = write(good.parent / "tls.key", "x", 0o644)
+    write(good, f'{good.read_text()}[listen.tls]\ncert = "{cert}"\nkey = "{key}"\n')
+    result = run("check-config", str(good))
+    assert result.exit_code == 0
+    assert [line.partition(" can be")[0] for line in result.stderr.splitlines()] == [f"warning: {key}:"]
+
+
+def test_journal_in_a_directory_that_is_there_is_ok(good: Path) -> None:
+    write(good, f'{good.read_text()}[replay]\njournal = "{good.parent / "nonces"}"\n')
+    assert run("check-config", str(good)).exit_code == 0
+
+
+def test_keys_are_not_needed_to_pass_everything(good: Path) -> None:
+    write(good, f'{GOOD}[publish]\naction = "pass"\n')
+    assert run("check-config", str(good)).exit_code == 0
+
+
 def test_what_is_allowed_but_not_meant_is_warned_about(tmp_path: Path) -> None:
     text = (
         '[upstream]\nurls = ["amqp://u:hunter2@rabbitmq"]\n[upstream.tls]\nverify = false\n'

@@ -316,6 +316,29 @@ FILES = [
         errors=("KEYS: key[0].secret: env:NO_SUCH_SECRET is not set",),
     ),
     Wrong(
+        "references_without_a_name",
+        '[keys]\nsource = "env:1K"\n[quarantine]\nurl = "file:"\n[replay]\nstore = "rediss+sentinel://h"\n',
+        (
+            "FILE: keys.source: env: must be followed by the name of an environment variable",
+            "FILE: quarantine.url: file: must be followed by a path",
+            "FILE: replay.store: rediss+sentinel:// is not in this version",
+        ),
+    ),
+    Wrong(
+        "profile_of_a_rule_with_types_of_the_content",
+        '[content]\nprofile = "generic"\ntypes = ["*"]\n[[rule]]\nmatch = {}\nprofile = "celery"\n',
+        ('FILE: rule[0].profile: does not go with content.types, which has "*"',),
+    ),
+    Wrong(
+        "buffers",
+        '[limits]\nprocess_bytes_max = 1048576\n[quarantine]\nurl = "amqp://h?heartbeat=5"\n',
+        (
+            "FILE: limits.connection_bytes_max: is over limits.process_bytes_max",
+            "FILE: quarantine.url: takes no ?query or #fragment here",
+        ),
+    ),
+    Wrong("far_too_large", "#" * 1_048_577, ("FILE: is over 1048576 bytes",), whole=True),
+    Wrong(
         "environment",
         environ={
             "SEALGATE__REPLAY__MAXAGE": "5m",

@@ -38,8 +38,6 @@ class Address(NamedTuple):
 
 def parse_duration(value: object) -> float:
     """Seconds from `"250ms"`, `"30s"`, `"5m"`, `"24h"` or `"7d"`."""
-    if isinstance(value, float):  # the model's own defaults
-        return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('must be a duration with its unit, such as "30s", "5m", "24h" or "7d"')
@@ -59,8 +57,6 @@ def format_duration(seconds: float) -> str:
 
 def parse_address(value: object) -> Address:
     """`host:port`, `[::1]:port`. Port 0 lets the system choose."""
-    if isinstance(value, Address):
-        return value
     wanted = 'must be "host:port" or "[ipv6]:port"'
     if not isinstance(value, str):
         raise ValueError(wanted)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from sealgate.config.errors import ConfigError, Problem
-from sealgate.config.fields import LATER_SCHEMES
+from sealgate.config.fields import check_reference, is_reference
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256
 from sealgate.signing.keyfile import KeyfileError, load_keyring
 from sealgate.signing.keyring import Keyring
@@ -54,14 +54,14 @@ class Sources:
 
         What is no reference is a literal and is given back. Raises `SourceError`.
         """
+        if not is_reference(reference):
+            return reference
+        try:
+            check_reference(reference)
+        except ValueError as error:
+            raise SourceError(str(error)) from None
         scheme, _, name = reference.partition(":")
-        if scheme == "env":
-            return self._environment(reference, name)
-        if scheme == "file":
-            return self.read_file(Path(name))
-        if scheme in LATER_SCHEMES:
-            raise SourceError(f"{scheme}: references are not in this version; use env:NAME or file:/path")
-        return reference
+        return self._environment(reference, name) if scheme == "env" else self.read_file(Path(name))
 
     def _environment(self, reference: str, name: str) -> str:
         text = self._environ.get(name)
