@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from celery import chain, chord, group
+from celery import chain, group
 from celery.canvas import StampingVisitor
-from support.celery_project import add, echo, fail, flaky, on_error, total
+from support.celery_project import add, echo, fail, flaky, on_error
 from support.celery_setup import Setup, celery_setup
 from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(90),
+    # Celery's result consumer leaves its sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 RESULT_SECONDS_MAX = 30
 LISTED = {
@@ -90,7 +95,13 @@ def test_chain(setup: Setup) -> None:
 
 
 def test_group(setup: Setup) -> None:
-    assert group(add.s(n, n) for n in range(5)).apply_async().get(timeout=RESULT_SECONDS_MAX) == [0, 2, 4, 6, 8]
+    assert group(add.s(n, n) for n in range(5)).apply_async().get(timeout=RESULT_SECONDS_MAX) == [
+        0,
+        2,
+        4,
+        6,
+        8,
+    ]
 
 
 def test_link_and_link_error(setup: Setup) -> None:
@@ -156,6 +167,3 @@ def test_many_tasks_at_once(setup: Setup) -> None:
 def test_quorum_queue_retries_carry_broker_headers_and_pass(setup: Setup) -> None:
     """A retry from a quorum queue copies `x-delivery-count` back; the gateway strips it (hostile.jsonl HD23)."""
     assert flaky.apply_async((1,)).get(timeout=RESULT_SECONDS_MAX) == 1
-
-
-__all__ = ["chord", "total"]

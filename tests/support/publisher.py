@@ -1,0 +1,190 @@
+"""A confirming publisher that never gives up: what gets no confirm is published again after reconnecting.
+
+It keeps the log a careful producer would keep: how often each message was sent, and which were confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pamqp import commands, frame, heartbeat
+
+RECONNECT_PAUSE_S = 0.1
+READ_BYTES = 65_536
+REFUSALS_MAX = 100
+
+
+class Publisher:
+    """Publishes messages 0..`count`-1; `frames(n)` are the frames of message n on channel 1."""
+
+    def __init__(
+        self,
+        port: int,
+        vhost: str,
+        count: int,
+        frames: Callable[[int], bytes],
+        window: int = 100,
+        rate: float = 0,
+    ) -> None:
+        self._port = port
+        self._vhost = vhost
+        self._count = count
+        self._frames = frames
+        self._window = window
+        self._pause_s = window / rate if rate else 0.0
+        self._todo: deque[int] = deque(range(count))
+        self._unconfirmed: dict[int, int] = {}
+        self._next_tag = 1
+        self.sent: Counter[int] = Counter()
+        self.confirmed: set[int] = set()
+        self.refused: Counter[int] = Counter()
+        #: For each connection that ended, what was unconfirmed then.
+        self.cuts: list[frozenset[int]] = []
+
+    @property
+    def in_doubt(self) -> set[int]:
+        """Messages that were sent again because a connection died before their confirm came."""
+        return {number for number, times in self.sent.items() if times > 1}
+
+    async def run(self) -> None:
+        """Until every message is confirmed."""
+        while len(self.confirmed) < self._count:
+            try:
+                await self._connection()
+            except (OSError, asyncio.IncompleteReadError, ConnectionResetError):
+                pass
+            self.cuts.append(frozenset(self._unconfirmed.values()))
+            self._todo.extendleft(sorted(self._unconfirmed.values(), reverse=True))
+            self._unconfirmed.clear()
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+
+    async def _connection(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            incoming = await self._open(reader, writer)
+            self._next_tag = 1
+            await self._publish(reader, writer, incoming)
+        finally:
+            writer.close()
+
+    async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Incoming:
+        incoming = Incoming(reader)
+        writer.write(b"AMQP\x00\x00\x09\x01")
+        await incoming.expect("Connection.Start")
+        properties = {"product": "careful publisher", "capabilities": {"publisher_confirms": True}}
+        writer.write(
+            _frames(
+                0,
+                commands.Connection.StartOk(
+                    client_properties=properties, response="\x00guest\x00guest", locale="en_US"
+                ),
+            )
+        )
+        tune = await incoming.expect("Connection.Tune")
+        writer.write(
+            _frames(
+                0,
+                commands.Connection.TuneOk(tune.channel_max, tune.frame_max, 0),
+                commands.Connection.Open(self._vhost),
+            )
+        )
+        await incoming.expect("Connection.OpenOk")
+        writer.write(_frames(1, commands.Channel.Open(), commands.Confirm.Select()))
+        await incoming.expect("Confirm.SelectOk")
+        return incoming
+
+    async def _publish(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: Incoming
+    ) -> None:
+        while len(self.confirmed) < self._count:
+            batch: list[bytes] = []
+            while self._todo and len(self._unconfirmed) < self._window:
+                number = self._todo.popleft()
+                self._unconfirmed[self._next_tag] = number
+                self._next_tag += 1
+                self.sent[number] += 1
+                batch.append(self._frames(number))
+            if batch:
+                writer.write(b"".join(batch))
+                await writer.drain()
+                if self._pause_s:
+                    await asyncio.sleep(self._pause_s)
+            for part in await incoming.some():
+                self._take(part, writer)
+
+    def _take(self, part: Any, writer: asyncio.StreamWriter) -> None:
+        if part.name in ("Basic.Ack", "Basic.Nack"):
+            tags = [part.delivery_tag]
+            if part.multiple:
+                tags = [tag for tag in self._unconfirmed if tag <= part.delivery_tag]
+            for tag in tags:
+                number = self._unconfirmed.pop(tag)
+                if part.name == "Basic.Ack":
+                    self.confirmed.add(number)
+                else:
+                    self.refused[number] += 1
+                    assert self.refused[number] < REFUSALS_MAX, f"message {number} is refused for good"
+                    self._todo.append(number)
+        elif part.name == "Connection.Close":
+            writer.write(_frames(0, commands.Connection.CloseOk()))
+            raise ConnectionResetError(part.reply_text)
+        elif not isinstance(part, heartbeat.Heartbeat):
+            raise AssertionError(f"unexpected {part.name}")
+
+
+class Incoming:
+    """Frames as they arrive."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._buffer = b""
+
+    async def some(self) -> list[Any]:
+        """At least one frame. Raises ConnectionResetError at the end of the stream."""
+        parts: list[Any] = []
+        while not parts:
+            data = await self._reader.read(READ_BYTES)
+            if not data:
+                raise ConnectionResetError("end of stream")
+            self._buffer += data
+            while len(self._buffer) >= 7:
+                size = 8 + int.from_bytes(self._buffer[3:7], "big")
+                if len(self._buffer) < size:
+                    break
+                parts.append(frame.unmarshal(self._buffer[:size])[2])
+                self._buffer = self._buffer[size:]
+        return parts
+
+    async def expect(self, name: str) -> Any:
+        """The next frame of that name; those before it are passed over."""
+        while True:
+            for part in await self.some():
+                if part.name == name:
+                    return part
+
+
+def _frames(channel: int, *parts: Any) -> bytes:
+    return b"".join(frame.marshal(part, channel) for part in parts)
+
+
+def arrivals(port: int, vhost: str, queue: str, limit: int) -> Sequence[str]:
+    """The correlation ids of every message in `queue`, in order, read and acknowledged directly."""
+    import pika
+
+    parameters = pika.ConnectionParameters("127.0.0.1", port, vhost)
+    found: list[str] = []
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=1000)
+        for method, properties, _ in channel.consume(queue, inactivity_timeout=2):
+            if method is None:
+                break
+            found.append(properties.correlation_id)
+            channel.basic_ack(method.delivery_tag)
+            if len(found) >= limit:
+                break
+        channel.cancel()
+    return found
