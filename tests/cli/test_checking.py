@@ -108,6 +108,15 @@ def test_what_is_allowed_but_not_meant_is_warned_about(tmp_path: Path) -> None:
     assert "hunter2" not in result.output
 
 
+def test_missing_content_type_listed_for_celery_is_warned_about() -> None:
+    types = "content.types=application/json,"
+    result = run(
+        "check-config", "--upstream", "amqp://localhost", "--set", types, SEALGATE_KEYS=f"k1={SECRET}"
+    )
+    assert result.exit_code == 0
+    assert result.stderr.startswith('warning: --set content.types: has "": ')
+
+
 def test_rates_of_a_signer_are_warned_about() -> None:
     result = run(
         "check-config",
@@ -160,13 +169,13 @@ def test_print_config_tells_where_each_value_is_from(good: Path) -> None:
         "print-config",
         *(str(good), "--origin", "--listen", "[::1]:7000", "--set", "log.format=json"),
         SEALGATE__LOG__LEVEL="debug",
-        SEALGATE__CONTENT__TYPES="application/json,",
+        SEALGATE__CONTENT__TYPES="application/json; charset=utf-8,application/x-msgpack",
     )
     for line in (
         'deployment = "prod"  # default',
         'address = "[::1]:7000"  # --listen',
         f'urls = ["amqp://127.0.0.1:5672"]  # {good}',
-        'types = ["application/json", ""]  # SEALGATE__CONTENT__TYPES',
+        'types = ["application/json; charset=utf-8", "application/x-msgpack"]  # SEALGATE__CONTENT__TYPES',
         'level = "debug"  # SEALGATE__LOG__LEVEL',
         'format = "json"  # --set log.format',
     ):

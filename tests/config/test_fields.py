@@ -18,7 +18,9 @@ def test_duration_printed_reads_back(seconds: float) -> None:
     assert parse_duration(format_duration(seconds)) == seconds
 
 
-@pytest.mark.parametrize("value", ["", "5", "m", "5 m", "-5m", "5M", "1e3s", "٥m", "5m ", 300, 300.0, True, None])
+@pytest.mark.parametrize(
+    "value", ["", "5", "m", "5 m", "-5m", "5M", "1e3s", "٥m", "5m ", 300, 300.0, True, None]
+)
 def test_duration_without_its_unit_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="with its unit"):
         parse_duration(value)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from sealgate.config.fields import Address
-from sealgate.config.settings import Listen, Settings
+from sealgate.config.settings import Content, Listen, Settings
 
 
 def test_defaults_are_those_of_the_contract() -> None:
@@ -48,3 +48,16 @@ def test_port_defaults_to_6672_and_with_tls_to_6671(listen: dict[str, object], a
 def test_settings_do_not_change_after_loading() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().deployment = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["", "*", "application/json", "application/json; charset=utf-8", "x/y;z"])
+def test_content_types_are_taken_with_their_parameters(name: str) -> None:
+    assert Content.model_validate({"types": [name]}).types == (name,)
+
+
+@pytest.mark.parametrize(
+    "name", ["json", "a/b/c", "application/json\n", " application/json", "a/b;\x00", "x" * 200]
+)
+def test_what_is_no_content_type_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="must be a content type"):
+        Content.model_validate({"types": [name]})

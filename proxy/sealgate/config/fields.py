@@ -16,7 +16,9 @@ from sealgate.verify.rates import parse_rate
 
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)", re.ASCII)
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}", re.ASCII)
+_MEDIA_WORD: Final = r"[A-Za-z0-9!#$&^_.+-]{1,100}"
+#: Parameters are part of the text that is compared, so they are taken as they are.
+_MEDIA_TYPE: Final = re.compile(rf"{_MEDIA_WORD}/{_MEDIA_WORD}( ?;[ -~]{{1,50}})?", re.ASCII)
 #: What this version can decompress, within `content.inflated_bytes_max`.
 COMPRESSIONS: Final = ("application/x-gzip", "application/x-bz2", "application/x-lzma", "application/zstd")
 #: Schemes of secret references; the last two come with a later version.

@@ -15,12 +15,9 @@ from sealgate.config.settings import Settings
 
 Finding = tuple[Path, str]
 
-#: What the bodies of a profile can be; "" is no content type. The generic profile takes any.
-TYPES_OF: Final = {
-    "celery": ("", "application/json", "application/x-msgpack"),
-    "dramatiq": ("", "application/json", "application/x-msgpack"),
-    "taskiq": ("", "application/json", "application/x-msgpack"),
-}
+#: What a Celery body can be proven to be, parameters aside. dramatiq and taskiq bodies must be JSON whatever
+#: type they are sent under, and the generic profile leaves other types unread.
+CELERY_TYPES: Final = ("application/json", "application/x-msgpack", "application/msgpack")
 _EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -89,8 +86,12 @@ def _check_types(path: Path, profile: str, types: tuple[str, ...]) -> Iterator[F
     elif "*" in types and len(types) > 1:
         yield path, 'has "*" beside others; "*" alone takes any type'
     for name in types:
-        if name != "*" and name not in TYPES_OF.get(profile, (name,)):
+        if profile == "celery" and name not in ("", "*") and _media_type(name) not in CELERY_TYPES:
             yield path, f'has "{name}", which profile "{profile}" can not check'
+
+
+def _media_type(name: str) -> str:
+    return name.partition(";")[0].rstrip()
 
 
 def _rules_are_reached(settings: Settings) -> Iterator[Finding]:
@@ -152,6 +153,8 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
         yield ("quarantine", "enabled"), "is off: what is refused on channels without confirms is lost"
     if settings.content.profile in ("dramatiq", "taskiq") and "" not in settings.content.types:
         yield ("content", "types"), f'lacks "": {settings.content.profile} sends no content type'
+    if settings.content.profile == "celery" and "" in settings.content.types:
+        yield ("content", "types"), 'has "": a Celery message without a content type is refused all the same'
     if settings.upstream.tls is not None and not settings.upstream.tls.verify:
         yield ("upstream", "tls", "verify"), "is off: anyone on the path can be the broker"
     if settings.admin.enabled and not _is_local(settings.admin.address.host):
