@@ -87,7 +87,7 @@ def test_image_runs_as_nobody_and_checks_its_own_health(stages: list[list[tuple[
     final = stages[-1]
     assert argument(final, "USER") == "65532:65532"
     assert argument(final, "EXPOSE") == "6672 9672"
-    assert json.loads(argument(final, "HEALTHCHECK").partition(" CMD ")[2]) [:2] == ["sealgate", "healthcheck"]
+    assert json.loads(argument(final, "HEALTHCHECK").partition(" CMD ")[2])[:2] == ["sealgate", "healthcheck"]
     assert json.loads(argument(final, "ENTRYPOINT")) == ["sealgate"]
     assert json.loads(argument(final, "CMD"))[0] == "run"
 
