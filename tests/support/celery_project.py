@@ -16,6 +16,7 @@ BROKER = os.environ.get("PROJECT_BROKER", "amqp://guest:guest@127.0.0.1:5672//")
 RESULTS = os.environ.get("PROJECT_RESULTS", "rpc://")
 RUNS = os.environ.get("PROJECT_RUNS", "")
 CONFIRMS = os.environ.get("PROJECT_CONFIRMS") == "1"
+QUORUM = os.environ.get("PROJECT_QUORUM") == "1"
 
 app = Celery("project", broker=BROKER, backend=RESULTS)
 app.conf.update(
@@ -31,6 +32,21 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=4,
 )
+
+
+def use_quorum_queues() -> None:
+    """Quorum queues; Celery then delays by exchanges of its own instead of in the worker."""
+    app.conf.update(
+        task_queue_max_priority=None,
+        task_default_queue_type="quorum",
+        task_default_exchange="tasks",
+        task_default_exchange_type="topic",
+        task_default_routing_key="celery",
+    )
+
+
+if QUORUM:
+    use_quorum_queues()
 
 
 class Counted(Task):
@@ -76,7 +92,7 @@ def echo(self: Task, value: Any = None) -> Any:
 @app.task(name="shop.flaky", bind=True, max_retries=3)
 def flaky(self: Task, failures: int) -> int:
     if self.request.retries < failures:
-        raise self.retry(countdown=0.1)
+        raise self.retry(countdown=1)  # native delayed delivery takes no less
     return int(self.request.retries)
 
 

@@ -26,10 +26,12 @@ WORKER_START_SECONDS_MAX = 60
 class Setup:
     """Everything running. `app` publishes through the producer's sidecar."""
 
-    def __init__(self, home: Path, vhost: str, confirms: bool) -> None:
+    def __init__(self, home: Path, vhost: str, confirms: bool, results: str, quorum: bool) -> None:
         self.home = home
         self.vhost = vhost
         self.confirms = confirms
+        self.results = results
+        self.quorum = quorum
         self.runs_file = home / "runs.jsonl"
         self.keys: list[dict[str, object]] = [key("producer", new_secret()), key("worker", new_secret())]
         self.gateway: GatewayProcess
@@ -46,6 +48,8 @@ class Setup:
             "PROJECT_BROKER": broker,
             "PROJECT_RUNS": str(self.runs_file),
             "PROJECT_CONFIRMS": "1" if self.confirms else "0",
+            "PROJECT_RESULTS": self.results,
+            "PROJECT_QUORUM": "1" if self.quorum else "0",
             "PYTHONPATH": str(TESTS),
         }
 
@@ -97,10 +101,12 @@ def celery_setup(
     *,
     confirms: bool = False,
     pool: str = "prefork",
+    results: str = "rpc://",
+    quorum: bool = False,
     gateway_settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Setup]:
     """Gateway, both signing sidecars and a worker; all ended at the end."""
-    setup = Setup(home, vhost, confirms)
+    setup = Setup(home, vhost, confirms, results, quorum)
     with ExitStack() as stack:
         setup.gateway = stack.enter_context(
             gateway(home / "gateway", broker_port, setup.keys, gateway_settings)
@@ -127,7 +133,9 @@ def _producer_app(setup: Setup) -> Celery:
     from support import celery_project
 
     app = celery_project.app
-    app.conf.broker_url = app.conf.broker_write_url = app.conf.broker_read_url = setup.producer.url(setup.vhost)
+    app.conf.broker_url = app.conf.broker_write_url = app.conf.broker_read_url = setup.producer.url(
+        setup.vhost
+    )
     app.conf.broker_transport_options = {"confirm_publish": setup.confirms}
     # What the application connected for an earlier set-up: its pools and its result backend.
     kombu.pools.reset()

@@ -6,6 +6,7 @@ It keeps the log a careful producer would keep: how often each message was sent,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -52,53 +53,22 @@ class Publisher:
     async def run(self) -> None:
         """Until every message is confirmed."""
         while len(self.confirmed) < self._count:
-            try:
+            with contextlib.suppress(OSError):
                 await self._connection()
-            except (OSError, asyncio.IncompleteReadError, ConnectionResetError):
-                pass
             self.cuts.append(frozenset(self._unconfirmed.values()))
             self._todo.extendleft(sorted(self._unconfirmed.values(), reverse=True))
             self._unconfirmed.clear()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def _connection(self) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        incoming, writer = await connect(self._port, self._vhost)
         try:
-            incoming = await self._open(reader, writer)
             self._next_tag = 1
-            await self._publish(reader, writer, incoming)
+            await self._publish(writer, incoming)
         finally:
             writer.close()
 
-    async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Incoming:
-        incoming = Incoming(reader)
-        writer.write(b"AMQP\x00\x00\x09\x01")
-        await incoming.expect("Connection.Start")
-        properties = {"product": "careful publisher", "capabilities": {"publisher_confirms": True}}
-        writer.write(
-            _frames(
-                0,
-                commands.Connection.StartOk(
-                    client_properties=properties, response="\x00guest\x00guest", locale="en_US"
-                ),
-            )
-        )
-        tune = await incoming.expect("Connection.Tune")
-        writer.write(
-            _frames(
-                0,
-                commands.Connection.TuneOk(tune.channel_max, tune.frame_max, 0),
-                commands.Connection.Open(self._vhost),
-            )
-        )
-        await incoming.expect("Connection.OpenOk")
-        writer.write(_frames(1, commands.Channel.Open(), commands.Confirm.Select()))
-        await incoming.expect("Confirm.SelectOk")
-        return incoming
-
-    async def _publish(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: Incoming
-    ) -> None:
+    async def _publish(self, writer: asyncio.StreamWriter, incoming: Incoming) -> None:
         while len(self.confirmed) < self._count:
             batch: list[bytes] = []
             while self._todo and len(self._unconfirmed) < self._window:
@@ -164,6 +134,30 @@ class Incoming:
             for part in await self.some():
                 if part.name == name:
                     return part
+
+
+async def connect(port: int, vhost: str) -> tuple[Incoming, asyncio.StreamWriter]:
+    """An open connection with channel 1 in confirm mode. Raises OSError or ConnectionResetError."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        incoming = Incoming(reader)
+        writer.write(b"AMQP\x00\x00\x09\x01")
+        await incoming.expect("Connection.Start")
+        properties = {"product": "careful publisher", "capabilities": {"publisher_confirms": True}}
+        login = commands.Connection.StartOk(
+            client_properties=properties, response="\x00guest\x00guest", locale="en_US"
+        )
+        writer.write(_frames(0, login))
+        tune = await incoming.expect("Connection.Tune")
+        tuned = commands.Connection.TuneOk(tune.channel_max, tune.frame_max, 0)
+        writer.write(_frames(0, tuned, commands.Connection.Open(vhost)))
+        await incoming.expect("Connection.OpenOk")
+        writer.write(_frames(1, commands.Channel.Open(), commands.Confirm.Select()))
+        await incoming.expect("Confirm.SelectOk")
+    except BaseException:
+        writer.close()
+        raise
+    return incoming, writer
 
 
 def _frames(channel: int, *parts: Any) -> bytes:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from celery import chain, group
 from celery.canvas import StampingVisitor
+
 from support.celery_project import add, echo, fail, flaky, on_error
 from support.celery_setup import Setup, celery_setup
 from support.processes import wait_until
@@ -162,8 +163,3 @@ def test_events(setup: Setup) -> None:
 def test_many_tasks_at_once(setup: Setup) -> None:
     results = [add.delay(n, 1) for n in range(200)]
     assert [result.get(timeout=RESULT_SECONDS_MAX) for result in results] == [n + 1 for n in range(200)]
-
-
-def test_quorum_queue_retries_carry_broker_headers_and_pass(setup: Setup) -> None:
-    """A retry from a quorum queue copies `x-delivery-count` back; the gateway strips it (hostile.jsonl HD23)."""
-    assert flaky.apply_async((1,)).get(timeout=RESULT_SECONDS_MAX) == 1

@@ -1,0 +1,49 @@
+"""Celery set up in other ways: results in Redis (chords need it), quorum queues, a pool of threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.celery_setup import celery_setup
+from support.processes import end
+from support.rabbitmq_server import RabbitMQServer
+from support.redis_server import RedisServer
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+PRODUCER = Path(__file__).resolve().parent.parent / "support" / "celery_producer.py"
+
+
+def produce(broker: str, env: dict[str, str], what: str) -> None:
+    """Run a producer process to its end; its exit code says whether all it expected came true."""
+    process = subprocess.run(
+        [sys.executable, str(PRODUCER), what], env=env, capture_output=True, text=True, timeout=100
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+def test_chord_with_results_in_redis_and_a_pool_of_threads(
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    vhost = rabbitmq.new_vhost()
+    with celery_setup(tmp_path, rabbitmq.port, vhost, pool="threads", results=redis_server.url) as setup:
+        url = setup.producer.url(vhost)
+        produce(url, setup.env(url), "chord")
+        assert setup.refused() == {}
+        assert set(setup.runs().values()) == {1}
+        end(setup.worker)
+
+
+def test_quorum_queues_retries_and_native_delayed_delivery(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+    """A retry from a quorum queue copies `x-delivery-count` back, which the gateway strips (HD23)."""
+    vhost = rabbitmq.new_vhost()
+    with celery_setup(tmp_path, rabbitmq.port, vhost, quorum=True) as setup:
+        url = setup.producer.url(vhost)
+        produce(url, setup.env(url), "quorum")
+        assert setup.refused() == {}
+        assert set(setup.runs().values()) == {1}
+        assert setup.gateway.metric("sealgate_stripped_headers_total") > 0
