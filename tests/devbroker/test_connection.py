@@ -15,6 +15,7 @@ import pytest
 from pamqp import base, body, commands, frame, header, heartbeat
 
 from support.builtin_broker import BuiltinBroker, builtin_broker
+from support.processes import wait_until
 
 PROTOCOL = b"AMQP\x00\x00\x09\x01"
 Part = base.Frame | header.ContentHeader | body.ContentBody | heartbeat.Heartbeat
@@ -239,7 +240,7 @@ def test_closing_the_broker_tells_its_clients() -> None:
     with builtin_broker() as broker:
         raw = Raw(broker.port).opened()
         other = Raw(broker.port)
-        raw.socket.settimeout(10)
+        wait_until(lambda: broker.ask(lambda b: len(b.connections)) == 2, 5, "both to be accepted")
     part = raw.hear()[1]
     assert isinstance(part, commands.Connection.Close)
     assert part.reply_code == 320
