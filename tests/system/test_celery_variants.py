@@ -39,7 +39,7 @@ def test_chord_with_results_in_redis_and_a_pool_of_threads(
 
 
 def test_quorum_queues_retries_and_native_delayed_delivery(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
-    """Delays go through exchanges named after bits of the delay, in a routing key of 28 bits and the real one."""
+    """Delays go through exchanges named after the bits of the delay (hostile.jsonl CE41)."""
     vhost = rabbitmq.new_vhost()
     with celery_setup(tmp_path, rabbitmq.port, vhost, quorum=True) as setup:
         url = setup.producer.url(vhost)
