@@ -13,6 +13,7 @@ present() {
                       command -v "$program" >/dev/null && return 0
                   done; return 1 ;;
         redis)    command -v redis-server >/dev/null ;;
+        gcc)      echo '#include <stdio.h>' | gcc -fsyntax-only -xc - 2>/dev/null ;;
         venv)     python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         *)        command -v "$1" >/dev/null ;;
     esac
@@ -24,6 +25,7 @@ package() {
     case "$1:$2" in
         apt:rabbitmq | apt:redis) echo "$2-server" ;;
         apt:venv)                 echo python3-venv ;;
+        apt:gcc)                  echo gcc libc6-dev ;;
         *)                        echo "$2" ;;
     esac
 }
@@ -56,8 +58,8 @@ if command -v apt-get >/dev/null; then
     if [ "$sudo" != none ]; then
         echo "Installing $list" >&2
         # A maintainer script may fail where there is no init system; what counts is checked below.
-        apt "$sudo" update "" >&2 || true
-        apt "$sudo" install "--no-install-recommends $list" >&2 || true
+        apt "$sudo" update "" >/dev/null || true
+        apt "$sudo" install "--no-install-recommends $list" >/dev/null || true
     fi
 elif command -v brew >/dev/null; then
     list=$(packages brew $wanted)
