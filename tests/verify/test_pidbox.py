@@ -31,6 +31,12 @@ def test_command_is_named_by_its_method() -> None:
     assert read_command({"method": "revoke", "arguments": None}) == "revoke"
 
 
+def test_answer_may_go_to_the_mailbox_of_an_own_control_exchange() -> None:
+    """`control_exchange = "shop.celery"` makes kombu's names so."""
+    reply_to = {"exchange": "reply.shop.celery.pidbox", "routing_key": "oid"}
+    assert read_command({**PING, "reply_to": reply_to}) == "ping"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -42,6 +48,9 @@ def test_command_is_named_by_its_method() -> None:
         ({"reply_to": "x"}, Reason.CELERY_ENVELOPE),
         ({"reply_to": {"exchange": "", "routing_key": "celery"}}, Reason.ACL_REPLY_TO),
         ({"reply_to": {}}, Reason.ACL_REPLY_TO),
+        ({"reply_to": {"exchange": ["reply.celery.pidbox"]}}, Reason.ACL_REPLY_TO),
+        ({"reply_to": {"exchange": "my.celery.pidbox"}}, Reason.ACL_REPLY_TO),
+        ({"reply_to": {"exchange": "reply.orders"}}, Reason.ACL_REPLY_TO),
     ],
 )
 def test_command_in_another_shape_is_refused(changes: dict[str, Any], reason: Reason) -> None:

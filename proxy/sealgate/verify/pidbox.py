@@ -10,7 +10,9 @@ from sealgate.reason import GateError, Reason
 _COMMAND_NAMES: Final = frozenset(
     {"method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"}
 )
-_REPLY_EXCHANGE: Final = "reply.celery.pidbox"
+#: `reply.celery.pidbox`, or with a `control_exchange` of one's own `reply.NAME.pidbox`.
+_REPLY_PREFIX: Final = "reply."
+_REPLY_SUFFIX: Final = "celery.pidbox"
 #: A worker buffers up to 24 events of a kind; the list may be somebody else's setting.
 EVENTS_MAX: Final = 1000
 
@@ -31,9 +33,14 @@ def read_command(value: object) -> str:
     if reply_to is not None:
         if not isinstance(reply_to, dict):
             raise GateError(Reason.CELERY_ENVELOPE, "reply_to")
-        if reply_to.get("exchange") != _REPLY_EXCHANGE:
+        exchange = reply_to.get("exchange")
+        if not isinstance(exchange, str) or not _is_mailbox(exchange):
             raise GateError(Reason.ACL_REPLY_TO, "an answer to no mailbox")
     return method
+
+
+def _is_mailbox(exchange: str) -> bool:
+    return exchange.startswith(_REPLY_PREFIX) and exchange.endswith(_REPLY_SUFFIX)
 
 
 def check_reply(value: object) -> None:
