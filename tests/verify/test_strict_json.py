@@ -5,6 +5,7 @@ import pickle
 import sys
 from datetime import date, datetime, time
 from decimal import Decimal
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -174,3 +175,12 @@ def test_typed_value_kombu_would_read_but_never_writes_is_refused(kind: str, val
 def test_object_with_more_than_the_two_names_is_an_ordinary_one() -> None:
     data = b'{"__type__":"nope","__value__":1,"x":2}'
     assert parse_json(data, True) == kombu_json.loads(data)
+
+
+@pytest.mark.parametrize("end", [b"", b"\\"])
+def test_string_without_an_end_is_read_once(end: bytes) -> None:
+    """Each of its escaped quotes was once tried as the beginning of another string: hours for 4 MiB."""
+    brackets = b"[" + b"[]," * DEPTH_MAX
+    started = perf_counter()
+    assert refusal(brackets + b'"' + b'\\"' * 40_000 + end) is Reason.CONTENT_JSON
+    assert perf_counter() - started < 2.0

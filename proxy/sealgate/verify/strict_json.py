@@ -21,7 +21,9 @@ DEPTH_MAX: Final = 512
 #: Python refuses longer integers (its `int_max_str_digits`); the time to read one grows as a
 #: square.
 DIGITS_MAX: Final = 4300
-_TOKENS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+#: A string that does not end is one token to the end of the text: each quote in it would else begin another,
+#: and each of those be read to the end. The `++` and `*+` never give back what they took.
+_TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _OPENING: Final = "[{"
 
 #: Keys that make jsonpickle build objects (hostile.jsonl CT35).
