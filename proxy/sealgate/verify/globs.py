@@ -48,12 +48,16 @@ def permits(patterns: tuple[str, ...] | None, name: str) -> bool:
 
 
 def _expression(glob: str) -> str:
-    parts: list[str] = []
-    for character in glob:
-        if character == "*":
-            parts.append(".*")
-        elif character == "?":
-            parts.append(".")
-        else:
-            parts.append(re.escape(character))
-    return "".join(parts)
+    """The pattern as a regular expression that never takes longer than the length of both, multiplied.
+
+    Each part between two stars is found as early as can be and not looked for again (`(?>...)`): wherever it
+    is, what follows has the most room behind its first place.
+    """
+    parts = [_part(part) for part in glob.split("*")]
+    if len(parts) == 1:
+        return parts[0]
+    return parts[0] + "".join([f"(?>.*?{part})" for part in parts[1:-1]]) + ".*" + parts[-1]
+
+
+def _part(text: str) -> str:
+    return "".join(["." if character == "?" else re.escape(character) for character in text])
