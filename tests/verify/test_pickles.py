@@ -48,6 +48,15 @@ def test_long_text_is_judged_by_its_prefix() -> None:
     assert not is_pickle("xASV" + "A" * 65_536)
 
 
+def test_many_texts_are_judged_by_their_prefix_like_one_long_text() -> None:
+    """Each was listed to its end: half a second for a body full of them."""
+    almost = base64.b64encode(b"\x80\x04" + b"N0" * 9_000 + b"\xff").decode()
+    assert not is_pickle(almost)
+    assert not holds_pickle([almost, almost])
+    assert holds_pickle([almost] * 4)
+    assert not holds_pickle(["x" + almost] * 4)
+
+
 def test_body_without_the_letters_need_not_be_searched() -> None:
     assert not may_hold_pickle(b'[["plain", 1], {}, {}]')
 

@@ -18,7 +18,7 @@ from sealgate.verify.strict_json import KombuValue
 _PREFIX: Final = re.compile(r"gA[I-X]")
 #: No body can hold such a string unless these bytes are in it (or an escape that stands for them).
 _HINT: Final = re.compile(rb"gA[I-X]|\\u00")
-#: Of a longer string the prefix alone decides: reading opcodes takes a microsecond each.
+#: Of longer strings, alone or together, the prefix alone decides: reading opcodes takes a microsecond each.
 _LISTED_CHARACTERS_MAX: Final = 65_536
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
@@ -31,11 +31,14 @@ def may_hold_pickle(body: bytes) -> bool:
 def holds_pickle(value: object) -> bool:
     """Whether a string anywhere in a parsed body is a pickle in base64."""
     waiting: list[object] = [value]
+    listed_max = _LISTED_CHARACTERS_MAX
     while waiting:
         item = waiting.pop()
         if isinstance(item, str):
-            if is_pickle(item):
+            if is_pickle(item, listed_max):
                 return True
+            if _PREFIX.match(item.lstrip()) is not None:
+                listed_max -= len(item)
         elif isinstance(item, dict):
             waiting.extend(item.values())
         elif isinstance(item, list):
@@ -45,12 +48,15 @@ def holds_pickle(value: object) -> bool:
     return False
 
 
-def is_pickle(text: str) -> bool:
-    """Whether `text` is a pickle in base64, of the standard or the URL-safe alphabet, padded or not."""
+def is_pickle(text: str, listed_max: int = _LISTED_CHARACTERS_MAX) -> bool:
+    """Whether `text` is a pickle in base64, of the standard or the URL-safe alphabet, padded or not.
+
+    Over `listed_max` characters it is one if it begins like one.
+    """
     text = text.lstrip()
     if _PREFIX.match(text) is None:
         return False
-    if len(text) > _LISTED_CHARACTERS_MAX:
+    if len(text) > listed_max:
         return True
     try:
         data = base64.b64decode(text.translate(_URL_SAFE) + "===")
