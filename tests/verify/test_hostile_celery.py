@@ -55,6 +55,7 @@ HOSTILE.message("CE05", lambda: a_message(as_json(V1), headers={}))
 HOSTILE.message("CE06", lambda: a_message(as_json(V1), headers={}), policy=a_policy(protocol_1=True))
 for protocol_1 in (False, True):
     HOSTILE.task("CE07", {"task": "app.evil"}, as_json(V1), policy=a_policy(protocol_1=protocol_1))
+HOSTILE.message("CE07", lambda: a_message(as_json(V1), headers={"task": "app.evil"}))
 HOSTILE.body("CE09", b"null")
 HOSTILE.body("CE10", b"5")
 HOSTILE.body("CE12", b"[1]")

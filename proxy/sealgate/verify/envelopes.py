@@ -66,8 +66,10 @@ def _check_celery(
     if celery.TASK_HEADER in headers:
         envelope.message_class = MessageClass.TASK
         task = envelope.task = celery.task_name(headers[celery.TASK_HEADER])
+        # The body first: a task of protocol 1 that a header renames may have nothing else of protocol 2.
+        body = celery.read_body_2(value)
         celery.check_fields(headers, clock)
-        check_canvas(grant, task, celery.read_body_2(value), headers)
+        check_canvas(grant, task, body, headers)
     elif celery.is_result(value):
         envelope.message_class = MessageClass.RESULT
         check_class(key, MessageClass.RESULT)

@@ -1,0 +1,77 @@
+"""A TCP relay in front of a server that can be shut: what is sent then waits here, or is lost for good."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Valve:
+    """Listens on `port` of 127.0.0.1; what passes towards the server is kept in `passed`."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.passed = bytearray()
+        self._open = threading.Event()
+        self._open.set()
+        self._lost = False
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def shut(self) -> None:
+        """Nothing more reaches the server until `open`; its own words still come through."""
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def cut(self) -> None:
+        """Lose every connection and all that waits in them."""
+        self._lost = True
+        self._open.set()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._server_port))
+                self._sockets += [client, server]
+                for source, target, gated in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._pump, args=(source, target, gated), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, gated: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if gated:
+                    self._open.wait()
+                    if self._lost:
+                        break
+                    self.passed += data
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def valve(server_port: int) -> Iterator[Valve]:
+    """An open valve in front of 127.0.0.1:`server_port`."""
+    relay = Valve(server_port)
+    try:
+        yield relay
+    finally:
+        relay.close()
