@@ -2,14 +2,15 @@
 
 The rooms, top to bottom; an import may only go down:
 
-    cli                                                  one-shot commands
-    app                                                  builds everything from the settings, runs, drains, stops
-    net stores quarantine ops config devbroker           edges: siblings that never import each other
-    --------------------------------------------------------------------------------------------------
-    session                                              one client-broker conversation: events in, commands out
-    verify                                               a message in, a verdict out
-    signing  wire                                        bytes; they know nothing of each other
-    reason                                               the closed set of reasons
+    cli                     one-shot commands
+    app                     builds everything from the settings, runs, drains, stops
+    net stores quarantine   edges: siblings that never import each other
+    ops config devbroker
+    ---------------------------------------------------------------------------------
+    session                 one client-broker conversation: events in, commands out
+    verify                  a message in, a verdict out
+    signing  wire           bytes; they know nothing of each other
+    reason                  the closed set of reasons
 
 Below the line is the core: it takes bytes and the time and returns what should happen. No asyncio, no
 sockets, no clock, no randomness, no logging. `lint-imports` holds the picture true.

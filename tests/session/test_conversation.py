@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 from pamqp import body, commands, header, heartbeat
-from support.talk import CHALLENGE, SERVER_PROPERTIES, Talk, decode, methods_of, on, sealed, unsealed
 
 from sealgate.reason import Reason
 from sealgate.session.conversation import Role
 from sealgate.session.events import (
-    DrainAsked,
     Disconnected,
+    DrainAsked,
     Ticked,
     UpstreamConnected,
     UpstreamFailed,
@@ -18,7 +17,9 @@ from sealgate.session.events import (
 from sealgate.session.limits import Limits
 from sealgate.session.states import Side, State
 from sealgate.verify.verdict import ClaimOutcome, ClaimStatus
+from support.talk import CHALLENGE, SERVER_PROPERTIES, Talk, decode, methods_of, on, sealed, unsealed
 
+PUBLISH = commands.Basic.Publish(routing_key="q")
 HEADER = b"AMQP\x00\x00\x09\x01"
 
 
@@ -205,12 +206,11 @@ def test_ticket_is_forwarded_as_zero() -> None:
 @pytest.mark.parametrize(
     ("parts", "code", "reason"),
     [
-        ([commands.Basic.Publish(routing_key="q"), commands.Channel.Close(200, "", 0, 0)], 505, "frame.order"),
-        ([commands.Basic.Publish(routing_key="q"), body.ContentBody(b"x")], 505, "frame.order"),
+        ([PUBLISH, commands.Channel.Close(200, "", 0, 0)], 505, "frame.order"),
+        ([PUBLISH, body.ContentBody(b"x")], 505, "frame.order"),
         ([body.ContentBody(b"x")], 505, "frame.order"),
         ([header.ContentHeader(body_size=1)], 505, "frame.order"),
-        ([commands.Basic.Publish(routing_key="q"), header.ContentHeader(body_size=1), body.ContentBody(b"xy")], 505,
-         "frame.body_overflow"),
+        ([PUBLISH, header.ContentHeader(body_size=1), body.ContentBody(b"xy")], 505, "frame.body_overflow"),
         ([commands.Basic.Publish(routing_key="q", immediate=True)], 540, "method.immediate"),
         ([commands.Tx.Select()], 540, "method.denied"),
     ],
@@ -263,7 +263,7 @@ def test_channel_above_the_limit_closes_the_connection() -> None:
 def test_unfinished_content_is_bounded_per_connection_and_for_the_process() -> None:
     for limits in (Limits(connection_bytes_max=1500), Limits(process_bytes_max=1500)):
         talk = Talk(limits=limits).shake_hands().open_channel().open_channel(2)
-        method, head, content = unsealed(b"x" * 1400)
+        method, _, content = unsealed(b"x" * 1400)
         big = header.ContentHeader(body_size=1401)
         talk.client(1, method, big, content)
         assert talk.heard_by_client() == []
@@ -299,10 +299,10 @@ def test_broker_written_headers_are_stripped_and_counted() -> None:
 def _with_headers(more: dict[str, object], talk: Talk) -> list[object]:
     """A sealed publish to which someone added headers that no seal covers."""
     from pamqp import encode
-    from support.talk import RawHeader
 
     from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL
     from sealgate.wire.properties import scan_content_header, splice
+    from support.talk import RawHeader
 
     method, head, content = talk.sealed()
     scanned = scan_content_header(head.payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, "x-seal")
@@ -321,7 +321,7 @@ def test_signer_replaces_an_old_seal_and_takes_its_own_out_of_returns() -> None:
     talk = Talk(Role.SIGN).shake_hands().open_channel()
     old = talk.sealed(mandatory=True)
     talk.client(1, *old)
-    method, head, content = talk.heard_by_broker()
+    _, head, content = talk.heard_by_broker()
     token = head.properties.headers["x-seal"]
     assert token not in old[1].payload.decode(errors="replace")
     assert talk.tally.messages == {("publish", "signed", "ok"): 1}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from pamqp import commands
-from support.talk import Talk, decode, methods_of, on, unsealed
 
 from sealgate.reason import Reason
 from sealgate.session.conversation import Confirmed, Unconfirmed
 from sealgate.session.limits import Limits
 from sealgate.session.states import Side
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus
+from support.talk import Talk, decode, methods_of, on, unsealed
 
 
 def test_confirm_channel_of_py_amqp_is_closed_with_the_reason() -> None:

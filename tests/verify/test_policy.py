@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sealgate.verify.policy import Rule
+from sealgate.verify.policy import HeaderNames, Rule
 from support.sealed import a_policy, rules
 
 
@@ -19,6 +19,30 @@ def test_first_rule_that_matches_counts() -> None:
     assert policy.observes("t-1", "", "app.add", "x")
     assert not policy.observes("t-1", "", "x", "x")
     assert policy.observes("/", "", "", "")
-    assert policy.content_for("/", "", "app.add", "ci") == rules("generic", "*")
-    assert policy.content_for("/", "", "app.add", "x") == policy.content
-    assert policy.content_for("/", "", "", "") == policy.content
+    assert policy.content_for("/", "", HeaderNames("app.add", ""), "ci") == rules("generic", "*")
+    assert policy.content_for("/", "", HeaderNames("app.add", ""), "x") == policy.content
+    assert policy.content_for("/", "", HeaderNames("", ""), "") == policy.content
+
+
+def test_task_that_is_not_known_is_observed_only_where_every_task_is() -> None:
+    policy = a_policy(
+        rules=(
+            Rule(task="a", observe=True),
+            Rule(exchange="x", task="b", observe=False),
+            Rule(exchange="z", task="c"),
+            Rule(observe=True),
+        )
+    )
+    assert policy.observes("/", "", None, "")
+    assert policy.observes("/", "x", "c", "")
+    assert not policy.observes("/", "x", None, "")
+    assert not policy.observes("/", "z", None, "")
+
+
+def test_rule_for_other_content_goes_by_the_name_of_its_own_profile() -> None:
+    for profile, names in (("taskiq", HeaderNames("", "t")), ("generic", HeaderNames("t", ""))):
+        policy = a_policy(rules=(Rule(task="t", content=rules(profile)),))
+        assert policy.content_for("/", "", names, "").profile == profile
+        assert policy.content_for("/", "", HeaderNames(names.taskiq, names.celery), "").profile == "celery"
+    policy = a_policy(rules=(Rule(task="t", content=rules("dramatiq")),))
+    assert policy.content_for("/", "", HeaderNames("t", "t"), "").profile == "celery"

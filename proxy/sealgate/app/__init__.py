@@ -1,7 +1,9 @@
 """Builds everything from the settings, runs it, drains it, stops it. The only room that knows all others.
 
-    build    settings -> the objects of the core and the edges        gate     one running instance
-    process  the process around it: signals, event loop, exit codes
+    build        settings -> the objects of the core and the edges
+    credentials  keys and certificates, read again when they change
+    gate         one running instance
+    process      the process around it: signals, event loop, exit codes
 
 The warning: whatever fails at start must say which key of which file is at fault, and exit as documented.
 """

@@ -11,6 +11,7 @@ from sealgate.config.settings import Rule as RuleSettings
 from sealgate.config.settings import Settings
 from sealgate.net.tls import client_context, server_context
 from sealgate.net.upstream import Dialer, endpoint
+from sealgate.net.warn import Warn
 from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
 from sealgate.session.limits import Limits
 from sealgate.session.records import Tally
@@ -163,11 +164,11 @@ def build_listen_tls(settings: Settings) -> ssl.SSLContext | None:
     try:
         return server_context(tls.cert, tls.key, tls.client_ca)
     except (OSError, ssl.SSLError) as error:
-        raise _file_error("listen.tls", error) from error
+        raise start_error("listen.tls", error) from error
 
 
 def build_upstream_tls(settings: Settings, urls: Sequence[str]) -> ssl.SSLContext | None:
-    """TLS towards the broker, when a URL asks for it. Raises StartError naming the key."""
+    """TLS towards the broker, when one of `urls` asks for it. Raises StartError naming the key."""
     if not any(url.startswith("amqps:") for url in urls):
         return None
     tls = settings.upstream.tls
@@ -176,15 +177,16 @@ def build_upstream_tls(settings: Settings, urls: Sequence[str]) -> ssl.SSLContex
             return client_context(None, None, None, True)
         return client_context(tls.ca, tls.cert, tls.key, tls.verify)
     except (OSError, ssl.SSLError) as error:
-        raise _file_error("upstream.tls", error) from error
+        raise start_error("upstream.tls", error) from error
 
 
-def build_dialer(settings: Settings, tls: ssl.SSLContext | None) -> Dialer:
+def build_dialer(settings: Settings, tls: ssl.SSLContext | None, warn: Warn) -> Dialer:
     """Connects clients' sessions to the broker."""
     server_name = settings.upstream.tls.server_name if settings.upstream.tls is not None else None
-    return Dialer([endpoint(url, tls, server_name) for url in settings.upstream.urls])
+    return Dialer([endpoint(url, tls, server_name) for url in settings.upstream.urls], warn)
 
 
-def _file_error(key: str, error: Exception) -> StartError:
+def start_error(key: str, error: Exception) -> StartError:
+    """What the machine said to the setting `key`."""
     code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_CONFIG
     return StartError(f"{key}: {error}", code)

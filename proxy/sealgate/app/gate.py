@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from sealgate import __version__
 from sealgate.app import build
-from sealgate.app.build import EXIT_CONFIG, EXIT_UNAVAILABLE, StartError
-from sealgate.config.errors import ConfigError
-from sealgate.config.reload import KeySource
+from sealgate.app.build import EXIT_UNAVAILABLE, StartError
+from sealgate.app.credentials import Credentials
 from sealgate.config.settings import Settings
 from sealgate.net.listener import Listener
 from sealgate.net.relay import Shared
 from sealgate.ops.admin import Admin
 from sealgate.ops.audit import Audit
 from sealgate.ops.health import Health, LoopLag
+from sealgate.ops.logging import Sampled
 from sealgate.ops.metrics import build_registry
 from sealgate.quarantine.publish import Quarantine
 from sealgate.reason import GateError
@@ -28,11 +28,14 @@ from sealgate.signing.keyring import Keyring
 
 log: Final = logging.getLogger("sealgate.app")
 
-#: How often key files are looked at: polling is what survives Kubernetes' swaps of symlinks.
-KEYS_POLL_S: Final = 2.0
-#: How often the broker is looked for while no client connects, for /readyz.
+#: How often files of keys and certificates are looked at: polling is what survives Kubernetes' swaps of
+#: symlinks.
+POLL_S: Final = 2.0
+#: How often the broker is looked for while no client connects, and while it is away, for /readyz.
 UPSTREAM_PROBE_S: Final = 10.0
-AUDIT_FLUSH_S: Final = 10.0
+UPSTREAM_RETRY_S: Final = 1.0
+#: How often what was counted instead of printed is told.
+FLUSH_S: Final = 10.0
 
 
 class Gate:
@@ -42,25 +45,27 @@ class Gate:
         """Raises `StartError` when keys or files do not serve; nothing is opened yet."""
         self._settings: Final = settings
         self.tally: Final = Tally()
-        self._keys: Final = KeySource(settings)
-        self._terms: Final = build.build_terms(settings, self._keys_at_start(), self.tally)
+        self._credentials: Final = Credentials(settings, self.tally)
+        self._terms: Final = build.build_terms(settings, self._credentials.keyring, self.tally)
         self._store: Final = build.build_store(settings)
-        upstream_tls = build.build_upstream_tls(settings, settings.upstream.urls)
-        self._dialer: Final = build.build_dialer(settings, upstream_tls)
+        self._sampled: Final = Sampled(logging.getLogger("sealgate.net"))
+        warn = self._sampled.warning
+        self._dialer: Final = build.build_dialer(settings, self._credentials.upstream_tls, warn)
         self._audit: Final = Audit()
         self._quarantine: Final = self._build_quarantine()
         self._lag: Final = LoopLag()
         self.health: Final = Health(self._lag)
         self._listener: Final = Listener(
-            Shared(self._terms, self._store, self._dialer, self._keep),
+            Shared(self._terms, self._store, self._dialer, self._keep, warn),
             settings.listen.address.host,
             settings.listen.address.port,
-            build.build_listen_tls(settings),
+            self._credentials.listen_tls,
             settings.limits.connections_per_address_max,
         )
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []
-        self._keys_trouble = ""
+        self._store_warnings: list[str] = []
+        self._watch_health()
 
     @property
     def port(self) -> int:
@@ -79,21 +84,21 @@ class Gate:
             await self._store.start()
         except GateError as error:
             raise StartError(f"replay.store: {error.detail or error}", EXIT_UNAVAILABLE) from error
+        self._tell_store_warnings()
         if self._quarantine is not None:
             await self._quarantine.start()
         try:
             await self._listener.start()
         except OSError as error:
-            raise StartError(f"listen.address: {error}", EXIT_CONFIG) from error
+            raise build.start_error("listen.address", error) from error
         try:
             if self._admin is not None:
                 await self._admin.start()
         except OSError as error:
-            raise StartError(f"admin.address: {error}", EXIT_CONFIG) from error
-        self._watch_health()
-        self._background(self._poll_keys())
+            raise build.start_error("admin.address", error) from error
+        self._background(self._poll())
         self._background(self._probe_upstream())
-        self._background(self._flush_audit())
+        self._background(self._flush())
         log.info(
             "listening",
             extra={
@@ -129,31 +134,15 @@ class Gate:
         if self._admin is not None:
             await self._admin.close()
         self._audit.flush()
+        self._sampled.flush()
         self._lag.stop()
 
-    def reload_keys(self) -> None:
-        """Read the keys again; what does not load leaves the last good keyring in force, and says why."""
-        self._keys_trouble = self._keys.reload()
-        keyring = self._keys.keyring
-        if self._keys_trouble or keyring is None:
-            self.tally.config_reloads["failed"] += 1
-            log.error("keys not reloaded", extra={"event": "keys.failed", "error": self._keys_trouble})
-            return
-        build.apply_keyring(self._terms, self._settings, keyring)
-        self.tally.config_reloads["ok"] += 1
-        log.info("keys reloaded", extra={"event": "keys.reloaded", "kids": list(keyring.kids())})
+    def reload(self) -> None:
+        """Read keys and certificates again; what does not load leaves the last good ones in force."""
+        self._credentials.reload(self._apply_keyring)
 
-    def _keys_at_start(self) -> Keyring:
-        """A gate that neither signs nor verifies needs no keys."""
-        if self._settings.publish.action == "pass":
-            return Keyring()
-        try:
-            keyring = self._keys.load()
-        except ConfigError as error:
-            raise StartError(str(error), EXIT_CONFIG) from error
-        for warning in self._keys.warnings:
-            log.warning(str(warning), extra={"event": "keys.warning"})
-        return keyring
+    def _apply_keyring(self, keyring: Keyring) -> None:
+        build.apply_keyring(self._terms, self._settings, keyring)
 
     def _build_quarantine(self) -> Quarantine | None:
         quarantine = self._settings.quarantine
@@ -168,7 +157,7 @@ class Gate:
             length_max=quarantine.length_max,
             bytes_max=quarantine.bytes_max,
             age_max_s=quarantine.age_max,
-            ssl_context=build.build_upstream_tls(self._settings, kept_at),
+            ssl_context=self._credentials.upstream_tls,
         )
 
     def _build_admin(self) -> Admin | None:
@@ -186,10 +175,25 @@ class Gate:
         return Admin(str(address), registry, self.health, self.tally, about)
 
     def _watch_health(self) -> None:
+        credentials = self._credentials
         self.health.watch("listener", lambda: "" if self._listener.listening else "not listening")
-        self.health.watch("keyring", lambda: self._keys_trouble)
-        self.health.watch("upstream", lambda: "unreachable" if self._dialer.reachable is False else "")
+        self.health.watch("upstream", self._upstream_trouble)
         self.health.watch("store", lambda: "" if self._store.healthy else "unavailable")
+        self.health.watch("keyring", lambda: credentials.keys_trouble, advisory=True)
+        self.health.watch("certificates", lambda: credentials.certificates_trouble, advisory=True)
+
+    def _upstream_trouble(self) -> str:
+        if self._dialer.reachable is None:
+            return "not tried yet"
+        return "" if self._dialer.reachable else "unreachable"
+
+    def _tell_store_warnings(self) -> None:
+        """What an operator should know of the store; another server behind its address may bring more."""
+        warnings: list[str] = getattr(self._store, "warnings", [])
+        if warnings != self._store_warnings:
+            self._store_warnings = warnings
+            for warning in warnings:
+                log.warning(warning, extra={"event": "store.warning"})
 
     def _keep(self, record: RefusalRecord) -> None:
         self._audit.write(record)
@@ -197,22 +201,31 @@ class Gate:
             self._quarantine.keep(record)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(_tell_failure)
+        self._tasks.append(task)
 
-    async def _poll_keys(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(KEYS_POLL_S)
-            if self._keys.changed():
-                self.reload_keys()
+            await asyncio.sleep(POLL_S)
+            self._credentials.poll(self._apply_keyring)
 
     async def _probe_upstream(self) -> None:
         """Look for the broker while no client does: a probe opens TCP only, and leaves no AMQP trace."""
         while True:
-            if not self.tally.upstream_connections:
+            if not self._dialer.reachable or not self.tally.upstream_connections:
                 await self._dialer.probe()
-            await asyncio.sleep(UPSTREAM_PROBE_S)
+            await asyncio.sleep(UPSTREAM_PROBE_S if self._dialer.reachable else UPSTREAM_RETRY_S)
 
-    async def _flush_audit(self) -> None:
+    async def _flush(self) -> None:
         while True:
-            await asyncio.sleep(AUDIT_FLUSH_S)
+            await asyncio.sleep(FLUSH_S)
             self._audit.flush()
+            self._sampled.flush()
+            self._tell_store_warnings()
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """What runs in the background only ends by being cancelled, unless it has a bug."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("background work failed", extra={"event": "gate.error"}, exc_info=task.exception())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from sealgate.ops.logging import configure_logging
 
 log: Final = logging.getLogger("sealgate.app")
 
+#: Room for 32,000 clients; the system may allow less.
+FILES_MAX: Final = 65_536
+
 EXIT_OK: Final = 0
 EXIT_CUT: Final = 1
 
@@ -23,16 +27,25 @@ EXIT_CUT: Final = 1
 def run(settings: Settings) -> int:
     """Run a gate until a signal ends it; returns the exit code.
 
-    SIGTERM and SIGINT drain (a second one cuts at once), SIGHUP reads the keys again. 0 after a clean
-    drain, 1 when clients had to be cut, 69, 77 or 78 when the gate could not start.
+    SIGTERM and SIGINT drain (a second one cuts at once), SIGHUP reads keys and certificates again. 0 after a
+    clean drain, 1 when clients had to be cut, 69, 77 or 78 when the gate could not start.
     """
     configure_logging(settings.log.level, settings.log.format)
+    _allow_files()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(settings))
     except StartError as error:
         print(f"sealgate: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _allow_files() -> None:
+    """Each client takes two sockets; the usual soft limit of 1,024 is for programs that call select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -57,7 +70,7 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop)
-    loop.add_signal_handler(signal.SIGHUP, gate.reload_keys)
+    loop.add_signal_handler(signal.SIGHUP, gate.reload)
     try:
         await gate.start()
         await stop.wait()

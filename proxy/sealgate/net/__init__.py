@@ -1,7 +1,8 @@
 """The sockets: the only room that knows asyncio transports.
 
     listener  accepts clients, within the limits        relay     one session and its two sockets
-    upstream  dials the broker                           tls       contexts for both legs
+    upstream  dials the broker                          leg       one socket: its flow, its TLS, its end
+    tls       contexts for both legs                    warn      how what peers do wrong is told
 
 `app` builds a `Listener` and hands it what relays need. The warning: nothing here may wait for a peer; a
 peer that does not read stops only what is sent to it (protocol.md B1 to B3).

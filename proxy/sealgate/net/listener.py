@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import ipaddress
+import socket
 import ssl
 from collections import Counter
 from typing import Final
@@ -12,14 +13,12 @@ from sealgate.net.relay import Relay, Shared
 from sealgate.net.upstream import keep_alive
 from sealgate.reason import Reason
 
-log: Final = logging.getLogger("sealgate.net")
-
 BACKLOG: Final = 1024
 TICK_S: Final = 1.0
 
 
 class Listener:
-    """The AMQP port and every relay behind it."""
+    """The AMQP port and every relay behind it. `tls` may be replaced: it is for handshakes from now on."""
 
     def __init__(
         self,
@@ -32,7 +31,7 @@ class Listener:
         self._shared: Final = shared
         self._host: Final = host
         self._asked_port: Final = port
-        self._tls: Final = tls
+        self.tls = tls
         self._connections_per_address_max: Final = connections_per_address_max
         self._per_address: Final[Counter[str]] = Counter()
         self._relays: Final[set[Relay]] = set()
@@ -59,9 +58,16 @@ class Listener:
     async def start(self) -> None:
         """Bind and accept. Raises OSError when the address can not be bound."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self._accept, self._host, self._asked_port, ssl=self._tls, backlog=BACKLOG
-        )
+        if self._host == "::":
+            # Every address of the machine: asyncio by itself would leave IPv4 out.
+            both = socket.create_server(
+                ("::", self._asked_port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+            )
+            self._server = await loop.create_server(self._accept, sock=both, backlog=BACKLOG)
+        else:
+            self._server = await loop.create_server(
+                self._accept, self._host, self._asked_port, backlog=BACKLOG
+            )
         self._ticker = loop.create_task(self._tick())
 
     def stop_accepting(self) -> None:
@@ -98,28 +104,37 @@ class Listener:
     def admit(self, relay: Relay, transport: asyncio.BaseTransport) -> bool:
         """Count a new client; false when its address has too many connections already."""
         peer = transport.get_extra_info("peername")
-        host = str(peer[0]) if isinstance(peer, tuple) else "unix"
-        relay.address = f"{host}:{peer[1]}" if isinstance(peer, tuple) else host
-        if self._per_address[host] >= self._connections_per_address_max:
-            tally = self._shared.terms.tally
-            tally.limits_hit["connections_per_address_max"] += 1
-            tally.messages["publish", "refused", Reason.CONN_LIMIT.value] += 1
+        if not peer:
+            return False  # gone before it was looked at
+        relay.host = plain_address(peer[0])
+        relay.address = f"[{relay.host}]:{peer[1]}" if ":" in relay.host else f"{relay.host}:{peer[1]}"
+        if self._per_address[relay.host] >= self._connections_per_address_max:
+            self._refuse(relay)
             return False
         keep_alive(transport)
-        self._per_address[host] += 1
+        self._per_address[relay.host] += 1
         self._relays.add(relay)
         self._emptied.clear()
         return True
+
+    def _refuse(self, relay: Relay) -> None:
+        reason = Reason.CONN_LIMIT.value
+        tally = self._shared.terms.tally
+        tally.limits_hit["connections_per_address_max"] += 1
+        tally.messages["publish", "refused", reason] += 1
+        detail = f"{self._connections_per_address_max} connections from this address"
+        self._shared.warn(
+            "connection.closed", f"{reason} {relay.host}", reason=reason, detail=detail, client=relay.address
+        )
 
     def ended(self, relay: Relay) -> None:
         """Both sockets of a relay are closed."""
         if relay not in self._relays:
             return
         self._relays.discard(relay)
-        host = relay.address.rpartition(":")[0] or relay.address
-        self._per_address[host] -= 1
-        if self._per_address[host] <= 0:
-            del self._per_address[host]
+        self._per_address[relay.host] -= 1
+        if self._per_address[relay.host] <= 0:
+            del self._per_address[relay.host]
         if not self._relays:
             self._emptied.set()
 
@@ -128,3 +143,10 @@ class Listener:
             await asyncio.sleep(TICK_S)
             for relay in list(self._relays):
                 relay.tick()
+
+
+def plain_address(host: str) -> str:
+    """An address as people write it: an IPv4 client of a socket for both kinds as IPv4, without a scope."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, assert_never
 
+from sealgate.net.leg import Hold, Leg
 from sealgate.net.upstream import Dialer
+from sealgate.net.warn import Warn
+from sealgate.reason import GateError
 from sealgate.session.channel import Publication
 from sealgate.session.commands import (
     Close,
@@ -42,21 +46,21 @@ from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStore
 
 log: Final = logging.getLogger("sealgate.net")
 
-#: Above this a peer that does not read stops the other side from being read.
-WRITE_BUFFER_BYTES_MAX: Final = 262_144
 CHALLENGE_BYTES: Final = 16
-#: A socket that was asked to close has this long to take what is still to be sent.
-FLUSH_S_MAX: Final = 5.0
 
 
 @dataclass(slots=True, frozen=True)
 class Shared:
-    """What every relay uses. `keep` takes a refusal for quarantine and audit and returns at once."""
+    """What every relay uses. `keep` takes a refusal for quarantine and audit and returns at once.
+
+    `warn` tells why a connection was closed.
+    """
 
     terms: Terms
     store: ClaimStore
     dialer: Dialer
     keep: Callable[[RefusalRecord], None]
+    warn: Warn
 
 
 def instant() -> Instant:
@@ -67,6 +71,10 @@ def instant() -> Instant:
 class Host(Protocol):
     """Who accepted the client: the listener."""
 
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What clients' TLS is made with; None for plain AMQP."""
+
     def admit(self, relay: Relay, transport: asyncio.BaseTransport) -> bool:
         """Take note of a new relay, and set its address; false when it is one too many."""
 
@@ -74,72 +82,21 @@ class Host(Protocol):
         """Both sockets of a relay are closed."""
 
 
-class Leg(asyncio.Protocol):
-    """One socket of a relay. What arrives goes to the relay; two reasons may keep it from being read."""
-
-    __slots__ = ("_closed_by_us", "_relay", "closed", "held_by_peer", "held_by_session", "side", "transport")
-
-    def __init__(self, relay: Relay, side: Side) -> None:
-        self._relay: Final = relay
-        self.side: Final = side
-        self.transport: asyncio.Transport | None = None
-        self.closed = False
-        self.held_by_peer = False
-        self.held_by_session = False
-        self._closed_by_us = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
-        self._relay.connected(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._relay.feed(BytesReceived(self.side, data))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
-        self._relay.lost(self)
-
-    def pause_writing(self) -> None:
-        self._relay.hold_reading(self.side, True)
-
-    def resume_writing(self) -> None:
-        self._relay.hold_reading(self.side, False)
-
-    @property
-    def paused(self) -> bool:
-        return self.held_by_peer or self.held_by_session
-
-    def send(self, data: bytes) -> None:
-        if self.transport is not None and not self._closed_by_us and not self.closed:
-            self.transport.write(data)
-
-    def close(self) -> None:
-        """Flush, then close; cut after `FLUSH_S_MAX`."""
-        if self.transport is None or self._closed_by_us or self.closed:
-            return
-        self._closed_by_us = True
-        self.transport.close()
-        asyncio.get_running_loop().call_later(FLUSH_S_MAX, self.abort)
-
-    def abort(self) -> None:
-        if self.transport is not None and not self.closed:
-            self.transport.abort()
-
-    def regulate(self) -> None:
-        """Read or stop reading, as the two reasons say."""
-        if self.transport is None or self.closed or self.transport.is_closing():
-            return
-        if self.paused and self.transport.is_reading():
-            self.transport.pause_reading()
-        elif not self.paused and not self.transport.is_reading():
-            self.transport.resume_reading()
-
-
 class Relay:
     """Owns the session of one client connection, and carries out its commands."""
 
-    __slots__ = ("_dialing", "_host", "_shared", "_upstream", "address", "client", "session")
+    __slots__ = (
+        "_dialing",
+        "_host",
+        "_securing",
+        "_shared",
+        "_told",
+        "_upstream",
+        "address",
+        "client",
+        "host",
+        "session",
+    )
 
     def __init__(self, shared: Shared, host: Host) -> None:
         self._shared: Final = shared
@@ -147,26 +104,47 @@ class Relay:
         self.client: Final = Leg(self, Side.CLIENT)
         self._upstream: Leg | None = None
         self._dialing: asyncio.Task[None] | None = None
+        self._securing: asyncio.Task[None] | None = None
+        self._told = False
+        #: The client's: the address alone, which limits are counted by, and with its port, for the record.
+        self.host = ""
         self.address = ""
         self.session: Session | None = None
 
+    # What the sockets tell
+
     def connected(self, leg: Leg) -> None:
         """A socket is up."""
-        tally = self._shared.terms.tally
         if leg.side is Side.CLIENT:
-            if leg.transport is None or not self._host.admit(self, leg.transport):
-                leg.abort()
-                return
-            tally.client_connections += 1
-            self.session = Session(self._shared.terms, self.address, os.urandom(CHALLENGE_BYTES), instant())
+            self._accepted(leg)
         else:
-            tally.upstream_connections += 1
+            self._shared.terms.tally.upstream_connections += 1
             self._upstream = leg
-            leg.held_by_peer = False
             self.feed(UpstreamConnected())
 
+    def _accepted(self, leg: Leg) -> None:
+        if leg.transport is None or not self._host.admit(self, leg.transport):
+            leg.abort()
+            return
+        self._shared.terms.tally.client_connections += 1
+        self.session = Session(self._shared.terms, self.address, os.urandom(CHALLENGE_BYTES), instant())
+        tls = self._host.tls
+        if tls is not None:
+            self._securing = asyncio.get_running_loop().create_task(self._secure(tls))
+
+    def received(self, leg: Leg, data: bytes) -> None:
+        self.feed(BytesReceived(leg.side, data))
+
+    def hung_up(self, leg: Leg) -> None:
+        self.feed(Disconnected(leg.side))
+
+    def congested(self, leg: Leg, on: bool) -> None:
+        """A peer that does not read stops the other side from being read (protocol.md B1, B2)."""
+        other = self._upstream if leg.side is Side.CLIENT else self.client
+        if other is not None:
+            other.hold(Hold.PEER, on)
+
     def lost(self, leg: Leg) -> None:
-        """A socket is gone."""
         if self.session is None:
             return
         tally = self._shared.terms.tally
@@ -175,9 +153,11 @@ class Relay:
         else:
             tally.upstream_connections -= 1
         # Whatever the other side was kept waiting for will not come.
-        self.hold_reading(leg.side, False)
+        self.congested(leg, False)
         self.feed(Disconnected(leg.side))
         self._end()
+
+    # What the listener asks for
 
     def tick(self) -> None:
         """About once a second."""
@@ -196,26 +176,47 @@ class Relay:
         if self._dialing is not None:
             self._dialing.cancel()
 
+    # The session
+
     def feed(self, event: Event) -> None:
         """Give the session an event and do what it says."""
         session = self.session
         if session is None:
             return
+        try:
+            for command in self._handle(session, event):
+                self._carry_out(command)
+        except Exception:
+            log.exception("session failed", extra={"event": "session.error", "client": self.address})
+            session.fail()
+            self.abort()
+            return
+        if session.conversation.cause is not None and not self._told:
+            self._told = True
+            self._tell(session.conversation.cause)
+
+    def _handle(self, session: Session, event: Event) -> list[Command]:
+        """The session's answer, with the time its checks took."""
         conversation = session.conversation
         examined = conversation.examined
         started = time.perf_counter()
-        try:
-            commands = session.handle(event, instant())
-        except Exception:
-            log.exception("session failed", extra={"event": "session.error", "client_addr": self.address})
-            self.abort()
-            return
+        commands = session.handle(event, instant())
         examined = conversation.examined - examined
         if examined:
             spent = time.perf_counter() - started
             self._shared.terms.tally.verify_seconds.observe(spent / examined, examined)
-        for command in commands:
-            self._carry_out(command)
+        return commands
+
+    def _tell(self, cause: GateError) -> None:
+        """Why the gate closes this connection. The detail never holds what was sent."""
+        reason = cause.reason.value
+        self._shared.warn(
+            "connection.closed",
+            f"{reason} {self.host}",
+            reason=reason,
+            detail=cause.detail,
+            client=self.address,
+        )
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Send):
@@ -229,14 +230,15 @@ class Relay:
         elif isinstance(command, Keep):
             self._shared.keep(command.record)
         elif isinstance(command, SetReading):
-            self.client.held_by_session = not command.on
-            self.client.regulate()
+            self.client.hold(Hold.SESSION, not command.on)
         elif isinstance(command, RenewClaims):
             self._shared.store.renew(command.claims)
         elif isinstance(command, Close):
             self._close(command.side)
         elif isinstance(command, DialUpstream):
             self._dialing = asyncio.get_running_loop().create_task(self._dial())
+        else:
+            assert_never(command)
 
     def _request(self, publications: list[Publication]) -> None:
         claims: list[Claim] = []
@@ -249,13 +251,6 @@ class Relay:
     def _answered(self, publications: list[Publication], outcomes: list[ClaimOutcome]) -> None:
         self.feed(ClaimsAnswered(publications, outcomes))
 
-    def hold_reading(self, side: Side, hold: bool) -> None:
-        """The peer on `side` does not read (or reads again): stop (or go on) reading the other side."""
-        other = self._upstream if side is Side.CLIENT else self.client
-        if other is not None:
-            other.held_by_peer = hold
-            other.regulate()
-
     def _close(self, side: Side) -> None:
         if side is Side.CLIENT:
             self.client.close()
@@ -264,14 +259,26 @@ class Relay:
         elif self._dialing is not None:
             self._dialing.cancel()
 
+    async def _secure(self, tls: ssl.SSLContext) -> None:
+        try:
+            await self.client.secure(tls)
+        except ssl.SSLError as error:
+            why = error.reason or type(error).__name__
+            self._shared.warn("tls.refused", f"{why} {self.host}", error=why, client=self.address)
+        except OSError:
+            # It went away: a health check, or the handshake's deadline, which has been told.
+            return
+
     async def _dial(self) -> None:
+        connected = False
         try:
             connected = await self._shared.dialer.dial(lambda: Leg(self, Side.UPSTREAM))
         finally:
+            # Cancelled when the client left: then nobody waits for the outcome, but the relay must end.
             self._dialing = None
-        if not connected:
-            self.feed(UpstreamFailed())
-        self._end()
+            if not connected:
+                self.feed(UpstreamFailed())
+            self._end()
 
     def _end(self) -> None:
         upstream_closed = self._upstream is None or self._upstream.closed

@@ -32,3 +32,15 @@ def client_context(ca: str | None, cert: str | None, key: str | None, verify: bo
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def refresh(context: ssl.SSLContext, ca: str | None, cert: str | None, key: str | None) -> None:
+    """Let a context in use take the files as they are now, for its next handshakes.
+
+    Authorities are added, none is taken away before a restart. Raises OSError (ssl.SSLError among it); try
+    the files on a context of their own first.
+    """
+    if cert is not None:
+        context.load_cert_chain(cert, key)
+    if ca is not None:
+        context.load_verify_locations(ca)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-log: Final = logging.getLogger("sealgate.net")
+from sealgate.net.warn import Warn
 
 #: Below the timeouts of clients, whose own can not help: their TCP connect has succeeded (protocol.md U1).
 DIAL_S_MAX: Final = 4.0
+#: Connections being made at the same time: RabbitMQ's default backlog. After a restart of the broker all
+#: clients come at once; the rest wait within their handshake deadline (protocol.md U4).
+DIALS_MAX: Final = 128
+#: For so long an endpoint that failed is tried after the others, so that not every client waits for it.
+AVOID_S: Final = 10.0
 AMQP_PORT: Final = 5672
 AMQPS_PORT: Final = 5671
+#: Seconds of silence before the kernel asks, between its questions, and how many (protocol.md K7): below the
+#: 350 s after which load balancers forget a connection.
+KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,16 +50,23 @@ def endpoint(url: str, tls: ssl.SSLContext | None, server_name: str | None) -> E
 class Dialer:
     """Tries the configured endpoints in order. `reachable` tells how the last dial went, None before any."""
 
-    def __init__(self, endpoints: list[Endpoint]) -> None:
+    def __init__(
+        self, endpoints: list[Endpoint], warn: Warn, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._endpoints: Final = endpoints
+        self._warn: Final = warn
+        self._clock: Final = clock
+        self._failed_at: Final[dict[Endpoint, float]] = {}
+        self._slots: Final = asyncio.Semaphore(DIALS_MAX)
         self.reachable: bool | None = None
 
     async def dial(self, protocol: Callable[[], asyncio.Protocol]) -> bool:
         """Connect `protocol()` to the first endpoint that answers; false when none did."""
-        for target in self._endpoints:
-            if await self._connect(target, protocol):
-                self.reachable = True
-                return True
+        async with self._slots:
+            for target in sorted(self._endpoints, key=self._avoided):
+                if await self._connect(target, protocol):
+                    self.reachable = True
+                    return True
         self.reachable = False
         return False
 
@@ -59,29 +74,27 @@ class Dialer:
         """Whether an endpoint can be reached now: a TCP (and TLS) connection, closed at once."""
         return await self.dial(_Probe)
 
+    def _avoided(self, target: Endpoint) -> bool:
+        failed_at = self._failed_at.get(target)
+        return failed_at is not None and self._clock() - failed_at < AVOID_S
+
     async def _connect(self, target: Endpoint, protocol: Callable[[], asyncio.Protocol]) -> bool:
         loop = asyncio.get_running_loop()
         try:
             transport, _ = await asyncio.wait_for(
                 loop.create_connection(
-                    protocol,
-                    target.host,
-                    target.port,
-                    ssl=target.tls,
-                    server_hostname=target.server_name if target.tls is not None else None,
+                    protocol, target.host, target.port, ssl=target.tls, server_hostname=target.server_name
                 ),
                 DIAL_S_MAX,
             )
-        except (OSError, ssl.SSLError, TimeoutError) as error:
-            log.warning(
-                "upstream unreachable",
-                extra={
-                    "event": "upstream.unreachable",
-                    "upstream": f"{target.host}:{target.port}",
-                    "error": str(error) or type(error).__name__,
-                },
-            )
+        except (OSError, ValueError) as error:
+            # A ValueError is a name that DNS or TLS can not even be asked for.
+            self._failed_at[target] = self._clock()
+            address = f"{target.host}:{target.port}"
+            why = str(error) or type(error).__name__
+            self._warn("upstream.unreachable", address, upstream=address, error=why)
             return False
+        self._failed_at.pop(target, None)
         keep_alive(transport)
         return True
 
@@ -94,5 +107,9 @@ class _Probe(asyncio.Protocol):
 def keep_alive(transport: asyncio.BaseTransport) -> None:
     """Let the kernel notice peers that vanish on connections without heartbeats (protocol.md K7)."""
     sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE:
+        if hasattr(socket, name):  # macOS calls the first one otherwise
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -22,22 +22,32 @@ TICK_S: Final = 0.5
 
 @dataclass(slots=True, frozen=True)
 class Report:
-    """The outcome of some checks: name -> what is wrong ("" when nothing is), in their order."""
+    """The outcome of some checks: name -> what is wrong ("" when nothing is), in their order.
+
+    Those in `advisory` are for people to see: they fail nothing.
+    """
 
     checks: Mapping[str, str]
+    advisory: frozenset[str] = frozenset()
+
+    @property
+    def failing(self) -> list[str]:
+        return [name for name, problem in self.checks.items() if problem and name not in self.advisory]
 
     @property
     def ok(self) -> bool:
-        return not any(self.checks.values())
+        return not self.failing
 
     def text(self, verbose: bool) -> str:
         """One line, or with `verbose` one more for each check, as Kubernetes prints them."""
-        lines = [
-            f"[{'-' if problem else '+'}]{name} {problem or 'ok'}" for name, problem in self.checks.items()
-        ]
-        failing = [name for name, problem in self.checks.items() if problem]
-        lines.append(f"failing: {', '.join(failing)}" if failing else "ok")
+        lines = [f"[{self._mark(name)}]{name} {problem or 'ok'}" for name, problem in self.checks.items()]
+        lines.append("ok" if self.ok else f"failing: {', '.join(self.failing)}")
         return "\n".join(lines if verbose else lines[-1:]) + "\n"
+
+    def _mark(self, name: str) -> str:
+        if not self.checks[name]:
+            return "+"
+        return "!" if name in self.advisory else "-"
 
 
 class LoopLag:
@@ -70,11 +80,14 @@ class Health:
     def __init__(self, lag: LoopLag) -> None:
         self._lag = lag
         self._probes: dict[str, Probe] = {}
+        self._advisory: set[str] = set()
         self.draining = False
 
-    def watch(self, name: str, probe: Probe) -> None:
-        """Ask `probe` for readiness under `name`: listener, keyring, upstream, store."""
+    def watch(self, name: str, probe: Probe, advisory: bool = False) -> None:
+        """Ask `probe` for readiness under `name`; one that is only `advisory` is shown and fails nothing."""
         self._probes[name] = probe
+        if advisory:
+            self._advisory.add(name)
 
     def live(self) -> Report:
         lag_s = self._lag.seconds
@@ -84,7 +97,7 @@ class Health:
         """Every check; a probe that raises fails, and takes no other down."""
         checks = {name: _ask(probe) for name, probe in self._probes.items()}
         checks["draining"] = "stops soon" if self.draining else ""
-        return Report(checks)
+        return Report(checks, frozenset(self._advisory))
 
 
 def _ask(probe: Probe) -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
-from sealgate.reason import Reason
+from sealgate.reason import GateError, Reason
 from sealgate.session.channel import Channel, Held, Publication, held_size
 from sealgate.session.commands import (
     Close,
@@ -228,13 +228,18 @@ class Conversation:
     failures: deque[float] = field(default_factory=deque)
     #: Set while the gate shuts down: what the client still sends is not taken on if it would be confirmed.
     draining: bool = False
-    #: Why the gate closes the connection, once it does.
-    cause: Reason | None = None
+    #: Why the gate closes the connection, once it does; the first reason counts.
+    cause: GateError | None = None
 
     @property
     def is_py_amqp(self) -> bool:
         """py-amqp (Celery, kombu) takes a nack for a lost connection; it is told by closing (DESIGN.md)."""
         return self.product == "py-amqp"
+
+    def blame(self, reason: Reason, detail: str) -> None:
+        """Note why the connection is closed, for the log."""
+        if self.cause is None:
+            self.cause = GateError(reason, detail)
 
     def hold(self, channel: Channel, item: Held) -> None:
         """Let `item` wait on its channel behind what is undecided."""

@@ -164,6 +164,8 @@ class Legs:
         conversation = self._conversation
         if conversation.upstream_leg is Leg.CLOSED:
             return
+        if conversation.client_leg is Leg.OPEN:
+            conversation.blame(Reason.CONN_UPSTREAM, "the broker is gone")
         self._upstream_gone()
         if conversation.state not in _ESTABLISHED:
             # Before `start` a closed socket is what a broker that is away looks like (protocol.md U5).
@@ -176,7 +178,7 @@ class Legs:
     def refuse(self, error: GateError) -> None:
         """End the connection for what the client did. What it did right before is still carried out."""
         conversation = self._conversation
-        conversation.cause = error.reason
+        conversation.blame(error.reason, error.detail)
         conversation.terms.tally.messages["publish", "refused", error.reason.value] += 1
         self._deaf = True
         self._client_close = None

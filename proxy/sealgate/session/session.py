@@ -32,11 +32,17 @@ from sealgate.session.refuse import Refuser
 from sealgate.session.states import CLIENT_TURN, Leg, Side, State
 from sealgate.session.timers import Timers
 from sealgate.verify.message import Peer
+from sealgate.wire.constants import FRAME_OVERHEAD_BYTES
 from sealgate.wire.frames import Frame, FrameSplitter
 
 #: RabbitMQ ignores frame_max for its own content headers (protocol.md N4); this only bounds memory.
 UPSTREAM_PAYLOAD_BYTES_MAX: Final = 16_777_216
 PROTOCOL_HEADER_BYTES: Final = 8
+
+
+def payload_bytes_max(frame_bytes_max: int) -> int:
+    """The largest payload: frame_max counts the frame's header and end octet too."""
+    return frame_bytes_max - FRAME_OVERHEAD_BYTES
 
 
 class Session:
@@ -70,7 +76,7 @@ class Session:
         self._handshake: Final = Handshake(conversation)
         self._legs: Final = Legs(conversation, self._client_frames)
         self._timers: Final = Timers(conversation, self._client_frames, self._legs, refuser, now.mono)
-        self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
+        self._client_splitter: Final = FrameSplitter(payload_bytes_max(terms.limits.frame_bytes_max))
         self._upstream_splitter: Final = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
         self._header = b""
         self._reading_client = True
@@ -96,12 +102,18 @@ class Session:
         except GateError as error:
             self._legs.refuse(error)
         except BaseException:
-            conversation.state = State.ERROR
-            conversation.out.forget_bytes()
+            self.fail()
             raise
         self._regulate()
         self._timers.note_sent()
         return conversation.out.take()
+
+    def fail(self) -> None:
+        """Our own bug, here or in who carries out the commands: ERROR for good, and the memory given back."""
+        conversation = self._conversation
+        conversation.state = State.ERROR
+        conversation.out.forget_bytes()
+        conversation.grow(-conversation.partial_bytes)
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, BytesReceived):
@@ -150,9 +162,14 @@ class Session:
         return data[wanted:]
 
     def _upstream_connected(self) -> None:
-        self._conversation.state = State.START
+        conversation = self._conversation
+        if conversation.state is not State.DIALING:
+            # The client left meanwhile.
+            conversation.out.close(Side.UPSTREAM)
+            return
+        conversation.state = State.START
         self._timers.heard(Side.UPSTREAM)
-        self._conversation.out.upstream(self._header)
+        conversation.out.upstream(self._header)
 
     def _client_turn(self) -> None:
         """Take the client's frames while it is the client's turn."""
@@ -164,7 +181,7 @@ class Session:
             if conversation.state not in (State.RUNNING, State.CLOSING):
                 self._handshake.frame(Side.CLIENT, frame)
                 if conversation.client_frame_max:
-                    self._client_splitter.payload_bytes_max = conversation.client_frame_max
+                    self._client_splitter.payload_bytes_max = payload_bytes_max(conversation.client_frame_max)
             elif frame.channel and self._legs.takes_client_frames(frame):
                 self._client_frames.frame(frame)
             elif not frame.channel:
@@ -209,7 +226,8 @@ class Session:
         limits = conversation.terms.limits
         on = (
             conversation.inflight < limits.claims_inflight_max
-            and self._client_splitter.buffered <= limits.held_bytes_max
+            # While it is the client's turn less than a frame is left in there.
+            and self._client_splitter.buffered <= 2 * limits.frame_bytes_max
             and conversation.held_bytes <= limits.held_bytes_max
             and conversation.client_leg is not Leg.CLOSED
         )

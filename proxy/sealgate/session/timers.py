@@ -117,6 +117,8 @@ class Timers:
             self._heard[side] = now
         elif now - self._heard[side] > 2 * interval + 1:
             conversation.terms.tally.limits_hit["heartbeat"] += 1
+            reason = Reason.CONN_HEARTBEAT if side is Side.CLIENT else Reason.CONN_UPSTREAM
+            conversation.blame(reason, f"the {side.value} was silent for {now - self._heard[side]:.0f} s")
             self._legs.disconnected(side)
             return
         # The tick is a second long: do not let the half interval pass in between.

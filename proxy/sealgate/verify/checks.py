@@ -14,17 +14,17 @@ from sealgate.signing.canonical import TOKEN_NAME, canonical_properties, signing
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import Token, is_session_nonce, parse_token, split_session_nonce
 from sealgate.verify.authority import TaskGrant, check_class, check_target
-from sealgate.verify.celery import TASK_HEADER, Clock, is_task_name, task_name
+from sealgate.verify.celery import TASK_HEADER, Clock, task_name
 from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.content import read_body
 from sealgate.verify.envelopes import Envelope, check_envelope
 from sealgate.verify.fields import check_headers, check_properties
 from sealgate.verify.globs import is_glob
 from sealgate.verify.message import Message, Peer
-from sealgate.verify.policy import CELERY, GENERIC, ContentRules, Policy
-from sealgate.verify.taskiq import TASK_NAME_HEADER
+from sealgate.verify.naming import claimed_task, header_names, run_tasks
+from sealgate.verify.policy import CELERY, ContentRules, Policy
 from sealgate.verify.verdict import Accepted, Claim, ClaimOutcome, ClaimStatus, Debit, Refused, Verdict
-from sealgate.wire.properties import EXPIRATION, TIMESTAMP, TYPE
+from sealgate.wire.properties import EXPIRATION, TIMESTAMP
 
 #: The clock of another gateway that shares the store may be this much behind, on top of the skew (seal1.md).
 STORE_MARGIN_S: Final = 5
@@ -55,7 +55,7 @@ class _Examination:
         self.now: Final = now
         self.rules: Final = rules
         self.kid = ""
-        self.task = _claimed_task(message, rules.profile)
+        self.task = claimed_task(message, rules.profile)
         self.authenticated = False
 
 
@@ -73,7 +73,7 @@ class Verifier:
 
         An `Accepted` with a claim stands once the store has granted it: see `settled`.
         """
-        rules = self.policy.content_for(peer.vhost, message.exchange, _header_task(message), peer.user)
+        rules = self._content_for(message, peer)
         examination = _Examination(message, peer, now, rules)
         try:
             return self._examine(examination)
@@ -106,9 +106,15 @@ class Verifier:
         )
         return self._refusal(refused, message, peer)
 
-    def observes(self, peer: Peer, exchange: str, task: str = "") -> bool:
-        """Whether a refusal of what `peer` sends there is only counted."""
+    def observes(self, peer: Peer, exchange: str, task: str | None = None) -> bool:
+        """Whether a refusal of what `peer` sends there is only counted; None for a task that is not known."""
         return self.policy.observes(peer.vhost, exchange, task, peer.user)
+
+    def _content_for(self, message: Message, peer: Peer) -> ContentRules:
+        policy = self.policy
+        if not policy.rules:
+            return policy.content
+        return policy.content_for(peer.vhost, message.exchange, header_names(message), peer.user)
 
     def task_label(self, task: str) -> str:
         """The metric label of a task: a configured name or glob, else "other"; clients make up none."""
@@ -123,9 +129,14 @@ class Verifier:
         reason = refused.reason
         if reason in _NEVER_OBSERVED or reason.family in CONNECTION_FAMILIES:
             return refused
-        if self.observes(peer, message.exchange, refused.task):
-            return Accepted(refused.kid, refused.task, observed=reason)
-        return refused
+        policy = self.policy
+        tasks: tuple[str | None, ...] = ("",)
+        if policy.names_tasks():
+            tasks = run_tasks(message, self._content_for(message, peer), policy)
+        for task in tasks:
+            if not self.observes(peer, message.exchange, task):
+                return refused
+        return Accepted(refused.kid, refused.task, observed=reason)
 
     def _examine(self, examination: _Examination) -> Verdict:
         message, peer, now = examination.message, examination.peer, examination.now
@@ -169,6 +180,10 @@ class Verifier:
             grant.check(examination.task)
         elif rules.profile != CELERY:
             check_class(key, MessageClass.TASK)
+            named = header_names(message).celery
+            if named:
+                # A worker of Celery that got this would run that, whatever the profile takes for its name.
+                grant.check(named)
         body = read_body(message, rules, policy)
         clock = Clock(examination.now, policy.clock_skew_s, token.created + key.max_lifetime_s)
         envelope = Envelope(target_class, message, body)
@@ -202,22 +217,6 @@ def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
     """The store's name for a nonce: no two of (deployment, kid, nonce) share one."""
     name = deployment.encode()
     return b"%d:%b:%b:%b" % (len(name), name, kid.encode(), nonce)
-
-
-def _header_task(message: Message) -> str:
-    """The task name as headers tell it, for choosing a rule before the body is read."""
-    values = message.header.table.values
-    name = values.get(TASK_HEADER)
-    if name is None:
-        name = values.get(TASK_NAME_HEADER)
-    return name if is_task_name(name) else ""
-
-
-def _claimed_task(message: Message, profile: str) -> str:
-    """The task name as far as it is known without the body."""
-    if profile == GENERIC:
-        return message.header.text(TYPE) or message.routing_key
-    return _header_task(message)
 
 
 def _celery_rules(rules: ContentRules) -> ContentRules:

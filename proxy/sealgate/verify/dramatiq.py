@@ -6,7 +6,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.verify.authority import TaskGrant
-from sealgate.verify.celery import is_task_name
+from sealgate.verify.celery import TASK_HEADER, is_task_name
 
 #: Messages that a worker publishes after this one. A pipeline nests each step in the one before.
 FOLLOWING_MAX: Final = 1000
@@ -32,6 +32,9 @@ def read_message(value: object, routing_key: str) -> dict[str, object]:
     for name, kind in _FIELDS:
         if not isinstance(value.get(name), kind):
             raise GateError(Reason.DRAMATIQ_ENVELOPE, name)
+    if TASK_HEADER in value:
+        # A worker of Celery would run this as a task of protocol 1.
+        raise GateError(Reason.DRAMATIQ_ENVELOPE, "a message that names a task of Celery")
     if not is_task_name(value["actor_name"]):
         raise GateError(Reason.DRAMATIQ_ENVELOPE, "actor_name is not printable text of bounded length")
     if _queue(value["queue_name"]) != _queue(routing_key):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from sealgate.verify.globs import compiled
 from sealgate.verify.rates import RateTable
@@ -17,6 +17,21 @@ PROFILES: Final = (CELERY, DRAMATIQ, TASKIQ, GENERIC)
 JSON_TYPE: Final = "application/json"
 #: In `ContentRules.types` of the generic profile: any type, bodies unread.
 ANY_TYPE: Final = "*"
+#: In `Rule.task`: any task, and what is none.
+ANY_TASK: Final = "*"
+
+
+class HeaderNames(NamedTuple):
+    """The task as headers tell it, "" where they do not: Celery's (protocol 2) and taskiq's."""
+
+    celery: str
+    taskiq: str
+
+    def of(self, profile: str) -> str:
+        """The name under `profile`. A message nobody reads may be Celery's; dramatiq has no headers."""
+        if profile == TASKIQ:
+            return self.taskiq
+        return "" if profile == DRAMATIQ else self.celery
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,24 +47,23 @@ class ContentRules:
 class Rule:
     """Narrows or relaxes for part of the traffic; None leaves the default. The first that matches counts.
 
-    `task` is matched before the body is read: against the header `task` (Celery 2) or `task_name` (taskiq),
-    else "".
+    `task` is matched against what the consumer will run. Which content is asked for has to be known before
+    the body is read: there it is the header `task` (Celery 2, generic) or `task_name` (taskiq), else "".
     """
 
     vhost: str = "*"
     exchange: str = "*"
-    task: str = "*"
+    task: str = ANY_TASK
     user: str = "*"
     observe: bool | None = None
     content: ContentRules | None = None
 
-    def matches(self, vhost: str, exchange: str, task: str, user: str) -> bool:
-        return (
-            _matches(self.vhost, vhost)
-            and _matches(self.exchange, exchange)
-            and _matches(self.task, task)
-            and _matches(self.user, user)
-        )
+    def concerns(self, vhost: str, exchange: str, user: str) -> bool:
+        """Whether it matches, whatever the task."""
+        return _matches(self.vhost, vhost) and _matches(self.exchange, exchange) and _matches(self.user, user)
+
+    def names(self, task: str) -> bool:
+        return _matches(self.task, task)
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,19 +88,32 @@ class Policy:
     observe_default: bool = False
     rules: tuple[Rule, ...] = ()
 
-    def observes(self, vhost: str, exchange: str, task: str, user: str) -> bool:
-        """Whether a refusal of such a message is only counted."""
+    def observes(self, vhost: str, exchange: str, task: str | None, user: str) -> bool:
+        """Whether a refusal of such a message is only counted.
+
+        A `task` of None can not be known: then every task must be observed there.
+        """
         for rule in self.rules:
-            if rule.matches(vhost, exchange, task, user):
-                return self.observe_default if rule.observe is None else rule.observe
+            if not rule.concerns(vhost, exchange, user):
+                continue
+            observe = self.observe_default if rule.observe is None else rule.observe
+            if rule.task == ANY_TASK or (task is not None and rule.names(task)):
+                return observe
+            if task is None and not observe:
+                return False
         return self.observe_default
 
-    def content_for(self, vhost: str, exchange: str, task: str, user: str) -> ContentRules:
-        """What the body of such a message must be."""
+    def content_for(self, vhost: str, exchange: str, names: HeaderNames, user: str) -> ContentRules:
+        """What the body of such a message must be. A rule's `task` is the name its own profile goes by."""
         for rule in self.rules:
-            if rule.matches(vhost, exchange, task, user):
-                return self.content if rule.content is None else rule.content
+            content = self.content if rule.content is None else rule.content
+            if rule.concerns(vhost, exchange, user) and rule.names(names.of(content.profile)):
+                return content
         return self.content
+
+    def names_tasks(self) -> bool:
+        """Whether any rule is for some tasks only."""
+        return any(rule.task != ANY_TASK for rule in self.rules)
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.verify.celery import is_task_name
+from sealgate.verify.celery import TASK_HEADER, is_task_name
 
 TASK_NAME_HEADER: Final = "task_name"
 _FIELDS: Final[tuple[tuple[str, type], ...]] = (
@@ -27,6 +27,9 @@ def read_message(value: object, headers: Mapping[str, object]) -> str:
     for name, kind in _FIELDS:
         if not isinstance(value.get(name), kind):
             raise GateError(Reason.TASKIQ_ENVELOPE, name)
+    if TASK_HEADER in value:
+        # A worker of Celery would run this as a task of protocol 1.
+        raise GateError(Reason.TASKIQ_ENVELOPE, "a message that names a task of Celery")
     if not is_task_name(value["task_name"]):
         raise GateError(Reason.TASKIQ_ENVELOPE, "task_name is not printable text of bounded length")
     for name in _REPEATED:

@@ -1,0 +1,127 @@
+"""Keys and certificates of a running gate, read again when their files change.
+
+Whatever does not load leaves the last good one in use, and is told by the log, by /readyz?verbose and by the
+metric `config_reloads_total`. It does not make the gate unready: one broken file would take down every
+gateway that reads it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from ssl import SSLContext
+from typing import Final
+
+from sealgate.app import build
+from sealgate.app.build import StartError
+from sealgate.config.errors import ConfigError
+from sealgate.config.reload import KeySource
+from sealgate.config.settings import Settings
+from sealgate.config.sources import Stamp, stamp_of
+from sealgate.net.tls import refresh
+from sealgate.session.records import Tally
+from sealgate.signing.keyring import Keyring
+
+log: Final = logging.getLogger("sealgate.app")
+
+
+class Credentials:
+    """`apply` is given each new keyring; the TLS contexts are renewed in place, for the next handshakes."""
+
+    def __init__(self, settings: Settings, tally: Tally) -> None:
+        """Raises `StartError` when keys or files do not serve."""
+        self._settings: Final = settings
+        self._tally: Final = tally
+        self._keys: Final = KeySource(settings)
+        self.keyring: Final = self._keys_at_start()
+        self._stamps: dict[str, Stamp] = self._look()
+        self.listen_tls: Final = build.build_listen_tls(settings)
+        self.upstream_tls: Final = self._upstream_tls()
+        self.keys_trouble = ""
+        self.certificates_trouble = ""
+
+    @property
+    def _uses_keys(self) -> bool:
+        """A gate that neither signs nor verifies needs none."""
+        return self._settings.publish.action != "pass"
+
+    def _keys_at_start(self) -> Keyring:
+        if not self._uses_keys:
+            return Keyring()
+        try:
+            keyring = self._keys.load()
+        except ConfigError as error:
+            raise StartError(str(error), error.exit_code) from error
+        self._tell_warnings()
+        return keyring
+
+    def _upstream_tls(self) -> SSLContext | None:
+        """One context for the broker and for quarantine's."""
+        urls = [*self._settings.upstream.urls, *build.quarantine_urls(self._settings)]
+        return build.build_upstream_tls(self._settings, urls)
+
+    def reload(self, apply: Callable[[Keyring], None]) -> None:
+        """Read everything again."""
+        self._reload_keys(apply)
+        self._reload_certificates()
+
+    def poll(self, apply: Callable[[Keyring], None]) -> None:
+        """Read again what has changed."""
+        if self._keys.changed():
+            self._reload_keys(apply)
+        if self._look() != self._stamps:
+            self._reload_certificates()
+
+    def _reload_keys(self, apply: Callable[[Keyring], None]) -> None:
+        if not self._uses_keys:
+            return
+        self.keys_trouble = self._keys.reload()
+        keyring = self._keys.keyring
+        self._tell("keys", self.keys_trouble)
+        if not self.keys_trouble and keyring is not None:
+            apply(keyring)
+            self._tell_warnings()
+            log.info("keys in use", extra={"event": "keys.reloaded", "kids": list(keyring.kids())})
+
+    def _reload_certificates(self) -> None:
+        if self.listen_tls is None and self.upstream_tls is None:
+            return
+        self._stamps = self._look()
+        try:
+            # Tried on contexts of their own first: a broken file must not reach one that is in use.
+            build.build_listen_tls(self._settings)
+            self._upstream_tls()
+            self._refresh()
+        except (StartError, OSError) as error:
+            self.certificates_trouble = str(error)
+        else:
+            self.certificates_trouble = ""
+            log.info("certificates in use", extra={"event": "certificates.reloaded"})
+        self._tell("certificates", self.certificates_trouble)
+
+    def _refresh(self) -> None:
+        listen, upstream = self._settings.listen.tls, self._settings.upstream.tls
+        if self.listen_tls is not None and listen is not None:
+            refresh(self.listen_tls, listen.client_ca, listen.cert, listen.key)
+        if self.upstream_tls is not None and upstream is not None:
+            refresh(self.upstream_tls, upstream.ca, upstream.cert, upstream.key)
+
+    def _look(self) -> dict[str, Stamp]:
+        """The TLS files as they are now."""
+        listen, upstream = self._settings.listen.tls, self._settings.upstream.tls
+        names: list[str | None] = []
+        if listen is not None:
+            names += [listen.cert, listen.key, listen.client_ca]
+        if upstream is not None:
+            names += [upstream.cert, upstream.key, upstream.ca]
+        return {name: stamp_of(Path(name)) for name in names if name is not None}
+
+    def _tell(self, what: str, trouble: str) -> None:
+        self._tally.config_reloads["failed" if trouble else "ok"] += 1
+        if trouble:
+            log.error(f"{what} not reloaded", extra={"event": f"{what}.failed", "error": trouble})
+
+    def _tell_warnings(self) -> None:
+        for warning in self._keys.warnings:
+            log.warning(str(warning), extra={"event": "keys.warning"})

@@ -1,0 +1,180 @@
+"""One socket of a relay: what is read from it, why it is not read for now, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from enum import Enum, unique
+from typing import Final, Protocol, cast
+
+from sealgate.session.states import Side
+
+#: Above this a peer that does not read stops the other side from being read.
+WRITE_BUFFER_BYTES_MAX: Final = 262_144
+#: Above this a peer that does not read what it is owed for its own doing (nacks, returned messages) is not
+#: read either. 50,000 nacks are 1 MB: far from here, a publisher that reads late never waits for itself.
+OWED_BYTES_MAX: Final = 16_777_216
+#: A socket that was asked to close has this long to take what is still to be sent.
+FLUSH_S_MAX: Final = 5.0
+
+
+@unique
+class Hold(Enum):
+    """Why a socket is not read for now. It is read again when no reason is left."""
+
+    PEER = "the other side does not read"
+    SESSION = "too much of it waits for someone else"
+    OWED = "it does not read what it is owed itself"
+
+
+class Owner(Protocol):
+    """Who the legs belong to: the relay."""
+
+    def connected(self, leg: Leg) -> None:
+        """The socket is up."""
+
+    def received(self, leg: Leg, data: bytes) -> None:
+        """Bytes came."""
+
+    def hung_up(self, leg: Leg) -> None:
+        """The peer will send no more. What a half-closed connection still could get is not waited for."""
+
+    def lost(self, leg: Leg) -> None:
+        """The socket is gone. Told once."""
+
+    def congested(self, leg: Leg, on: bool) -> None:
+        """The peer does not read what it is sent, or reads again."""
+
+
+class Leg(asyncio.Protocol):
+    """One socket. On the client's side TLS may come first: see `secure`."""
+
+    __slots__ = (
+        "_closing",
+        "_congested",
+        "_cutting",
+        "_early",
+        "_holds",
+        "_owner",
+        "_securing",
+        "closed",
+        "side",
+        "transport",
+    )
+
+    def __init__(self, owner: Owner, side: Side) -> None:
+        self._owner: Final = owner
+        self.side: Final = side
+        self.transport: asyncio.Transport | None = None
+        self.closed = False
+        self._closing = False
+        self._congested = False
+        self._cutting: asyncio.TimerHandle | None = None
+        self._holds: Final[set[Hold]] = set()
+        self._securing = False
+        #: What came after the handshake before we learnt that it is done.
+        self._early: Final[list[bytes]] = []
+
+    @property
+    def paused(self) -> bool:
+        """Whether the socket is not being read."""
+        return bool(self._holds)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        self._owner.connected(self)
+
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Go through the TLS handshake as its server, before anything is read or sent.
+
+        Bounded by the session's own handshake deadline, which cuts the socket. Raises OSError (ssl.SSLError
+        among it) when it fails; the socket is then gone.
+        """
+        assert self.transport is not None  # an accepted socket
+        self._securing = True
+        self.transport.pause_reading()
+        try:
+            transport = await asyncio.get_running_loop().start_tls(
+                self.transport, self, context, server_side=True
+            )
+        except OSError:
+            self.connection_lost(None)
+            raise
+        self._securing = False
+        if transport is None or self.closed:
+            self.connection_lost(None)
+            return
+        self.transport = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        self._regulate()
+        for data in self._early:
+            self._owner.received(self, data)
+        self._early.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._securing:
+            self._early.append(data)
+        else:
+            self._owner.received(self, data)
+
+    def eof_received(self) -> None:
+        self._owner.hung_up(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._cutting is not None:
+            self._cutting.cancel()
+            self._cutting = None
+        self._owner.lost(self)
+
+    def pause_writing(self) -> None:
+        self._congested = True
+        self._owner.congested(self, True)
+
+    def resume_writing(self) -> None:
+        self._congested = False
+        self.hold(Hold.OWED, False)
+        self._owner.congested(self, False)
+
+    def send(self, data: bytes) -> None:
+        if self.transport is None or self._closing or self.closed:
+            return
+        self.transport.write(data)
+        if self._congested and self.transport.get_write_buffer_size() > OWED_BYTES_MAX:
+            self.hold(Hold.OWED, True)
+
+    def hold(self, reason: Hold, on: bool) -> None:
+        """Give a reason not to read, or take it back."""
+        if on:
+            self._holds.add(reason)
+        else:
+            self._holds.discard(reason)
+        self._regulate()
+
+    def _regulate(self) -> None:
+        transport = self.transport
+        if transport is None or self._securing or self.closed or transport.is_closing():
+            return
+        if self._holds and transport.is_reading():
+            transport.pause_reading()
+        elif not self._holds and not transport.is_reading():
+            transport.resume_reading()
+
+    def close(self) -> None:
+        """Flush, then close; cut after `FLUSH_S_MAX`, and at once while TLS is not up."""
+        if self.transport is None or self._closing or self.closed:
+            return
+        self._closing = True
+        if self._securing:
+            self.abort()
+            return
+        self.transport.close()
+        self._cutting = asyncio.get_running_loop().call_later(FLUSH_S_MAX, self.abort)
+
+    def abort(self) -> None:
+        """Cut now."""
+        if self.transport is not None and not self.closed:
+            self.transport.abort()

@@ -1,0 +1,111 @@
+"""A listener with everything behind it in the test's own event loop: what it counts, warns of and keeps."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sealgate.net.listener import Listener
+from sealgate.net.relay import Shared
+from sealgate.net.upstream import Dialer, Endpoint
+from sealgate.session.conversation import Role, Terms
+from sealgate.session.limits import Limits
+from sealgate.session.records import RefusalRecord, Tally
+from sealgate.verify.checks import Verifier
+from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome
+from support.talk import DEPLOYMENT, KEYRING, generic_policy
+
+
+class NotingStore:
+    """A claim store that grants everything, at once or when told to, and notes what it was asked in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.waiting: list[Callable[[], None]] = []
+        self.answers_at_once = True
+        self.healthy = True
+        self.entries = 0
+        self.errors = 0
+
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+    def claim(self, claims: list[Claim], answer: Callable[[list[ClaimOutcome]], None]) -> None:
+        self.calls += ["claim"] * len(claims)
+        outcomes = [GRANTED] * len(claims)
+        if self.answers_at_once:
+            answer(outcomes)
+        else:
+            self.waiting.append(lambda: answer(outcomes))
+
+    def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
+        self.calls += ["commit"] * len(commits) + ["release"] * len(releases)
+
+    def renew(self, claims: list[Claim]) -> None:
+        self.calls += ["renew"] * len(claims)
+
+
+class Listening:
+    """What a test looks at."""
+
+    def __init__(
+        self,
+        upstream_port: int,
+        *,
+        role: Role = Role.VERIFY,
+        limits: Limits | None = None,
+        endpoints: list[Endpoint] | None = None,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        connections_per_address_max: int = 100,
+    ) -> None:
+        self.tally = Tally()
+        self.store = NotingStore()
+        self.kept: list[RefusalRecord] = []
+        self.warned: list[dict[str, Any]] = []
+        terms = Terms(
+            role=role,
+            deployment=DEPLOYMENT,
+            verifier=Verifier(generic_policy(), KEYRING),
+            limits=limits or Limits(),
+            tally=self.tally,
+        )
+        self.dialer = Dialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
+        shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn)
+        self.listener = Listener(shared, host, 0, tls, connections_per_address_max)
+
+    def warn(self, event: str, key: str = "", **fields: Any) -> None:
+        self.warned.append({"event": event, **fields})
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why connections were closed, in order."""
+        return [line["reason"] for line in self.warned if line["event"] == "connection.closed"]
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+    @property
+    def idle(self) -> bool:
+        """Nobody is connected and nothing is held."""
+        tally = self.tally
+        counts = (tally.client_connections, tally.upstream_connections, tally.buffered_bytes)
+        return self.listener.connections == 0 and counts == (0, 0, 0)
+
+
+@asynccontextmanager
+async def listening(upstream_port: int, **options: Any) -> AsyncIterator[Listening]:
+    """Started, and closed at the end; nothing may be left then."""
+    place = Listening(upstream_port, **options)
+    await place.listener.start()
+    try:
+        yield place
+    finally:
+        await place.listener.close()
+    assert place.idle, "something is left of a connection"

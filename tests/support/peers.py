@@ -1,0 +1,209 @@
+"""AMQP peers on one event loop: clients, and a broker that does only what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pamqp import commands, frame, heartbeat
+
+from support.talk import SERVER_PROPERTIES, on
+
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+#: Far above what any answer takes, far below a test's own deadline.
+ANSWER_S_MAX = 20.0
+READ_BYTES = 65_536
+GUEST = "\x00guest\x00guest"
+
+Part = TypeVar("Part")
+
+
+async def eventually(condition: Callable[[], bool], what: str, seconds: float = ANSWER_S_MAX) -> None:
+    """Wait until `condition` holds; `AssertionError` naming `what` when `seconds` have passed."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        await asyncio.sleep(0.01)
+
+
+class Peer:
+    """One end of an AMQP connection. Every read has a deadline."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self._buffer = b""
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def say(self, channel: int, *parts: Any) -> None:
+        self.send(on(channel, *parts))
+
+    async def read(self, size: int) -> bytes:
+        """Exactly `size` bytes. Raises IncompleteReadError at the end of the stream."""
+        while len(self._buffer) < size:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                data = await self._reader.read(READ_BYTES)
+            if not data:
+                raise asyncio.IncompleteReadError(self._buffer, size)
+            self._buffer += data
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    async def next(self) -> Any:
+        """The next method, content header or body; heartbeats are passed over."""
+        while True:
+            start = await self.read(7)
+            rest = await self.read(int.from_bytes(start[3:7], "big") + 1)
+            part = frame.unmarshal(start + rest)[2]
+            if not isinstance(part, heartbeat.Heartbeat):
+                return part
+
+    async def expect(self, kind: type[Part]) -> Part:
+        """The next part, which must be of this kind."""
+        part = await self.next()
+        assert isinstance(part, kind), f"{part.name} where {kind.__name__} was wanted"
+        return part
+
+    async def wait_for_end(self) -> bytes:
+        """Everything that still comes, up to the end of the stream."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            async with asyncio.timeout(ANSWER_S_MAX):
+                while data := await self._reader.read(READ_BYTES):
+                    self._buffer += data
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def stop_reading(self) -> None:
+        """Read nothing more from the socket, beyond what the stream's own buffer takes."""
+        self.writer.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.writer.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Vanish."""
+        self.writer.transport.abort()
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+class Client(Peer):
+    """A client that shakes hands as a decent one does."""
+
+    async def shake_hands(self, heartbeat_s: int = 0, vhost: str = "/", product: str = "test") -> Client:
+        self.send(PROTOCOL_HEADER)
+        await self.expect(commands.Connection.Start)
+        properties = {"product": product, "capabilities": {"publisher_confirms": True}}
+        self.say(0, commands.Connection.StartOk(properties, "PLAIN", GUEST, "en_US"))
+        tune = await self.expect(commands.Connection.Tune)
+        self.say(0, commands.Connection.TuneOk(tune.channel_max, tune.frame_max, heartbeat_s))
+        self.say(0, commands.Connection.Open(vhost))
+        await self.expect(commands.Connection.OpenOk)
+        return self
+
+    async def open_channel(self, number: int = 1, confirms: bool = False) -> Client:
+        self.say(number, commands.Channel.Open())
+        await self.expect(commands.Channel.OpenOk)
+        if confirms:
+            self.say(number, commands.Confirm.Select())
+            await self.expect(commands.Confirm.SelectOk)
+        return self
+
+
+class Upstream(Peer):
+    """The broker's end of one connection."""
+
+    async def shake_hands(self, heartbeat_s: int = 0) -> Upstream:
+        assert await self.read(8) == PROTOCOL_HEADER
+        self.say(0, commands.Connection.Start(server_properties=dict(SERVER_PROPERTIES)))
+        await self.expect(commands.Connection.StartOk)
+        self.say(0, commands.Connection.Tune(2047, 131_072, heartbeat_s))
+        await self.expect(commands.Connection.TuneOk)
+        await self.expect(commands.Connection.Open)
+        self.say(0, commands.Connection.OpenOk())
+        return self
+
+    async def open_channel(self, number: int = 1, confirms: bool = False) -> Upstream:
+        await self.expect(commands.Channel.Open)
+        self.say(number, commands.Channel.OpenOk())
+        if confirms:
+            await self.expect(commands.Confirm.Select)
+            self.say(number, commands.Confirm.SelectOk())
+        return self
+
+    async def answer_close(self) -> None:
+        """Wait for `connection.close`, and answer it."""
+        await self.expect(commands.Connection.Close)
+        self.say(0, commands.Connection.CloseOk())
+
+
+class ScriptedBroker:
+    """Accepts connections and leaves all else to the test. Use as a context."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        self._tls = tls
+        self.port = port
+        self.accepted = 0
+        self._waiting: asyncio.Queue[Upstream] = asyncio.Queue()
+        self._all: list[Upstream] = []
+
+    async def __aenter__(self) -> ScriptedBroker:
+        self._server = await asyncio.start_server(
+            self._take, "127.0.0.1", self.port, ssl=self._tls, limit=READ_BYTES
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for upstream in self._all:
+            upstream.abort()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = Upstream(reader, writer)
+        self.accepted += 1
+        self._all.append(upstream)
+        self._waiting.put_nowait(upstream)
+
+    async def accept(self) -> Upstream:
+        """The next connection."""
+        async with asyncio.timeout(ANSWER_S_MAX):
+            return await self._waiting.get()
+
+
+async def connect(port: int, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Client:
+    """A client that has said nothing yet. With `tls` the server must be called `localhost`."""
+    name = "localhost" if tls is not None else None
+    return Client(*await asyncio.open_connection(host, port, ssl=tls, server_hostname=name, limit=READ_BYTES))
+
+
+async def meet(port: int, broker: ScriptedBroker, heartbeat_s: int = 0) -> tuple[Client, Upstream]:
+    """A client and the broker's end of it, through the gateway at `port`, with hands shaken."""
+    client = await connect(port)
+    upstream_hands = asyncio.ensure_future(_shake(broker, heartbeat_s))
+    await client.shake_hands(heartbeat_s)
+    return client, await upstream_hands
+
+
+async def _shake(broker: ScriptedBroker, heartbeat_s: int) -> Upstream:
+    upstream = await broker.accept()
+    # A probe connects and says nothing.
+    while True:
+        try:
+            return await upstream.shake_hands(heartbeat_s)
+        except asyncio.IncompleteReadError:
+            upstream = await broker.accept()
+
+
+async def open_channels(client: Client, upstream: Upstream, confirms: bool = False, number: int = 1) -> None:
+    """The same channel on both ends."""
+    await asyncio.gather(client.open_channel(number, confirms), upstream.open_channel(number, confirms))
