@@ -66,7 +66,7 @@ class Publisher:
             self._next_tag = 1
             await self._publish(writer, incoming)
         finally:
-            writer.close()
+            await close(writer)
 
     async def _publish(self, writer: asyncio.StreamWriter, incoming: Incoming) -> None:
         while len(self.confirmed) < self._count:
@@ -155,9 +155,16 @@ async def connect(port: int, vhost: str) -> tuple[Incoming, asyncio.StreamWriter
         writer.write(_frames(1, commands.Channel.Open(), commands.Confirm.Select()))
         await incoming.expect("Confirm.SelectOk")
     except BaseException:
-        writer.close()
+        await close(writer)
         raise
     return incoming, writer
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Close the socket, and see it closed."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 def _frames(channel: int, *parts: Any) -> bytes:

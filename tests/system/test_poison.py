@@ -17,7 +17,7 @@ from pamqp import commands, frame
 
 from support.celery_setup import TESTS, Setup, celery_setup
 from support.processes import end, spawn, wait_until
-from support.publisher import connect
+from support.publisher import close, connect
 from support.rabbitmq_server import RabbitMQServer
 from support.sealed import BODY, EMBED, JSON_HEADER, table, task_headers
 from support.wire_bytes import content_header, entry, long, nested, short
@@ -93,7 +93,7 @@ async def answers(port: int, vhost: str, messages: list[bytes]) -> list[str]:
             for part in await incoming.some():
                 told.append(part.name)
                 answered = True
-    writer.close()
+    await close(writer)
     return told
 
 

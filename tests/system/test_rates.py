@@ -12,7 +12,7 @@ import pika
 import pytest
 
 from support.gateway import GatewayProcess, gateway, key, new_secret
-from support.publisher import connect
+from support.publisher import close, connect
 from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
 from support.tasks import task_frames
@@ -74,7 +74,7 @@ async def flood(port: int, vhost: str, task: str, per_second: float, seconds: fl
 
     await asyncio.gather(send(), listen())
     result.seconds = time.monotonic() - started
-    writer.close()
+    await close(writer)
     return result
 
 

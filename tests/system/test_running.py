@@ -62,14 +62,16 @@ def exit_code(process: GatewayProcess) -> int:
 
 def test_second_sigterm_cuts_at_once(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
     keys = [key("k1", new_secret())]
-    with gateway(tmp_path, rabbitmq.port, keys, {"drain": {"delay": "60s", "timeout": "80s"}}) as process:
-        with socket.create_connection(("127.0.0.1", process.port)):
-            process.send_signal(signal.SIGTERM)
-            wait_until(lambda: process.get("/readyz")[0] == 503, 5, "the gateway to drain")
-            assert accepts_tcp(process.port), "it still accepts during drain.delay"
-            started = time.monotonic()
-            assert process.stop(signal.SIGTERM) == 1
-            assert time.monotonic() - started < 20
+    with (
+        gateway(tmp_path, rabbitmq.port, keys, {"drain": {"delay": "60s", "timeout": "80s"}}) as process,
+        socket.create_connection(("127.0.0.1", process.port)),
+    ):
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.get("/readyz")[0] == 503, 5, "the gateway to drain")
+        assert accepts_tcp(process.port), "it still accepts during drain.delay"
+        started = time.monotonic()
+        assert process.stop(signal.SIGTERM) == 1
+        assert time.monotonic() - started < 20
 
 
 def test_client_that_does_not_answer_is_cut_at_the_timeout(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
@@ -200,9 +202,11 @@ def test_tls_client_on_the_plain_port_is_closed_without_a_traceback(
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        with socket.create_connection(("127.0.0.1", process.port), timeout=10) as raw:
-            with pytest.raises((ssl.SSLError, OSError)):
-                context.wrap_socket(raw)
+        with (
+            socket.create_connection(("127.0.0.1", process.port), timeout=10) as raw,
+            pytest.raises((ssl.SSLError, OSError)),
+        ):
+            context.wrap_socket(raw)
         assert process.refusals() == {"conn.protocol": 1}
         assert "Traceback" not in process.log_text()
 
