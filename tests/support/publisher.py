@@ -167,6 +167,21 @@ async def close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
+async def answers(port: int, vhost: str, messages: list[bytes]) -> list[str]:
+    """Publish each message with confirms; the answer to each."""
+    incoming, writer = await connect(port, vhost)
+    told: list[str] = []
+    for message in messages:
+        writer.write(message)
+        answered = False
+        while not answered:
+            for part in await incoming.some():
+                told.append(part.name)
+                answered = True
+    await close(writer)
+    return told
+
+
 def _frames(channel: int, *parts: Any) -> bytes:
     return b"".join(frame.marshal(part, channel) for part in parts)
 

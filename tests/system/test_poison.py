@@ -17,7 +17,7 @@ from pamqp import commands, frame
 
 from support.celery_setup import TESTS, Setup, celery_setup
 from support.processes import end, spawn, wait_until
-from support.publisher import close, connect
+from support.publisher import answers
 from support.rabbitmq_server import RabbitMQServer
 from support.sealed import BODY, EMBED, JSON_HEADER, table, task_headers
 from support.wire_bytes import content_header, entry, long, nested, short
@@ -80,21 +80,6 @@ POISONS: dict[str, tuple[bytes, str]] = {
 }
 #: Those a stock worker was measured to die of, tried here so that this test is about something real.
 DEADLY = ("HD06", "PR01", "PR02")
-
-
-async def answers(port: int, vhost: str, messages: list[bytes]) -> list[str]:
-    """Publish each message with confirms; the answer to each."""
-    incoming, writer = await connect(port, vhost)
-    told: list[str] = []
-    for message in messages:
-        writer.write(message)
-        answered = False
-        while not answered:
-            for part in await incoming.some():
-                told.append(part.name)
-                answered = True
-    await close(writer)
-    return told
 
 
 @pytest.fixture(scope="module")
