@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealgate.session.confirms import ConfirmLedger
+from sealgate.session.confirms import ConfirmLedger, Seal
 from sealgate.verify.verdict import Claim
 
 CLAIM = Claim(b"n", b"d", 0, 0, ())
@@ -33,9 +33,9 @@ class Client:
             self.answers[t] = what
 
 
-def forward(ledger: ConfirmLedger, client: Client, token: bytes = b"") -> None:
+def forward(ledger: ConfirmLedger, client: Client) -> None:
     client.sent += 1
-    ledger.forwarded(None, token, bool(token), 0.0)
+    ledger.forwarded(None, None, 0.0)
 
 
 def test_without_refusals_answers_pass_unchanged() -> None:
@@ -64,7 +64,7 @@ def test_multiple_answer_is_split_around_a_refused_tag() -> None:
 def test_single_answers_are_mapped_past_a_refused_tag() -> None:
     ledger = ConfirmLedger()
     assert ledger.answered_here() == 1
-    ledger.forwarded(None, b"", False, 0.0)
+    ledger.forwarded(None, None, 0.0)
     assert ledger.answered(1, False).answers == [(2, False)]
 
 
@@ -82,21 +82,24 @@ def test_answer_for_an_unknown_tag_settles_nothing() -> None:
     assert answered.settled == []
 
 
-def test_returned_publish_is_found_by_its_token_only() -> None:
+def test_returned_publish_is_found_by_its_seal_and_its_target() -> None:
     ledger = ConfirmLedger()
-    ledger.forwarded(CLAIM, b"one", True, 0.0)
-    ledger.forwarded(CLAIM, b"two", True, 0.0)
-    ledger.returned(b"two")
-    ledger.returned(b"three")
-    settled = ledger.answered(2, True).settled
-    assert [entry.returned for entry in settled] == [False, True]
+    ledger.forwarded(CLAIM, Seal(b"one", "", "q"), 0.0)
+    ledger.forwarded(CLAIM, Seal(b"two", "", "q"), 0.0)
+    ledger.forwarded(None, Seal(b"one", "", "q"), 0.0)
+    ledger.returned(Seal(b"two", "", "q"))
+    ledger.returned(Seal(b"one", "x", "q"))
+    ledger.returned(Seal(b"one", "", "p"))
+    ledger.returned(Seal(b"three", "", "q"))
+    settled = ledger.answered(3, True).settled
+    assert [entry.returned for entry in settled] == [False, True, False]
 
 
 def test_ledger_knows_whether_claims_wait() -> None:
     ledger = ConfirmLedger()
-    ledger.forwarded(None, b"", False, 0.0)
+    ledger.forwarded(None, None, 0.0)
     assert not ledger.owes_claims()
-    ledger.forwarded(CLAIM, b"", False, 0.0)
+    ledger.forwarded(CLAIM, None, 0.0)
     assert ledger.owes_claims()
     ledger.answered(2, True)
     assert not ledger.owes_claims()

@@ -261,7 +261,7 @@ def test_channel_above_the_limit_closes_the_connection() -> None:
 
 
 def test_unfinished_content_is_bounded_per_connection_and_for_the_process() -> None:
-    for limits in (Limits(connection_bytes_max=1500), Limits(process_bytes_max=1500)):
+    for limits in (Limits(connection_bytes_max=2500), Limits(process_bytes_max=2500)):
         talk = Talk(limits=limits).shake_hands().open_channel().open_channel(2)
         method, _, content = unsealed(b"x" * 1400)
         big = header.ContentHeader(body_size=1401)

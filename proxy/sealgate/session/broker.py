@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sealgate.session.channel import Channel
+from sealgate.reason import GateError
+from sealgate.session.channel import Channel, token_of
 from sealgate.session.client import ClientFrames
-from sealgate.session.confirms import Outstanding
+from sealgate.session.confirms import Outstanding, Seal
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import SIGNER_STRIPS
 from sealgate.session.refuse import Refuser
@@ -45,9 +46,9 @@ class BrokerFrames:
             self._method(channel, frame)
         elif channel is not None and channel.state in CHANNEL_REFUSED:
             return
-        elif channel is not None and channel.returning and frame.type == FRAME_HEADER:
-            channel.returning = False
-            self._conversation.out.client(self._returned(channel, frame))
+        elif channel is not None and channel.returning is not None and frame.type == FRAME_HEADER:
+            self._conversation.out.client(self._returned(channel, channel.returning, frame))
+            channel.returning = None
         elif frame.type == FRAME_BODY:
             self._body(frame)
         else:
@@ -60,7 +61,7 @@ class BrokerFrames:
         elif method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK, CHANNEL_OPEN_OK):
             self._turn(channel, frame, method)
         elif channel.state not in CHANNEL_REFUSED:
-            channel.returning = method == BASIC_RETURN
+            channel.returning = methods.read_return(frame.payload)[2:] if method == BASIC_RETURN else None
             self._conversation.out.client(frame.raw)
 
     def _answer(self, channel: Channel, frame: Frame, method: int) -> None:
@@ -111,17 +112,23 @@ class BrokerFrames:
                 self._client.reopen(channel)
             return
         conversation.out.client(frame.raw)
+        if method == CHANNEL_CLOSE:
+            # The broker answers nothing more here: what is unanswered is in doubt, its lease runs out.
+            channel.ledger = None
         if channel.state not in CHANNEL_LIVE:
             self._client.drop_held(channel)
 
-    def _returned(self, channel: Channel, frame: Frame) -> bytes:
+    def _returned(self, channel: Channel, target: tuple[str, str], frame: Frame) -> bytes:
         """A returned publish: note that it did not arrive, and take our own header out of it."""
-        header = scan_content_header(frame.payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME)
+        try:
+            header = scan_content_header(frame.payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME)
+        except GateError:
+            # Passed where rules only observe: no claim and no seal of ours is in there.
+            return frame.raw
         if self._conversation.terms.role is Role.SIGN:
             return encode_frame(FRAME_HEADER, frame.channel, splice(header, SIGNER_STRIPS, b""))
-        token = header.table.values.get(TOKEN_NAME)
-        if channel.ledger is not None and isinstance(token, str):
-            channel.ledger.returned(token.encode())
+        if channel.ledger is not None:
+            channel.ledger.returned(Seal(token_of(header), *target))
         return frame.raw
 
     def _body(self, frame: Frame) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.session.channel import Channel, Content, Publication
+from sealgate.session.channel import ENTRY_OBJECTS_BYTES, Channel, Content, Publication, frame_bytes
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import Publishing
+from sealgate.session.refuse import closes_connection
 from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Side
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.wire import methods
@@ -76,11 +77,20 @@ class ClientFrames:
             self.drop_held(channel)
 
     def reopen(self, channel: Channel) -> None:
-        """A refused channel is closed on both sides: carry on with what the client sent on its number."""
+        """A refused channel is closed on both sides: carry on with what the client sent on its number.
+
+        A fault in there is the client's: it is left in `fault`, for who called may be carrying the broker's
+        frames.
+        """
+        conversation = self._conversation
         while channel.held:
-            item = self._conversation.take(channel)
-            if not isinstance(item, Publication):
+            item = conversation.take(channel)
+            if isinstance(item, Publication) or conversation.fault is not None:
+                continue
+            try:
                 self.frame(item)
+            except GateError as error:
+                conversation.fault = error
 
     def drop_held(self, channel: Channel) -> None:
         """The channel is closed: what waited on it is not carried out, as a broker would not."""
@@ -172,10 +182,10 @@ class ClientFrames:
             error, publish = refused, methods.Publish("", "", False, False)
         if publish.immediate:
             raise GateError(Reason.METHOD_IMMEDIATE, "immediate is not implemented")
-        publication = Publication(frame.channel, publish, frame, size=len(frame.raw))
+        publication = Publication(frame.channel, publish, frame)
         channel.content = Content(publication, self._conversation.now.mono)
         channel.content.error = error
-        self._conversation.grow(len(frame.raw))
+        self._grow(publication, frame_bytes(frame))
 
     def _header(self, channel: Channel, frame: Frame) -> None:
         content = channel.content
@@ -185,8 +195,7 @@ class ClientFrames:
         publication = content.publication
         publication.header = frame
         publication.body_size = content.remaining = size
-        publication.size += len(frame.raw)
-        self._conversation.grow(len(frame.raw))
+        self._grow(publication, frame_bytes(frame))
         limits = self._conversation.terms.limits
         if size > limits.body_bytes_max:
             self._conversation.terms.tally.limits_hit["body_bytes_max"] += 1
@@ -198,8 +207,9 @@ class ClientFrames:
                 content.scanned = scan_content_header(
                     frame.payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME
                 )
+                self._grow(publication, ENTRY_OBJECTS_BYTES * len(content.scanned.table.values))
             except GateError as refused:
-                if refused.reason.family == "frame":
+                if closes_connection(refused.reason):
                     raise
                 content.error = refused
         if not content.remaining:
@@ -211,13 +221,15 @@ class ClientFrames:
             raise GateError(Reason.FRAME_ORDER, "a body frame that no content header announced")
         grown = content.body(frame, self._conversation.terms.limits)
         if grown:
-            self._conversation.grow(grown)
-            self._check_memory()
+            self._grow(content.publication, grown)
         if not content.remaining:
             self._complete(channel, content)
 
-    def _check_memory(self) -> None:
+    def _grow(self, publication: Publication, size: int) -> None:
+        """Content takes `size` more. Raises GateError conn.memory."""
         conversation = self._conversation
+        publication.size += size
+        conversation.grow(size)
         limits = conversation.terms.limits
         if conversation.partial_bytes > limits.connection_bytes_max:
             conversation.terms.tally.limits_hit["connection_bytes_max"] += 1

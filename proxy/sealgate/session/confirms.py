@@ -10,9 +10,23 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sealgate.verify.verdict import Claim
+
+
+class Seal(NamedTuple):
+    """What a returned publish is known by: its seal as text, and where it was going.
+
+    The seal alone is not enough: where rules observe, anybody may send another message with a copy of it.
+    """
+
+    token: bytes
+    exchange: str
+    routing_key: str
+
+    def __repr__(self) -> str:
+        return "Seal(...)"
 
 
 @dataclass(slots=True)
@@ -21,7 +35,8 @@ class Outstanding:
 
     client_tag: int
     claim: Claim | None
-    token: bytes
+    #: Set where the broker may return it and its claim would then have to be given back.
+    seal: Seal | None
     forwarded_at: float
     returned: bool = False
 
@@ -42,7 +57,7 @@ class Answered:
 class ConfirmLedger:
     """Client tags and broker tags of one channel, from its first `confirm.select` on."""
 
-    __slots__ = ("_by_token", "_gaps", "_next_broker", "_next_client", "_outstanding")
+    __slots__ = ("_by_seal", "_gaps", "_next_broker", "_next_client", "_outstanding")
 
     def __init__(self) -> None:
         self._next_client = 1
@@ -51,8 +66,8 @@ class ConfirmLedger:
         self._outstanding: Final[dict[int, Outstanding]] = {}
         #: client tags answered here while earlier tags were outstanding, rising
         self._gaps: Final[deque[int]] = deque()
-        #: mandatory publishes by their token, to know which one a `basic.return` brings back
-        self._by_token: Final[dict[bytes, Outstanding]] = {}
+        #: mandatory publishes by their seal, to know which one a `basic.return` brings back
+        self._by_seal: Final[dict[Seal, Outstanding]] = {}
 
     def __len__(self) -> int:
         return len(self._outstanding)
@@ -65,12 +80,12 @@ class ConfirmLedger:
         """Whether a claim still waits for the broker's answer."""
         return any(entry.claim is not None for entry in self._outstanding.values())
 
-    def forwarded(self, claim: Claim | None, token: bytes, mandatory: bool, now: float) -> None:
-        """A publish goes upstream now. `token` is its seal, `now` is monotonic seconds."""
-        entry = Outstanding(self._next_client, claim, token, now)
+    def forwarded(self, claim: Claim | None, seal: Seal | None, now: float) -> None:
+        """A publish goes upstream now, at `now` (monotonic seconds); `seal` is given for a mandatory one."""
+        entry = Outstanding(self._next_client, claim, seal if claim is not None else None, now)
         self._outstanding[self._next_broker] = entry
-        if mandatory and token:
-            self._by_token[token] = entry
+        if entry.seal is not None:
+            self._by_seal[entry.seal] = entry
         self._next_client += 1
         self._next_broker += 1
 
@@ -82,9 +97,9 @@ class ConfirmLedger:
             self._gaps.append(tag)
         return tag
 
-    def returned(self, token: bytes) -> None:
-        """The broker returned the mandatory publish with this token: its ack will not mean arrival."""
-        entry = self._by_token.get(token)
+    def returned(self, seal: Seal) -> None:
+        """The broker returned the mandatory publish with this seal: its ack will not mean arrival."""
+        entry = self._by_seal.get(seal)
         if entry is not None:
             entry.returned = True
 
@@ -104,15 +119,18 @@ class ConfirmLedger:
 
     def _settle(self, entry: Outstanding, answered: Answered) -> None:
         answered.settled.append(entry)
-        if entry.token:
-            self._by_token.pop(entry.token, None)
+        if entry.seal is not None:
+            self._by_seal.pop(entry.seal, None)
 
     def _settle_up_to(self, tag: int, answered: Answered) -> None:
         last = tag if tag else self._next_broker - 1
         covered = 0
-        for broker_tag in list(self._outstanding):
+        settled: list[int] = []
+        for broker_tag in self._outstanding:
             if broker_tag > last:
                 break
+            settled.append(broker_tag)
+        for broker_tag in settled:
             entry = self._outstanding.pop(broker_tag)
             # A gap between this tag and the ones before it ends the run that one answer may cover.
             if covered and self._gaps and covered < self._gaps[0] < entry.client_tag:

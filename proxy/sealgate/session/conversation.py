@@ -228,6 +228,8 @@ class Conversation:
     failures: deque[float] = field(default_factory=deque)
     #: Set while the gate shuts down: what the client still sends is not taken on if it would be confirmed.
     draining: bool = False
+    #: A fault of the client's, found while the broker's frames were carried out.
+    fault: GateError | None = None
     #: Why the gate closes the connection, once it does; the first reason counts.
     cause: GateError | None = None
 
@@ -244,15 +246,24 @@ class Conversation:
     def hold(self, channel: Channel, item: Held) -> None:
         """Let `item` wait on its channel behind what is undecided."""
         channel.held.append(item)
-        self.held_bytes += held_size(item)
+        self._count_held(held_size(item))
 
     def take(self, channel: Channel) -> Held:
         """The next item of the channel, which the caller now carries out."""
         item = channel.held.popleft()
-        self.held_bytes -= held_size(item)
+        self._count_held(-held_size(item))
         return item
 
+    def _count_held(self, size: int) -> None:
+        self.held_bytes += size
+        self.terms.tally.buffered_bytes += size
+
     def grow(self, size: int) -> None:
-        """Count `size` more (or, negative, fewer) buffered bytes, here and for the process."""
+        """Count `size` more (or, negative, fewer) bytes of unfinished content, here and for the process."""
         self.partial_bytes += size
         self.terms.tally.buffered_bytes += size
+
+    def forget_memory(self) -> None:
+        """Nothing of this conversation is kept any more."""
+        self.grow(-self.partial_bytes)
+        self._count_held(-self.held_bytes)

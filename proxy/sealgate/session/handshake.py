@@ -136,9 +136,8 @@ class Handshake:
         if tune.channel_max:
             conversation.channel_max = min(conversation.channel_max, tune.channel_max)
         conversation.heartbeat_s = tune.heartbeat
-        conversation.client_frame_max = min(
-            tune.frame_max or self._advertised_frame_max, self._advertised_frame_max
-        )
+        frame_max = min(tune.frame_max or self._advertised_frame_max, self._advertised_frame_max)
+        conversation.client_frame_max = max(frame_max, FRAME_BYTES_MIN)
         conversation.upstream_frame_max = conversation.client_frame_max
         if (
             not conversation.terms.adds_headers

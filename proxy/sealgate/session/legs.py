@@ -203,7 +203,12 @@ class Legs:
     def advance(self) -> None:
         """Take the next step of closing that is due."""
         conversation = self._conversation
-        if conversation.state not in _ESTABLISHED or not self.settled():
+        if conversation.state not in _ESTABLISHED:
+            return
+        if conversation.state is State.RUNNING and not conversation.draining:
+            # By far the most often: nobody is leaving, so no channel need be looked at.
+            return
+        if not self.settled():
             return
         if conversation.draining and conversation.client_leg is Leg.OPEN:
             self._close_client(Reason.CONN_SHUTDOWN, "please reconnect")

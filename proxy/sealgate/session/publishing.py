@@ -162,9 +162,8 @@ class Publishing:
         """With confirms the broker's answer settles the claim; without, the write upstream does."""
         claim = accepted.claim if publication.granted else None
         if channel.ledger is not None:
-            channel.ledger.forwarded(
-                claim, publication.token, publication.publish.mandatory, self._conversation.now.mono
-            )
+            seal = publication.seal if publication.publish.mandatory else None
+            channel.ledger.forwarded(claim, seal, self._conversation.now.mono)
         elif claim is not None:
             self._conversation.out.commit(claim)
 
@@ -219,10 +218,9 @@ class Publishing:
             self.refuser.keep(publication, refused, "forwarded", observed=True)
             verdict = "observed"
         else:
-            for flag in accepted.flags:
-                tally.messages["publish", "accepted", flag.value] += 1
-            if not accepted.flags:
-                tally.messages["publish", "accepted", Reason.OK.value] += 1
+            # One message, one count, whatever else was noticed.
+            reason = accepted.flags[0] if accepted.flags else Reason.OK
+            tally.messages["publish", "accepted", reason.value] += 1
             verdict = "accepted"
         tally.task_messages[terms.verifier.task_label(accepted.task), verdict] += 1
         if accepted.kid:

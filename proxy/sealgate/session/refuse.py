@@ -75,19 +75,21 @@ class Refuser:
         conversation = self._conversation
         out = conversation.out
         text = reply_text(ACCESS_REFUSED, refused.reason, refused.detail)
+        if refused.reason is Reason.REPLAY_DUPLICATE:
+            # It did arrive, once: the client that asks again is told so, where it can be told.
+            if channel.ledger is None:
+                return "none"
+            out.client_method(channel.number, methods.encode_ack(channel.ledger.answered_here(), False))
+            return "basic.ack"
         if channel.ledger is None:
             conversation.terms.tally.unconfirmed_refusals += 1
             if conversation.terms.unconfirmed is Unconfirmed.CLOSE:
                 self._close(channel, text)
                 return "channel.close"
-            if publication.publish.mandatory and refused.reason is not Reason.REPLAY_DUPLICATE:
+            if publication.publish.mandatory:
                 self._return(channel, publication, text)
                 return "basic.return"
             return "none"
-        if refused.reason is Reason.REPLAY_DUPLICATE:
-            # It did arrive, once: the client that asks again is told so.
-            out.client_method(channel.number, methods.encode_ack(channel.ledger.answered_here(), False))
-            return "basic.ack"
         closes = conversation.terms.confirmed is Confirmed.CLOSE or (
             conversation.terms.confirmed is Confirmed.AUTO and conversation.is_py_amqp
         )

@@ -11,6 +11,7 @@ from typing import Final
 
 from sealgate.reason import GateError
 from sealgate.session.broker import BrokerFrames
+from sealgate.session.channel import Channel
 from sealgate.session.client import ClientFrames
 from sealgate.session.commands import Command
 from sealgate.session.conversation import Conversation, Role, Terms
@@ -113,7 +114,7 @@ class Session:
         conversation = self._conversation
         conversation.state = State.ERROR
         conversation.out.forget_bytes()
-        conversation.grow(-conversation.partial_bytes)
+        conversation.forget_memory()
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, BytesReceived):
@@ -196,11 +197,18 @@ class Session:
             try:
                 frame = self._upstream_splitter.next()
                 if frame is None:
-                    return
+                    break
                 self._upstream_frame(frame)
             except GateError:
                 # The broker broke the protocol: that is not the client's doing, and is told as a loss.
                 self._legs.upstream_failed()
+        self._raise_fault()
+
+    def _raise_fault(self) -> None:
+        """Raises what the client did wrong in what was carried out just now."""
+        fault, self._conversation.fault = self._conversation.fault, None
+        if fault is not None:
+            raise fault
 
     def _upstream_frame(self, frame: Frame) -> None:
         running = self._conversation.state in (State.RUNNING, State.CLOSING)
@@ -218,7 +226,16 @@ class Session:
         for publication in event.publications:
             channel = conversation.channels.get(publication.channel)
             if channel is not None:
-                self._client_frames.resume(channel)
+                self._resume(channel)
+        self._raise_fault()
+
+    def _resume(self, channel: Channel) -> None:
+        """Carry on with a channel. A fault there ends it at once; the others still have their turn."""
+        try:
+            self._client_frames.resume(channel)
+        except GateError as error:
+            self._conversation.fault = error
+            self._client_frames.discard(channel)
 
     def _regulate(self) -> None:
         """Stop reading the client while too much of it waits for someone else."""

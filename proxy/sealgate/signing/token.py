@@ -49,12 +49,12 @@ class Token:
     kid: str
     created: int
     expires: int
-    nonce: bytes
+    nonce: bytes = field(repr=False)
     profile: str
     snapshot: bytes
     target: Snapshot
     signature: bytes = field(repr=False)
-    prefix: bytes
+    prefix: bytes = field(repr=False)
 
 
 def parse_token(value: bytes) -> Token:

@@ -31,5 +31,5 @@ class Message:
     routing_key: str
     mandatory: bool
     header: ContentHeader
-    body: bytes
+    body: bytes = field(repr=False)
     body_sha256: bytes = field(repr=False)
