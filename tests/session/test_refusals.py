@@ -273,3 +273,23 @@ def test_without_confirms_the_write_upstream_commits() -> None:
     assert len(talk.commits) == 1
     assert talk.closed == []
     assert Side.CLIENT not in talk.closed
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12])
+def test_close_ok_of_a_refused_client_ends_its_connection_however_it_broke_the_frames(cut: int) -> None:
+    talk = Talk().shake_hands().open_channel()
+    talk.client_bytes(b"\x01\x00\x01\x00\x00\x00\x00\xcf")
+    (close,) = talk.heard_by_client()
+    assert (close.name, close.reply_code) == ("Connection.Close", 501)
+    close_ok = on(0, commands.Connection.CloseOk())
+    talk.client_bytes(b"more nonsense" + close_ok[:cut])
+    assert (Side.CLIENT in talk.closed) is (cut == len(close_ok))
+    talk.client_bytes(close_ok[cut:])
+    assert Side.CLIENT in talk.closed
+
+
+def test_payload_is_bounded_by_frame_max_less_the_octets_around_it() -> None:
+    for over, told in ((0, []), (1, ["Connection.Close"])):
+        talk = Talk().shake_hands(tune=(2047, 8192, 60)).open_channel()
+        talk.client_bytes(b"\x01\x00\x01" + (8192 - 8 + over).to_bytes(4, "big"))
+        assert methods_of(talk.heard_by_client()) == told

@@ -21,15 +21,16 @@ from sealgate.wire.constants import (
     FRAME_HEARTBEAT,
     FRAME_METHOD,
 )
-from sealgate.wire.frames import Frame
+from sealgate.wire.frames import Frame, encode_frame
 
 _ESTABLISHED: Final = frozenset({State.RUNNING, State.CLOSING})
+_CLOSE_OK: Final = encode_frame(FRAME_METHOD, 0, methods.encode_connection_close_ok())
 
 
 class Legs:
     """Owns `client_leg` and `upstream_leg` of a conversation."""
 
-    __slots__ = ("_client_close", "_client_frames", "_conversation", "_deaf", "_since")
+    __slots__ = ("_client_close", "_client_frames", "_conversation", "_deaf", "_last_words", "_since")
 
     def __init__(self, conversation: Conversation, client_frames: ClientFrames) -> None:
         self._conversation: Final = conversation
@@ -38,6 +39,8 @@ class Legs:
         self._client_close: Frame | None = None
         #: The client broke the protocol: nothing it says counts any more.
         self._deaf = False
+        #: The end of what it has said since.
+        self._last_words = b""
         #: When the close that is under way began, monotonic seconds.
         self._since = 0.0
 
@@ -51,6 +54,15 @@ class Legs:
     @property
     def deaf(self) -> bool:
         return self._deaf
+
+    def overhear(self, data: bytes) -> None:
+        """Bytes of a client that is refused: its `connection.close-ok` alone still counts, and ends it.
+
+        It is looked for at the very end, for the client's frames may be past telling apart.
+        """
+        self._last_words = (self._last_words + data)[-len(_CLOSE_OK) :]
+        if self._last_words == _CLOSE_OK and self._conversation.client_leg is Leg.CLOSE_SENT:
+            self._client_gone()
 
     def takes_client_frames(self, frame: Frame) -> bool:
         """Whether a frame on a channel still counts: after a drain's close only what has no confirms."""

@@ -141,7 +141,10 @@ class Session:
 
     def _client_bytes(self, data: bytes) -> None:
         self._timers.heard(Side.CLIENT)
-        if self._conversation.client_leg is Leg.CLOSED or self._legs.deaf:
+        if self._conversation.client_leg is Leg.CLOSED:
+            return
+        if self._legs.deaf:
+            self._legs.overhear(data)
             return
         if self._conversation.state is State.HEADER:
             data = self._protocol_header(data)
