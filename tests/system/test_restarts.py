@@ -17,7 +17,12 @@ from support.publisher import Publisher, arrivals
 from support.rabbitmq_server import RabbitMQServer
 from support.tasks import StoredNonceSigner, task_frames
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(240),
+    # A connection that dies in the middle of its opening leaves its socket to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 COUNT = 20_000
 QUEUE = "tasks"

@@ -43,6 +43,14 @@ def published(port: int) -> bool:
         return True
 
 
+def published_at_last(port: int) -> bool:
+    """`published`, where the way to the broker may still be coming up."""
+    try:
+        return published(port)
+    except pika.exceptions.AMQPError:
+        return False
+
+
 @contextmanager
 def failing(home: Path, settings: dict[str, Any], upstream_port: int = 1) -> Iterator[GatewayProcess]:
     """A gateway that is expected to end by itself."""
@@ -91,6 +99,7 @@ def test_clean_drain_sends_clients_away_with_320(rabbitmq: RabbitMQServer, tmp_p
         with pytest.raises(pika.exceptions.ConnectionClosed) as closed:
             connection.process_data_events(time_limit=10)
         assert closed.value.reply_code == 320
+        wait_until(process.ended, 20, "the gateway to end")
         assert process.stop() == 0
 
 
@@ -154,7 +163,7 @@ def test_tls_on_both_legs_with_client_certificates(
             },
         }
         with gateway(tmp_path / "sidecar", 1, keys, {**SIGN, "upstream": upstream}) as sidecar:
-            assert published(sidecar.port)
+            wait_until(lambda: published_at_last(sidecar.port), 20, "a publish over both TLS legs")
         plain = ssl.create_default_context(cafile=authority.ca)
         with pytest.raises((pika.exceptions.AMQPConnectionError, OSError, ssl.SSLError)):
             pika.BlockingConnection(parameters(process.port, plain, "gateway.test"))
