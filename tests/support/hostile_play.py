@@ -86,6 +86,7 @@ def check_kept(
     mandatory: bool = False,
     body: bytes | None = None,
     observed: bool = False,
+    channel: int = 1,
 ) -> None:
     """The publication is in quarantine, whole (or with as much of the body), with its reason."""
     [kept] = gate.take_kept()
@@ -94,7 +95,7 @@ def check_kept(
     assert headers["x-sealgate-answer"] == answer
     assert headers["x-sealgate-observed"] is observed
     assert headers["x-sealgate-complete"] is (body is None)
-    assert kept.body == sent.kept_frames(sent.body if body is None else body, mandatory)
+    assert kept.body == sent.kept_frames(sent.body if body is None else body, mandatory, channel)
 
 
 def accept_in_every_detail(

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pamqp import commands
-
 from sealgate.reason import GateError
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.signing.keyring import Key
@@ -23,7 +21,6 @@ from sealgate.signing.token import session_nonce
 from sealgate.verify.message import Message
 from sealgate.wire.properties import DELIVERY_MODE, HEADERS, PRIORITY, TIMESTAMP, scan_content_header
 from support.hostile_keys import DEPLOYMENT, KEYRING
-from support.raw_client import BODY as BODY_FRAME
 from support.raw_client import HEADER, METHOD, RawClient, content_bodies, frame
 from support.sealed import BODY, JSON_HEADER, seal, table, task_headers
 from support.wire_bytes import content_header, entry, long, short
@@ -178,15 +175,3 @@ def a_task(name: str = "app.add", **changes: Any) -> Draft:
     """An ordinary task with an id of its own."""
     task_id = str(uuid.uuid4())
     return Draft(headers=task_headers(task=name, id=task_id, root_id=task_id), **changes)
-
-
-def answer_of(command: type[Any]) -> str:
-    """The name quarantine gives to an answer."""
-    return {
-        commands.Basic.Nack: "basic.nack",
-        commands.Basic.Ack: "basic.ack",
-        commands.Channel.Close: "channel.close",
-    }[command]
-
-
-__all__ = ["BODY_FRAME", "Draft", "Publish", "Seal", "a_task", "publish", "stored"]

@@ -78,7 +78,7 @@ def again_without_confirms(stage: Stage) -> None:
     with stage.client("stored") as client:
         client.open_channel()
         sent = publish(a_task(seal=stored()), client)
-        with gate.counting({"accepted ok": 1, "refused replay.duplicate": 1, "unconfirmed": 1}):
+        with gate.counting({"accepted ok": 1, "refused replay.duplicate": 1}):
             for _ in range(2):
                 client.send(sent.frames(client, mandatory=True))
                 client.ask(1, commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
@@ -374,7 +374,8 @@ def unknown_names(stage: Stage) -> None:
             client.send(b"".join(batch))
             for _ in batch:
                 assert isinstance(client.read().said, commands.Basic.Nack)
-        assert keys_in_redis(stage) == remembered
+        # Fewer are fine: buckets that are full again are forgotten.
+        assert keys_in_redis(stage) <= remembered
     assert "made.up" not in gate.process.get("/metrics")[1]
     stage.broker.check_nothing_arrived()
     gate.forget_kept(UNKNOWN_NAMES)

@@ -6,8 +6,11 @@ the client was told, what reached the broker (by the broker's own tracer and its
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +22,11 @@ from support import (
     hostile_stores,
     hostile_tokens,
 )
+from support.gateway import GatewayProcess
 from support.hostile_catalogue import FILE, Case, Catalogue
+from support.hostile_keys import KEY_TABLES
 from support.hostile_stage import Stage
+from support.processes import free_port
 from support.rabbitmq_server import RabbitMQServer
 
 pytestmark = pytest.mark.system
@@ -36,7 +42,7 @@ CATALOGUE = Catalogue(
     ],
     left={
         "CO": "deliveries to consumers: deliver.action = verify is not in this version",
-        "RL02": "no gateway runs with such a rate: see the test below; the verdict itself is in tests/verify",
+        "RL02": "no gateway starts with such a rate: exit 78, shown here; the verdict is in tests/verify",
     },
 )
 
@@ -72,3 +78,13 @@ def test_hostile_row(case: Case, stage: Stage, played: list[Case]) -> None:
 
 def test_every_row_of_the_file_is_played_or_left_for_a_reason() -> None:
     assert CATALOGUE.differences() == []
+
+
+def test_rate_that_costs_more_than_its_bucket_holds_is_a_wrong_configuration(tmp_path: Path) -> None:
+    """Row RL02: what could never pass is told at the start."""
+    settings = {"rate": {"rated.*": "5/m burst 2 cost 3"}}
+    process = GatewayProcess(tmp_path, free_port(), KEY_TABLES, settings)
+    command = [sys.executable, "-m", "sealgate", "run", "--config", process.config]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 78
+    assert "rate" in ended.stderr and "not over the burst" in ended.stderr
