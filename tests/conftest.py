@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
 from support.redis_server import RedisServer, private_redis
 
 _CLOSING_LINES: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+# No timed assertions (a loaded machine is no bug), and no example database that two runs could share.
+hypothesis.settings.register_profile("sealgate", deadline=None, database=None)
+hypothesis.settings.load_profile("sealgate")
 
 
 @pytest.fixture(scope="session")
