@@ -20,6 +20,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -55,9 +56,12 @@ def demo(upstream: str | None, tasks: int, seconds: float, plain: bool, as_json:
     if importlib.util.find_spec("celery") is None:
         click.echo("sealgate: the demo needs Celery: pip install 'sealgate[demo]'", err=True)
         return EXIT_UNAVAILABLE
+    if upstream is not None and urlsplit(upstream).scheme not in ("amqp", "amqps"):
+        raise click.BadParameter("want amqp://user:password@host:port", param_hint="--upstream")
     home = Path(tempfile.mkdtemp(prefix="sealgate-demo-"))
     report = _run(home, upstream, tasks, seconds, plain, as_json)
     if isinstance(report, int):
+        shutil.rmtree(home)
         return report
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
@@ -84,10 +88,11 @@ def _run(
         try:
             asyncio.run(run.run())
         except (StartError, OSError, RuntimeError) as error:
-            shown.finish(run.report)
-            click.echo(f"sealgate: {error}\nThe logs are in {home}.", err=True)
+            shown.abandon()
+            click.echo(f"sealgate: {error}", err=True)
             return EXIT_UNAVAILABLE
         except KeyboardInterrupt:
+            shown.abandon()
             return EXIT_INTERRUPTED
     shown.finish(run.report)
     return run.report

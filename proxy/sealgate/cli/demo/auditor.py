@@ -87,6 +87,7 @@ class Auditor:
         for exchange in self._names.exchanges:
             await self._channel.exchange_delete(exchange)
         await self._connection.close()
+        self._connection = None
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         if message.body == _END.encode():

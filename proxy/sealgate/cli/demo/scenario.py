@@ -31,17 +31,19 @@ _LOCAL: Final = "127.0.0.1:0"
 _CAPTURE_S_MAX: Final = 15.0
 _CONFIRM_S_MAX: Final = 5.0
 _POLL_S: Final = 0.05
-#: From the producer's last task to the end.
-_FINISH_S_MAX: Final = 30.0
 
 
 @dataclass(slots=True, frozen=True)
 class Plan:
-    """What to do. `seconds` is how long the producer takes to publish; the attacks share that time."""
+    """What to do. `seconds` is how long the producer takes to publish; the attacks share that time.
+
+    `finish_s_max` is from there to the end: results, retries and tasks with an ETA.
+    """
 
     upstream: str | None
     tasks: int
     seconds: float
+    finish_s_max: float = 30.0
 
 
 class Demo:
@@ -83,7 +85,7 @@ class Demo:
             try:
                 await self._attack()
                 self._phase("finishing")
-                async with asyncio.timeout(self._plan.seconds + _FINISH_S_MAX):
+                async with asyncio.timeout(self._plan.seconds + self._plan.finish_s_max):
                     await producing
                     await self._all_run()
             except TimeoutError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from sealgate.cli.demo.report import AttackResult, Report
 
@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY_S: Final = 5.0
 _REFRESHES_PER_S: Final = 8
-_COLUMNS: Final = ("attack", "what it is", "sent", "refused", "why", "reached the broker")
-_NUMBERS: Final = frozenset({"sent", "refused", "reached the broker"})
+#: Title, frame, head and caption of the table, and the cursor's own line.
+_LINES_AROUND_ROWS: Final = 7
+_WHAT: Final = "what it is"
+#: What these columns come to hold, so that nothing jumps about meanwhile.
+_WIDTHS: Final = {"why": 22}
+#: Below this the table does without that column, on a terminal.
+_WIDE: Final = 118
+_COLUMNS: Final = ("attack", _WHAT, "sent", "refused", "why", "got in")
+_NUMBERS: Final = frozenset({"sent", "refused", "got in"})
 
 
 class Display(Protocol):
@@ -23,6 +30,9 @@ class Display(Protocol):
 
     def finish(self, report: Report) -> None:
         """It will not change any more."""
+
+    def abandon(self) -> None:
+        """It did not come to an end."""
 
 
 def display(plain: bool, quiet: bool) -> Display:
@@ -45,6 +55,9 @@ class Silence:
         pass
 
     def finish(self, report: Report) -> None:
+        pass
+
+    def abandon(self) -> None:
         pass
 
 
@@ -72,26 +85,40 @@ class Lines:
         print(_plain_table(report))
         print("\n".join(_summary(report)), flush=True)
 
+    def abandon(self) -> None:
+        pass
+
 
 class LiveTable:
-    """The whole table, drawn again as it changes."""
+    """As many rows as the terminal has room for, drawn again as they change; in the end all of them."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._console: Final = Console()
-        self._live: Final = Live(console=self._console, refresh_per_second=_REFRESHES_PER_S)
+        self._live: Final = Live(console=self._console, refresh_per_second=_REFRESHES_PER_S, transient=True)
         self._live.start()
 
     def update(self, report: Report) -> None:
-        self._live.update(_rich_table(report))
+        rows = max(1, self._console.height - _LINES_AROUND_ROWS)
+        self._live.update(_rich_table(report, report.attacks[_window(report, rows)], self._console.width))
 
     def finish(self, report: Report) -> None:
-        self._live.update(_rich_table(report), refresh=True)
         self._live.stop()
+        self._console.print(_rich_table(report, report.attacks, self._console.width))
         for line in _summary(report):
-            self._console.print(line, highlight=False, markup=False)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def abandon(self) -> None:
+        self._live.stop()
+
+
+def _window(report: Report, rows: int) -> slice:
+    """The rows to show when not all fit: those around the attack that goes on."""
+    done = sum(result.done for result in report.attacks)
+    first = min(max(0, done + 1 - rows), max(0, len(report.attacks) - rows))
+    return slice(first, first + rows)
 
 
 def _row(result: AttackResult) -> tuple[str, ...]:
@@ -99,7 +126,7 @@ def _row(result: AttackResult) -> tuple[str, ...]:
     why = ", ".join(sorted(result.refused)) or result.trouble
     refused = str(result.refused.total()) if result.sent else ""
     if result.passed:
-        why += f" ({result.passed} were within the rate)"
+        why += f", {result.passed} within it"
     reached = str(result.reached) if result.done else ""
     return result.attack.kind, result.attack.what, str(result.sent or ""), refused, why, reached
 
@@ -129,16 +156,21 @@ def _plain_table(report: Report) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def _rich_table(report: Report) -> Table:
+def _rich_table(report: Report, results: list[AttackResult], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=f"Sealgate in front of {report.broker}: {report.phase}", caption=_progress(report))
-    for name in _COLUMNS:
-        table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name == "attack")
-    for result in report.attacks:
+    shown = [index for index, name in enumerate(_COLUMNS) if name != _WHAT or width >= _WIDE]
+    for index in shown:
+        name = _COLUMNS[index]
+        widest = max(len(_row(result)[index]) for result in report.attacks)
+        justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
+        table.add_column(name, justify=justify, min_width=max(widest, _WIDTHS.get(name, len(name))))
+    for result in results:
         style = "dim" if not result.sent else "" if not result.done else "green" if result.ok else "bold red"
-        table.add_row(*[Text(text) for text in _row(result)], style=style)
+        texts = _row(result)
+        table.add_row(*[Text(texts[index], no_wrap=True) for index in shown], style=style)
     return table
 
 
