@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from enum import Enum, unique
 from typing import Final, Protocol, cast
 
@@ -47,20 +46,9 @@ class Owner(Protocol):
 
 
 class Leg(asyncio.Protocol):
-    """One socket. On the client's side TLS may come first: see `secure`."""
+    """One socket, with its TLS done where there is any."""
 
-    __slots__ = (
-        "_closing",
-        "_congested",
-        "_cutting",
-        "_early",
-        "_holds",
-        "_owner",
-        "_securing",
-        "closed",
-        "side",
-        "transport",
-    )
+    __slots__ = ("_closing", "_congested", "_cutting", "_holds", "_owner", "closed", "side", "transport")
 
     def __init__(self, owner: Owner, side: Side) -> None:
         self._owner: Final = owner
@@ -71,9 +59,6 @@ class Leg(asyncio.Protocol):
         self._congested = False
         self._cutting: asyncio.TimerHandle | None = None
         self._holds: Final[set[Hold]] = set()
-        self._securing = False
-        #: What came after the handshake before we learnt that it is done.
-        self._early: Final[list[bytes]] = []
 
     @property
     def paused(self) -> bool:
@@ -85,38 +70,8 @@ class Leg(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         self._owner.connected(self)
 
-    async def secure(self, context: ssl.SSLContext) -> None:
-        """Go through the TLS handshake as its server, before anything is read or sent.
-
-        Bounded by the session's own handshake deadline, which cuts the socket. Raises OSError (ssl.SSLError
-        among it) when it fails; the socket is then gone.
-        """
-        assert self.transport is not None  # an accepted socket
-        self._securing = True
-        self.transport.pause_reading()
-        try:
-            transport = await asyncio.get_running_loop().start_tls(
-                self.transport, self, context, server_side=True
-            )
-        except OSError:
-            self.connection_lost(None)
-            raise
-        self._securing = False
-        if transport is None or self.closed:
-            self.connection_lost(None)
-            return
-        self.transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
-        self._regulate()
-        for data in self._early:
-            self._owner.received(self, data)
-        self._early.clear()
-
     def data_received(self, data: bytes) -> None:
-        if self._securing:
-            self._early.append(data)
-        else:
-            self._owner.received(self, data)
+        self._owner.received(self, data)
 
     def eof_received(self) -> None:
         self._owner.hung_up(self)
@@ -156,7 +111,7 @@ class Leg(asyncio.Protocol):
 
     def _regulate(self) -> None:
         transport = self.transport
-        if transport is None or self._securing or self.closed or transport.is_closing():
+        if transport is None or self.closed or transport.is_closing():
             return
         if self._holds and transport.is_reading():
             transport.pause_reading()
@@ -164,13 +119,10 @@ class Leg(asyncio.Protocol):
             transport.resume_reading()
 
     def close(self) -> None:
-        """Flush, then close; cut after `FLUSH_S_MAX`, and at once while TLS is not up."""
+        """Flush, then close; cut after `FLUSH_S_MAX`."""
         if self.transport is None or self._closing or self.closed:
             return
         self._closing = True
-        if self._securing:
-            self.abort()
-            return
         self.transport.close()
         self._cutting = asyncio.get_running_loop().call_later(FLUSH_S_MAX, self.abort)
 
@@ -178,3 +130,8 @@ class Leg(asyncio.Protocol):
         """Cut now."""
         if self.transport is not None and not self.closed:
             self.transport.abort()
+
+    def drop(self) -> None:
+        """Cut, and do not wait to be told: connecting was cancelled, after which uvloop may never tell."""
+        self.abort()
+        self.connection_lost(None)

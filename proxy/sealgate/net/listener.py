@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -11,14 +13,21 @@ from typing import Final
 
 from sealgate.net.relay import Relay, Shared
 from sealgate.net.upstream import keep_alive
-from sealgate.reason import Reason
+from sealgate.reason import GateError, Reason
+
+log: Final = logging.getLogger("sealgate.net")
 
 BACKLOG: Final = 1024
 TICK_S: Final = 1.0
+#: When the system has no more sockets, clients wait in the backlog; it is asked again after this long.
+EXHAUSTED_PAUSE_S: Final = 0.5
 
 
 class Listener:
-    """The AMQP port and every relay behind it. `tls` may be replaced: it is for handshakes from now on."""
+    """The AMQP port and every relay behind it.
+
+    A client is counted by its address before its TLS handshake, which costs the most of all it can ask for.
+    """
 
     def __init__(
         self,
@@ -31,11 +40,13 @@ class Listener:
         self._shared: Final = shared
         self._host: Final = host
         self._asked_port: Final = port
-        self.tls = tls
+        self._tls: Final = tls
         self._connections_per_address_max: Final = connections_per_address_max
         self._per_address: Final[Counter[str]] = Counter()
         self._relays: Final[set[Relay]] = set()
-        self._server: asyncio.Server | None = None
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._entering: Final[dict[Relay, asyncio.Task[None]]] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._emptied: Final = asyncio.Event()
         self._emptied.set()
@@ -43,40 +54,38 @@ class Listener:
     @property
     def port(self) -> int:
         """The port that is bound, which the system chose where 0 was asked for."""
-        if self._server is None or not self._server.sockets:
-            return self._asked_port
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._sockets[0].getsockname()[1]) if self._sockets else self._asked_port
 
     @property
     def listening(self) -> bool:
-        return self._server is not None and self._server.is_serving()
+        return bool(self._sockets)
 
     @property
     def connections(self) -> int:
+        """Clients, those in their TLS handshake included."""
         return len(self._relays)
 
     async def start(self) -> None:
         """Bind and accept. Raises OSError when the address can not be bound."""
         loop = asyncio.get_running_loop()
-        if self._host == "::":
-            # Every address of the machine: asyncio by itself would leave IPv4 out.
-            both = socket.create_server(
-                ("::", self._asked_port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
-            )
-            self._server = await loop.create_server(self._accept, sock=both, backlog=BACKLOG)
-        else:
-            self._server = await loop.create_server(
-                self._accept, self._host, self._asked_port, backlog=BACKLOG
-            )
+        self._sockets = await bind(self._host, self._asked_port)
+        self._accepting = [loop.create_task(self._accept(listening)) for listening in self._sockets]
         self._ticker = loop.create_task(self._tick())
 
     def stop_accepting(self) -> None:
         """Refuse new clients; those connected stay."""
-        if self._server is not None:
-            self._server.close()
+        for task in self._accepting:
+            task.cancel()
+        for listening in self._sockets:
+            # A task that was cancelled lets go of the socket's number in its next turn only.
+            asyncio.get_running_loop().remove_reader(listening)
+            listening.close()
+        self._sockets = []
 
     def drain(self) -> None:
-        """Ask every session to finish and to send its client away."""
+        """Ask every session to finish and to send its client away. A TLS handshake is simply cut."""
+        for entering in self._entering.values():
+            entering.cancel()
         for relay in list(self._relays):
             relay.drain()
 
@@ -91,41 +100,79 @@ class Listener:
     async def close(self) -> None:
         """Cut what is left."""
         self.stop_accepting()
+        for entering in self._entering.values():
+            entering.cancel()
         for relay in list(self._relays):
             relay.abort()
         await self.emptied(1.0)
         if self._ticker is not None:
             self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
+            await asyncio.gather(self._ticker, *self._accepting, return_exceptions=True)
 
-    def _accept(self) -> asyncio.Protocol:
-        return Relay(self._shared, self).client
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, peer = await loop.sock_accept(listening)
+            except OSError as error:
+                self._shared.warn("listener.exhausted", error=str(error))
+                await asyncio.sleep(EXHAUSTED_PAUSE_S)
+                continue
+            relay = Relay(self._shared, self, plain_address(peer[0]), peer[1])
+            if self._admit(relay):
+                self._let_in(relay, client)
+            else:
+                client.close()
+            # Those who are in have their turn before the next one.
+            await asyncio.sleep(0)
 
-    def admit(self, relay: Relay, transport: asyncio.BaseTransport) -> bool:
+    def _admit(self, relay: Relay) -> bool:
         """Count a new client; false when its address has too many connections already."""
-        peer = transport.get_extra_info("peername")
-        if not peer:
-            return False  # gone before it was looked at
-        relay.host = plain_address(peer[0])
-        relay.address = f"[{relay.host}]:{peer[1]}" if ":" in relay.host else f"{relay.host}:{peer[1]}"
         if self._per_address[relay.host] >= self._connections_per_address_max:
-            self._refuse(relay)
+            self._shared.terms.tally.limits_hit["connections_per_address_max"] += 1
+            detail = f"{self._connections_per_address_max} connections from this address"
+            self._refuse(relay, Reason.CONN_LIMIT, detail)
             return False
-        keep_alive(transport)
         self._per_address[relay.host] += 1
         self._relays.add(relay)
         self._emptied.clear()
         return True
 
-    def _refuse(self, relay: Relay) -> None:
-        reason = Reason.CONN_LIMIT.value
-        tally = self._shared.terms.tally
-        tally.limits_hit["connections_per_address_max"] += 1
-        tally.messages["publish", "refused", reason] += 1
-        detail = f"{self._connections_per_address_max} connections from this address"
-        self._shared.warn(
-            "connection.closed", f"{reason} {relay.host}", reason=reason, detail=detail, client=relay.address
-        )
+    def _refuse(self, relay: Relay, reason: Reason, detail: str) -> None:
+        self._shared.terms.tally.messages["publish", "refused", reason.value] += 1
+        relay.tell(GateError(reason, detail))
+
+    def _let_in(self, relay: Relay, client: socket.socket) -> None:
+        """Give the socket to its relay, after TLS where there is any."""
+        entering = asyncio.get_running_loop().create_task(self._connect(relay, client))
+        self._entering[relay] = entering
+
+        def entered(done: asyncio.Task[None]) -> None:
+            del self._entering[relay]
+            if relay.session is None:
+                client.close()
+                self.ended(relay)
+            elif done.cancelled():
+                relay.client.drop()
+
+        # Not in the task itself: one that is cancelled before its first turn runs nothing.
+        entering.add_done_callback(entered)
+
+    async def _connect(self, relay: Relay, client: socket.socket) -> None:
+        try:
+            keep_alive(client)
+            async with asyncio.timeout(self._shared.terms.limits.handshake_s):
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: relay.client, client, ssl=self._tls
+                )
+        except TimeoutError:
+            self._refuse(relay, Reason.CONN_HANDSHAKE, "the TLS handshake took too long")
+        except ssl.SSLError as error:
+            why = error.reason or type(error).__name__
+            self._shared.warn("tls.refused", f"{why} {relay.host}", error=why, client=relay.address)
+        except OSError as error:
+            # It went away: a health check does nothing else.
+            log.debug("gone before it was let in", extra={"client": relay.address, "error": str(error)})
 
     def ended(self, relay: Relay) -> None:
         """Both sockets of a relay are closed."""
@@ -143,6 +190,21 @@ class Listener:
             await asyncio.sleep(TICK_S)
             for relay in list(self._relays):
                 relay.tick()
+
+
+async def bind(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets for every address of `host`; `::` is IPv4 as well. Raises OSError, and binds none."""
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    with contextlib.ExitStack() as unwinding:
+        sockets = []
+        for family, address in sorted({(info[0], info[4]) for info in infos}):
+            both = host == "::" and socket.has_dualstack_ipv6()
+            listening = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+            unwinding.callback(listening.close)
+            listening.setblocking(False)
+            sockets.append(listening)
+        unwinding.pop_all()
+    return sockets
 
 
 def plain_address(host: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,13 +70,6 @@ def instant() -> Instant:
 class Host(Protocol):
     """Who accepted the client: the listener."""
 
-    @property
-    def tls(self) -> ssl.SSLContext | None:
-        """What clients' TLS is made with; None for plain AMQP."""
-
-    def admit(self, relay: Relay, transport: asyncio.BaseTransport) -> bool:
-        """Take note of a new relay, and set its address; false when it is one too many."""
-
     def ended(self, relay: Relay) -> None:
         """Both sockets of a relay are closed."""
 
@@ -86,9 +78,9 @@ class Relay:
     """Owns the session of one client connection, and carries out its commands."""
 
     __slots__ = (
+        "_accepted",
         "_dialing",
         "_host",
-        "_securing",
         "_shared",
         "_told",
         "_upstream",
@@ -98,39 +90,32 @@ class Relay:
         "session",
     )
 
-    def __init__(self, shared: Shared, host: Host) -> None:
+    def __init__(self, shared: Shared, listener: Host, host: str, port: int) -> None:
+        """`host` and `port` are the client's. Its handshake deadline begins now."""
         self._shared: Final = shared
-        self._host: Final = host
-        self.client: Final = Leg(self, Side.CLIENT)
+        self._host: Final = listener
+        self._accepted: Final = instant()
         self._upstream: Leg | None = None
-        self._dialing: asyncio.Task[None] | None = None
-        self._securing: asyncio.Task[None] | None = None
+        self._dialing: asyncio.Task[bool] | None = None
         self._told = False
-        #: The client's: the address alone, which limits are counted by, and with its port, for the record.
-        self.host = ""
-        self.address = ""
+        self.client: Final = Leg(self, Side.CLIENT)
+        #: The client's address, which limits are counted by, and the same with its port, for the record.
+        self.host: Final = host
+        self.address: Final = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.session: Session | None = None
 
     # What the sockets tell
 
     def connected(self, leg: Leg) -> None:
-        """A socket is up."""
+        """A socket is up, with its TLS."""
+        terms = self._shared.terms
         if leg.side is Side.CLIENT:
-            self._accepted(leg)
+            terms.tally.client_connections += 1
+            self.session = Session(terms, self.address, os.urandom(CHALLENGE_BYTES), self._accepted)
         else:
-            self._shared.terms.tally.upstream_connections += 1
+            terms.tally.upstream_connections += 1
             self._upstream = leg
             self.feed(UpstreamConnected())
-
-    def _accepted(self, leg: Leg) -> None:
-        if leg.transport is None or not self._host.admit(self, leg.transport):
-            leg.abort()
-            return
-        self._shared.terms.tally.client_connections += 1
-        self.session = Session(self._shared.terms, self.address, os.urandom(CHALLENGE_BYTES), instant())
-        tls = self._host.tls
-        if tls is not None:
-            self._securing = asyncio.get_running_loop().create_task(self._secure(tls))
 
     def received(self, leg: Leg, data: bytes) -> None:
         self.feed(BytesReceived(leg.side, data))
@@ -145,8 +130,6 @@ class Relay:
             other.hold(Hold.PEER, on)
 
     def lost(self, leg: Leg) -> None:
-        if self.session is None:
-            return
         tally = self._shared.terms.tally
         if leg.side is Side.CLIENT:
             tally.client_connections -= 1
@@ -193,7 +176,7 @@ class Relay:
             return
         if session.conversation.cause is not None and not self._told:
             self._told = True
-            self._tell(session.conversation.cause)
+            self.tell(session.conversation.cause)
 
     def _handle(self, session: Session, event: Event) -> list[Command]:
         """The session's answer, with the time its checks took."""
@@ -207,16 +190,12 @@ class Relay:
             self._shared.terms.tally.verify_seconds.observe(spent / examined, examined)
         return commands
 
-    def _tell(self, cause: GateError) -> None:
-        """Why the gate closes this connection. The detail never holds what was sent."""
+    def tell(self, cause: GateError) -> None:
+        """Log why the gate closes this connection. The detail never holds what was sent."""
         reason = cause.reason.value
-        self._shared.warn(
-            "connection.closed",
-            f"{reason} {self.host}",
-            reason=reason,
-            detail=cause.detail,
-            client=self.address,
-        )
+        key = f"{reason} {self.host}"
+        fields = {"reason": reason, "detail": cause.detail, "client": self.address}
+        self._shared.warn("connection.closed", key, **fields)
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Send):
@@ -236,7 +215,7 @@ class Relay:
         elif isinstance(command, Close):
             self._close(command.side)
         elif isinstance(command, DialUpstream):
-            self._dialing = asyncio.get_running_loop().create_task(self._dial())
+            self._dial()
         else:
             assert_never(command)
 
@@ -259,26 +238,20 @@ class Relay:
         elif self._dialing is not None:
             self._dialing.cancel()
 
-    async def _secure(self, tls: ssl.SSLContext) -> None:
-        try:
-            await self.client.secure(tls)
-        except ssl.SSLError as error:
-            why = error.reason or type(error).__name__
-            self._shared.warn("tls.refused", f"{why} {self.host}", error=why, client=self.address)
-        except OSError:
-            # It went away: a health check, or the handshake's deadline, which has been told.
-            return
+    def _dial(self) -> None:
+        dial = self._shared.dialer.dial(lambda: Leg(self, Side.UPSTREAM))
+        self._dialing = asyncio.get_running_loop().create_task(dial)
+        # Not in the task itself: one that is cancelled before its first turn runs nothing.
+        self._dialing.add_done_callback(self._dialed)
 
-    async def _dial(self) -> None:
-        connected = False
-        try:
-            connected = await self._shared.dialer.dial(lambda: Leg(self, Side.UPSTREAM))
-        finally:
-            # Cancelled when the client left: then nobody waits for the outcome, but the relay must end.
-            self._dialing = None
-            if not connected:
-                self.feed(UpstreamFailed())
-            self._end()
+    def _dialed(self, dialing: asyncio.Task[bool]) -> None:
+        """The broker is there or not, or the client left meanwhile."""
+        self._dialing = None
+        if dialing.cancelled() or not dialing.result():
+            if self._upstream is not None:
+                self._upstream.drop()
+            self.feed(UpstreamFailed())
+        self._end()
 
     def _end(self) -> None:
         upstream_closed = self._upstream is None or self._upstream.closed

@@ -95,7 +95,8 @@ class Dialer:
             self._warn("upstream.unreachable", address, upstream=address, error=why)
             return False
         self._failed_at.pop(target, None)
-        keep_alive(transport)
+        if not transport.is_closing():  # as a probe's is
+            keep_alive(transport.get_extra_info("socket"))
         return True
 
 
@@ -104,11 +105,8 @@ class _Probe(asyncio.Protocol):
         transport.close()
 
 
-def keep_alive(transport: asyncio.BaseTransport) -> None:
+def keep_alive(sock: socket.socket) -> None:
     """Let the kernel notice peers that vanish on connections without heartbeats (protocol.md K7)."""
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE:
         if hasattr(socket, name):  # macOS calls the first one otherwise
