@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from sealgate.net.listener import Listener
-from sealgate.net.relay import Shared
+from sealgate.net.relay import Relay, Shared
 from sealgate.net.upstream import Dialer, Endpoint
 from sealgate.session.conversation import Role, Terms
 from sealgate.session.limits import Limits
@@ -50,6 +51,19 @@ class NotingStore:
         self.calls += ["renew"] * len(claims)
 
 
+class NotingDialer(Dialer):
+    """Knows how many dials are under way."""
+
+    dialing = 0
+
+    async def dial(self, protocol: Callable[[], asyncio.Protocol]) -> bool:
+        self.dialing += 1
+        try:
+            return await super().dial(protocol)
+        finally:
+            self.dialing -= 1
+
+
 class Listening:
     """What a test looks at."""
 
@@ -75,7 +89,7 @@ class Listening:
             limits=limits or Limits(),
             tally=self.tally,
         )
-        self.dialer = Dialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
+        self.dialer = NotingDialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
         shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn)
         self.listener = Listener(shared, host, 0, tls, connections_per_address_max)
 
@@ -86,6 +100,11 @@ class Listening:
     def reasons(self) -> list[str]:
         """Why connections were closed, in order."""
         return [line["reason"] for line in self.warned if line["event"] == "connection.closed"]
+
+    @property
+    def relays(self) -> list[Relay]:
+        """One for each client, in no order."""
+        return list(self.listener._relays)
 
     @property
     def port(self) -> int:

@@ -30,6 +30,16 @@ async def eventually(condition: Callable[[], bool], what: str, seconds: float = 
         await asyncio.sleep(0.01)
 
 
+async def at_rest(count: Callable[[], int], seconds: float = 0.3) -> int:
+    """Wait until `count` has not changed for `seconds`, and return it."""
+    newest, since = count(), asyncio.get_running_loop().time()
+    while asyncio.get_running_loop().time() - since < seconds:
+        await asyncio.sleep(0.02)
+        if count() != newest:
+            newest, since = count(), asyncio.get_running_loop().time()
+    return newest
+
+
 class Peer:
     """One end of an AMQP connection. Every read has a deadline."""
 
