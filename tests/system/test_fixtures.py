@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pika
+import pika.exceptions
 import pytest
 
 from support.processes import accepts_tcp, wait_until
@@ -42,7 +43,15 @@ def test_a_killed_node_starts_again_with_what_it_had_confirmed(rabbitmq: RabbitM
     finally:
         rabbitmq.start()
     assert rabbitmq.pid != before
-    wait_until(lambda: rabbitmq.depth(vhost, "orders") == 5, 10, "the confirmed messages")
+
+    def recovered() -> bool:
+        # The port answers before every queue of the node is back.
+        try:
+            return rabbitmq.depth(vhost, "orders") == 5
+        except pika.exceptions.AMQPError:
+            return False
+
+    wait_until(recovered, 30, "the confirmed messages")
 
 
 def test_the_node_is_private(rabbitmq: RabbitMQServer) -> None:
