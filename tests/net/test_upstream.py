@@ -1,36 +1,200 @@
-"""Looking for the broker."""
+"""Finding the broker: which one, in what order, and for how long."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from sealgate.net.upstream import Dialer, Endpoint
+from sealgate.net import upstream
+from sealgate.net.upstream import AVOID_S, Dialer, Endpoint, endpoint
+from support.certificates import Authority
+from support.peers import ScriptedBroker
 from support.processes import free_port
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Warned(list[dict[str, Any]]):
+    def __call__(self, event: str, key: str = "", **fields: Any) -> None:
+        self.append({"event": event, "key": key, **fields})
+
+
+class Kept(asyncio.Protocol):
+    """A connection that is kept until it is cut."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+
+async def dialed(dialer: Dialer, *ports: int) -> int:
+    """The port that a dial reaches, 0 for none."""
+    made: list[Kept] = []
+
+    def protocol() -> Kept:
+        made.append(Kept())
+        return made[-1]
+
+    if not await dialer.dial(protocol):
+        return 0
+    transport = made[-1].transport
+    port = transport.get_extra_info("peername")[1]
+    sock = transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+    transport.abort()
+    await asyncio.sleep(0)
+    return int(port)
+
+
+def local(port: int, **more: Any) -> Endpoint:
+    return Endpoint("127.0.0.1", port, **more)
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("amqp://broker", "broker", 5672),
+        ("amqp://user:secret@broker:1234/vhost", "broker", 1234),
+        ("amqp://[::1]:5673", "::1", 5673),
+    ],
+)
+def test_plain_url_names_host_and_port_only(url: str, host: str, port: int) -> None:
+    assert endpoint(url, ssl.create_default_context(), "ignored") == Endpoint(host, port)
+
+
+def test_tls_url_brings_its_own_port_and_name() -> None:
+    context = ssl.create_default_context()
+    assert endpoint("amqps://broker", context, None) == Endpoint("broker", 5671, context, "broker")
+    assert endpoint("amqps://10.0.0.1:1", context, "name") == Endpoint("10.0.0.1", 1, context, "name")
+
+
+# Which one
 
 
 @pytest.mark.asyncio
 async def test_probe_of_a_listening_broker_leaves_no_trouble() -> None:
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        dialer = Dialer([Endpoint("127.0.0.1", port)], no_warning)
+    warned = Warned()
+    async with ScriptedBroker() as broker:
+        dialer = Dialer([local(broker.port)], warned)
+        assert dialer.reachable is None
         for _ in range(5):
             assert await dialer.probe()
-        assert dialer.reachable
+            assert await (await broker.accept()).wait_for_end() == b""
+    assert (dialer.reachable, warned) == (True, [])
 
 
 @pytest.mark.asyncio
 async def test_probe_of_nobody_says_so() -> None:
-    told: list[str] = []
-    dialer = Dialer([Endpoint("127.0.0.1", free_port())], lambda event, *_, **__: told.append(event))
+    warned = Warned()
+    port = free_port()
+    dialer = Dialer([local(port)], warned)
     assert not await dialer.probe()
-    assert (dialer.reachable, told) == (False, ["upstream.unreachable"])
+    assert dialer.reachable is False
+    (line,) = warned
+    assert (line["event"], line["upstream"]) == ("upstream.unreachable", f"127.0.0.1:{port}")
 
 
-def no_warning(event: str, *details: object, **fields: object) -> None:
-    raise AssertionError(event)
+@pytest.mark.asyncio
+async def test_first_broker_that_answers_is_taken_and_one_that_failed_is_tried_last_for_a_while() -> None:
+    clock, warned = Clock(), Warned()
+    first = free_port()
+    async with ScriptedBroker() as second, ScriptedBroker() as third:
+        dialer = Dialer([local(first), local(second.port), local(third.port)], warned, clock)
+        assert await dialed(dialer) == second.port
+        assert await dialed(dialer) == second.port
+        assert len(warned) == 1, "the dead one is tried once"
+        async with ScriptedBroker(port=first):
+            assert await dialed(dialer) == second.port
+            clock.now += AVOID_S
+            assert await dialed(dialer) == first
+        assert third.accepted == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["a" * 300, "not a host", ".starts.with.a.dot"])
+async def test_name_that_can_not_be_asked_for_is_a_broker_that_is_away(name: str) -> None:
+    warned = Warned()
+    assert not await Dialer([Endpoint(name, 1)], warned).probe()
+    assert warned[0]["event"] == "upstream.unreachable"
+
+
+@pytest.mark.asyncio
+async def test_broker_that_does_not_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority
+) -> None:
+    """A port that accepts and then says nothing to a TLS client."""
+    monkeypatch.setattr(upstream, "DIAL_S_MAX", 0.1)
+    warned = Warned()
+    async with ScriptedBroker() as broker:
+        dialer = Dialer([local(broker.port, tls=authority.client(), server_name="localhost")], warned)
+        assert not await dialer.probe()
+    assert [line["error"] for line in warned] == ["TimeoutError"]
+
+
+@pytest.mark.asyncio
+async def test_broker_is_known_by_the_name_in_its_certificate(authority: Authority) -> None:
+    warned = Warned()
+    context = authority.client()
+    async with ScriptedBroker(tls=authority.server(authority.issue("broker.test"))) as broker:
+        right = Dialer([local(broker.port, tls=context, server_name="broker.test")], warned)
+        assert await dialed(right) == broker.port
+        assert warned == []
+        for name in ("other.test", "127.0.0.1"):
+            assert not await Dialer([local(broker.port, tls=context, server_name=name)], warned).probe()
+        stranger = local(broker.port, tls=ssl.create_default_context(), server_name="broker.test")
+        assert not await Dialer([stranger], warned).probe()
+    assert len(warned) == 3
+    assert all("certificate verify failed" in line["error"].lower() for line in warned)
+
+
+@pytest.mark.asyncio
+async def test_broker_without_tls_is_not_talked_to_by_a_dialer_with(authority: Authority) -> None:
+    warned = Warned()
+    async with ScriptedBroker() as broker:
+        dialer = Dialer([local(broker.port, tls=authority.client(), server_name="localhost")], warned)
+        probing = asyncio.ensure_future(dialer.probe())
+        hello = await broker.accept()
+        hello.send(b"AMQP\x00\x00\x09\x01")
+        assert not await probing
+        assert b"AMQP" not in await hello.wait_for_end()
+    assert len(warned) == 1
+
+
+# How many
+
+
+@pytest.mark.asyncio
+async def test_dials_beyond_the_limit_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restarted broker is not run over by everyone at once."""
+    monkeypatch.setattr(upstream, "DIALS_MAX", 2)
+    under_way, most = 0, 0
+    dialer = Dialer([local(1)], Warned())
+
+    async def slow(target: Endpoint, protocol: Callable[[], asyncio.Protocol]) -> bool:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return True
+
+    monkeypatch.setattr(dialer, "_connect", slow)
+    assert await asyncio.gather(*[dialer.probe() for _ in range(10)]) == [True] * 10
+    assert most == 2

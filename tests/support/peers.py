@@ -57,13 +57,17 @@ class Peer:
     async def read(self, size: int) -> bytes:
         """Exactly `size` bytes. Raises IncompleteReadError at the end of the stream."""
         while len(self._buffer) < size:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                data = await self._reader.read(READ_BYTES)
+            data = await self.some()
             if not data:
                 raise asyncio.IncompleteReadError(self._buffer, size)
             self._buffer += data
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         return data
+
+    async def some(self) -> bytes:
+        """The next bytes, however many."""
+        async with asyncio.timeout(ANSWER_S_MAX):
+            return await self._reader.read(READ_BYTES)
 
     async def next(self) -> Any:
         """The next method, content header or body; heartbeats are passed over."""
@@ -175,14 +179,21 @@ class ScriptedBroker:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for upstream in self._all:
-            upstream.abort()
+        self.forget()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream = Upstream(reader, writer)
         self.accepted += 1
         self._all.append(upstream)
         self._waiting.put_nowait(upstream)
+
+    def forget(self) -> None:
+        """Cut every connection so far."""
+        for upstream in self._all:
+            upstream.abort()
+        self._all.clear()
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
 
     async def accept(self) -> Upstream:
         """The next connection."""

@@ -45,9 +45,8 @@ class Listener:
         self._per_address: Final[Counter[str]] = Counter()
         self._relays: Final[set[Relay]] = set()
         self._sockets: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
         self._entering: Final[dict[Relay, asyncio.Task[None]]] = {}
-        self._ticker: asyncio.Task[None] | None = None
+        self._ticker: asyncio.TimerHandle | None = None
         self._emptied: Final = asyncio.Event()
         self._emptied.set()
 
@@ -67,17 +66,14 @@ class Listener:
 
     async def start(self) -> None:
         """Bind and accept. Raises OSError when the address can not be bound."""
-        loop = asyncio.get_running_loop()
         self._sockets = await bind(self._host, self._asked_port)
-        self._accepting = [loop.create_task(self._accept(listening)) for listening in self._sockets]
-        self._ticker = loop.create_task(self._tick())
+        for listening in self._sockets:
+            self._watch(listening)
+        self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def stop_accepting(self) -> None:
         """Refuse new clients; those connected stay."""
-        for task in self._accepting:
-            task.cancel()
         for listening in self._sockets:
-            # A task that was cancelled lets go of the socket's number in its next turn only.
             asyncio.get_running_loop().remove_reader(listening)
             listening.close()
         self._sockets = []
@@ -107,24 +103,29 @@ class Listener:
         await self.emptied(1.0)
         if self._ticker is not None:
             self._ticker.cancel()
-            await asyncio.gather(self._ticker, *self._accepting, return_exceptions=True)
 
-    async def _accept(self, listening: socket.socket) -> None:
+    def _watch(self, listening: socket.socket) -> None:
+        if listening in self._sockets:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take one client; those who are in have their turn before the next one."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                client, peer = await loop.sock_accept(listening)
-            except OSError as error:
-                self._shared.warn("listener.exhausted", error=str(error))
-                await asyncio.sleep(EXHAUSTED_PAUSE_S)
-                continue
-            relay = Relay(self._shared, self, plain_address(peer[0]), peer[1])
-            if self._admit(relay):
-                self._let_in(relay, client)
-            else:
-                client.close()
-            # Those who are in have their turn before the next one.
-            await asyncio.sleep(0)
+        try:
+            client, peer = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._shared.warn("listener.exhausted", error=str(error))
+            loop.remove_reader(listening)
+            loop.call_later(EXHAUSTED_PAUSE_S, self._watch, listening)
+            return
+        client.setblocking(False)
+        relay = Relay(self._shared, self, plain_address(peer[0]), peer[1])
+        if self._admit(relay):
+            self._let_in(relay, client)
+        else:
+            client.close()
 
     def _admit(self, relay: Relay) -> bool:
         """Count a new client; false when its address has too many connections already."""
@@ -185,11 +186,10 @@ class Listener:
         if not self._relays:
             self._emptied.set()
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            for relay in list(self._relays):
-                relay.tick()
+    def _tick(self) -> None:
+        self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        for relay in list(self._relays):
+            relay.tick()
 
 
 async def bind(host: str, port: int) -> list[socket.socket]:
