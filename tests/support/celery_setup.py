@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -125,6 +127,7 @@ def celery_setup(
         setup.start_worker(pool)
         stack.callback(lambda: end(setup.worker))
         setup.app = _producer_app(setup)
+        stack.callback(_disconnect, setup.app)
         yield setup
 
 
@@ -137,9 +140,21 @@ def _producer_app(setup: Setup) -> Celery:
         setup.vhost
     )
     app.conf.broker_transport_options = {"confirm_publish": setup.confirms}
-    # What the application connected for an earlier set-up: its pools and its result backend.
+    return app
+
+
+def _disconnect(app: Celery) -> None:
+    """Close what the application connected: its pools, and the consumer of results, which has no other end.
+
+    What Celery has lost track of itself is collected here, so that no later test is blamed for it.
+    """
+    results = app.backend.result_consumer
+    if results._connection is not None:
+        results.stop()
     kombu.pools.reset()
     app._after_fork()
     app._local = threading.local()
     app._backend_cache = None
-    return app
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

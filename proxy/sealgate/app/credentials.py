@@ -27,7 +27,9 @@ log: Final = logging.getLogger("sealgate.app")
 
 
 class Credentials:
-    """`apply` is given each new keyring; the TLS contexts are renewed in place, for the next handshakes."""
+    """Warnings about keys at start are told with those about the configuration (`config.checking`).
+
+    `apply` is given each new keyring; the TLS contexts are renewed in place, for the next handshakes."""
 
     def __init__(self, settings: Settings, tally: Tally) -> None:
         """Raises `StartError` when keys or files do not serve."""
@@ -50,11 +52,9 @@ class Credentials:
         if not self._uses_keys:
             return Keyring()
         try:
-            keyring = self._keys.load()
+            return self._keys.load()
         except ConfigError as error:
             raise StartError(str(error), error.exit_code) from error
-        self._tell_warnings()
-        return keyring
 
     def _upstream_tls(self) -> SSLContext | None:
         """One context for the broker and for quarantine's."""
@@ -81,7 +81,8 @@ class Credentials:
         self._tell("keys", self.keys_trouble)
         if not self.keys_trouble and keyring is not None:
             apply(keyring)
-            self._tell_warnings()
+            for warning in self._keys.warnings:
+                log.warning(str(warning), extra={"event": "keys.warning"})
             log.info("keys in use", extra={"event": "keys.reloaded", "kids": list(keyring.kids())})
 
     def _reload_certificates(self) -> None:
@@ -121,7 +122,3 @@ class Credentials:
         self._tally.config_reloads["failed" if trouble else "ok"] += 1
         if trouble:
             log.error(f"{what} not reloaded", extra={"event": f"{what}.failed", "error": trouble})
-
-    def _tell_warnings(self) -> None:
-        for warning in self._keys.warnings:
-            log.warning(str(warning), extra={"event": "keys.warning"})

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from sealgate.app import build
+from sealgate.app.build import StartError
+from sealgate.config.settings import Settings
+from sealgate.session.conversation import Confirmed, Role, Unconfirmed
+from sealgate.session.limits import Limits
+from sealgate.session.records import Tally
+from sealgate.signing.keyring import Keyring
+from sealgate.stores.memory import MemoryStore
+from sealgate.verify.policy import ContentRules
+from support.certificates import Authority
+from support.home import Home
+from support.talk import KEYRING
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def warn(event: str, key: str = "", **fields: object) -> None:
+    raise AssertionError(event)
+
+
+# Terms and policy
+
+
+def test_verifier_is_built_without_sealers(home: Home) -> None:
+    terms = build.build_terms(home.settings(), KEYRING, Tally())
+    assert (terms.role, terms.sealer, terms.countersealer) == (Role.VERIFY, None, None)
+    assert terms.verifier.keyring is KEYRING
+
+
+def test_signer_signs_with_the_key_it_was_told(home: Home) -> None:
+    settings = home.settings(publish={"action": "sign", "sign_with": "k1"})
+    terms = build.build_terms(settings, KEYRING, Tally())
+    assert terms.role is Role.SIGN
+    assert terms.sealer is not None
+    assert terms.countersealer is None
+
+
+def test_countersigning_gateway_has_a_sealer_of_its_own(home: Home) -> None:
+    settings = home.settings(publish={"countersign_with": "k1"})
+    terms = build.build_terms(settings, KEYRING, Tally())
+    assert terms.sealer is None
+    assert terms.countersealer is not None
+
+
+def test_new_keyring_is_in_force_for_signing_and_verifying_at_once(home: Home) -> None:
+    settings = home.settings(publish={"action": "sign", "sign_with": "k1"})
+    terms = build.build_terms(settings, KEYRING, Tally())
+    before = terms.sealer
+    fresh = Keyring([])
+    build.apply_keyring(terms, settings, fresh)
+    assert terms.verifier.keyring is fresh
+    assert terms.sealer is not before
+
+
+def test_refusals_are_told_as_configured_and_never_lost_in_silence(home: Home) -> None:
+    """Without a quarantine a refusal that no confirm tells closes the channel."""
+    settings = home.settings(refuse={"confirmed": "nack"}, quarantine={"enabled": True})
+    terms = build.build_terms(settings, KEYRING, Tally())
+    assert (terms.confirmed, terms.unconfirmed) == (Confirmed.NACK, Unconfirmed.QUARANTINE)
+    assert build.build_terms(home.settings(), KEYRING, Tally()).unconfirmed is Unconfirmed.CLOSE
+
+
+@pytest.mark.parametrize(
+    ("quarantine", "publish", "kept_at"),
+    [
+        ({"enabled": True}, {}, ["amqp://127.0.0.1:7"]),
+        ({"enabled": False}, {}, []),
+        ({"enabled": True}, {"action": "sign", "sign_with": "k1"}, []),
+        ({"enabled": True, "url": "amqp://q"}, {"action": "sign", "sign_with": "k1"}, ["amqp://q"]),
+    ],
+)
+def test_refused_messages_are_kept_on_a_broker_that_takes_them(
+    home: Home, quarantine: dict[str, object], publish: dict[str, object], kept_at: list[str]
+) -> None:
+    settings = home.settings(7, quarantine=quarantine, publish=publish)
+    assert build.quarantine_urls(settings) == kept_at
+
+
+def test_rule_changes_only_what_it_names(home: Home) -> None:
+    settings = Settings.model_validate(
+        {
+            "rule": [
+                {"match": {"task": "a.*"}, "mode": "observe"},
+                {"match": {"vhost": "/b", "user": "u"}, "types": [""], "profile": "generic"},
+                {"match": {"exchange": "c"}, "compression": ["application/x-gzip"], "mode": "enforce"},
+            ]
+        }
+    )
+    observed, narrowed, compressed = build.build_policy(settings).rules
+    assert (observed.task, observed.observe, observed.content) == ("a.*", True, None)
+    assert (narrowed.vhost, narrowed.user, narrowed.observe) == ("/b", "u", None)
+    assert narrowed.content == ContentRules("generic", frozenset({""}), frozenset())
+    assert compressed.observe is False
+    assert compressed.content == ContentRules(
+        "celery", frozenset({"application/json"}), frozenset({"application/x-gzip"})
+    )
+
+
+def test_defaults_of_the_settings_are_those_of_the_limits(home: Home) -> None:
+    assert build.build_limits(home.settings()) == Limits()
+
+
+@pytest.mark.asyncio
+async def test_store_is_the_one_named(home: Home) -> None:
+    assert isinstance(build.build_store(home.settings()), MemoryStore)
+
+
+# TLS
+
+
+def test_nothing_is_built_where_no_tls_is_asked_for(home: Home) -> None:
+    settings = home.settings(upstream={"tls": {"verify": False}})
+    assert build.build_listen_tls(settings) is None
+    assert build.build_upstream_tls(settings, settings.upstream.urls) is None
+
+
+def test_tls_url_alone_is_enough(home: Home) -> None:
+    context = build.build_upstream_tls(home.settings(), ["amqp://a", "amqps://b"])
+    assert context is not None
+    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+
+
+def test_certificates_and_names_reach_their_legs(home: Home) -> None:
+    authority = Authority(home.folder)
+    pair = authority.issue("gateway")
+    settings = home.settings(
+        listen={"tls": {"cert": pair.cert, "key": pair.key, "client_ca": authority.ca}},
+        upstream={
+            "urls": ["amqps://127.0.0.1"],
+            "tls": {"ca": authority.ca, "cert": pair.cert, "key": pair.key, "server_name": "broker"},
+        },
+    )
+    listen = build.build_listen_tls(settings)
+    assert listen is not None
+    assert listen.verify_mode is ssl.CERT_REQUIRED
+    upstream = build.build_upstream_tls(settings, settings.upstream.urls)
+    assert upstream is not None
+    assert [ca["subject"] for ca in upstream.get_ca_certs()] == [((("commonName", "test authority"),),)]
+
+
+@pytest.mark.asyncio
+async def test_dialer_is_built_for_every_url(home: Home) -> None:
+    settings = home.settings(upstream={"urls": ["amqp://one", "amqps://two:1"]})
+    dialer = build.build_dialer(settings, ssl.create_default_context(), warn)
+    assert [(target.host, target.port) for target in dialer._endpoints] == [("one", 5672), ("two", 1)]
+
+
+@pytest.mark.parametrize("leg", ["listen", "upstream"])
+@pytest.mark.parametrize(
+    ("error", "code"), [(FileNotFoundError("no"), 78), (PermissionError("no"), 77), (ssl.SSLError("no"), 78)]
+)
+def test_file_that_does_not_serve_names_its_table_and_the_exit_code(
+    home: Home, monkeypatch: pytest.MonkeyPatch, leg: str, error: OSError, code: int
+) -> None:
+    """As root every file can be read, so that the refusal of one has to be played."""
+
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(build, "server_context", failing)
+    monkeypatch.setattr(build, "client_context", failing)
+    settings = home.settings(listen={"tls": {"cert": "c", "key": "k"}}, upstream={"tls": {"ca": "ca"}})
+    with pytest.raises(StartError, match=rf"^{leg}\.tls: ") as refused:
+        if leg == "listen":
+            build.build_listen_tls(settings)
+        else:
+            build.build_upstream_tls(settings, ["amqps://b"])
+    assert refused.value.exit_code == code

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sealgate.app.build import StartError
+from sealgate.app.credentials import Credentials
+from sealgate.session.records import Tally
+from sealgate.signing.keyring import Keyring, KeyState
+from support.certificates import Authority
+from support.gateway import key, new_secret
+from support.home import Home, events
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+class Applied(list[Keyring]):
+    def __call__(self, keyring: Keyring) -> None:
+        self.append(keyring)
+
+
+def kids(applied: Applied) -> list[list[str]]:
+    return [list(keyring.kids()) for keyring in applied]
+
+
+# Keys
+
+
+def test_new_key_is_in_force_after_a_reload(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    tally, applied = Tally(), Applied()
+    credentials = Credentials(home.settings(), tally)
+    assert list(credentials.keyring.kids()) == ["k1"]
+    home.write_keys(home.k1, key("k2", new_secret()))
+    credentials.reload(applied)
+    assert kids(applied) == [["k1", "k2"]]
+    assert dict(tally.config_reloads) == {"ok": 1}
+    assert events(caplog.records)[-1] == "keys.reloaded"
+
+
+def test_change_of_the_file_is_noticed_once(home: Home) -> None:
+    applied = Applied()
+    credentials = Credentials(home.settings(), Tally())
+    credentials.poll(applied)
+    assert applied == []
+    home.write_keys({**home.k1, "state": "revoked"}, key("k2", new_secret()))
+    for _ in range(3):
+        credentials.poll(applied)
+    (keyring,) = applied
+    revoked = keyring.get("k1")
+    assert revoked is not None
+    assert revoked.state is KeyState.REVOKED
+
+
+def test_broken_file_keeps_the_last_good_keyring_and_says_so_until_it_is_mended(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tally, applied = Tally(), Applied()
+    credentials = Credentials(home.settings(), tally)
+    home.keys_file.write_text("[[key]\nthis is no TOML")
+    credentials.poll(applied)
+    assert applied == []
+    assert "keys.toml" in credentials.keys_trouble
+    assert dict(tally.config_reloads) == {"failed": 1}
+    (line,) = [record for record in caplog.records if record.levelname != "WARNING"]
+    assert (line.levelname, events([line])) == ("ERROR", ["keys.failed"])
+    home.write_keys(home.k1)
+    credentials.poll(applied)
+    assert kids(applied) == [["k1"]]
+    assert credentials.keys_trouble == ""
+
+
+def test_signers_key_must_stay(home: Home) -> None:
+    applied = Applied()
+    credentials = Credentials(home.settings(publish={"action": "sign", "sign_with": "k1"}), Tally())
+    home.write_keys(key("k2", new_secret()))
+    credentials.reload(applied)
+    assert applied == []
+    assert "publish.sign_with" in credentials.keys_trouble
+
+
+def test_gate_that_neither_signs_nor_verifies_reads_no_keys(home: Home) -> None:
+    home.keys_file.unlink()
+    applied = Applied()
+    tally = Tally()
+    credentials = Credentials(home.settings(publish={"action": "pass"}), tally)
+    credentials.reload(applied)
+    credentials.poll(applied)
+    assert (applied, credentials.keys_trouble, dict(tally.config_reloads)) == ([], "", {})
+
+
+def test_keys_that_do_not_serve_at_start_end_it(home: Home) -> None:
+    home.keys_file.write_text("")
+    with pytest.raises(StartError, match=r"keys\.source") as refused:
+        Credentials(home.settings(), Tally())
+    assert refused.value.exit_code == 78
+
+
+def test_what_deserves_a_warning_is_told_at_each_reload(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start the configuration's own check has told it."""
+    home.keys_file.chmod(0o644)
+    credentials = Credentials(home.settings(), Tally())
+    assert caplog.records == []
+    credentials.reload(Applied())
+    assert set(events(caplog.records)) == {"keys.warning"}
+    assert any("chmod o-r" in record.getMessage() for record in caplog.records)
+
+
+# Certificates
+
+
+def test_renewed_certificates_are_taken_into_the_contexts_in_use(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    authority = Authority(home.folder)
+    pair = authority.issue("gateway")
+    settings = home.settings(
+        listen={"tls": {"cert": pair.cert, "key": pair.key}},
+        upstream={"urls": ["amqps://broker"], "tls": {"ca": authority.ca}},
+    )
+    tally = Tally()
+    credentials = Credentials(settings, tally)
+    credentials.poll(Applied())
+    assert caplog.records == []
+    authority.issue("gateway")
+    credentials.poll(Applied())
+    credentials.poll(Applied())
+    assert events(caplog.records) == ["certificates.reloaded"]
+    assert dict(tally.config_reloads) == {"ok": 1}
+    assert credentials.upstream_tls is not None
+    assert len(credentials.upstream_tls.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize("broken", ["nonsense", "another key", "gone"])
+def test_broken_certificate_keeps_the_last_good_one_and_says_so_until_it_is_mended(
+    home: Home, broken: str
+) -> None:
+    authority = Authority(home.folder)
+    pair = authority.issue("gateway")
+    tally = Tally()
+    credentials = Credentials(home.settings(listen={"tls": {"cert": pair.cert, "key": pair.key}}), tally)
+    good = Path(pair.key).read_text()
+    if broken == "gone":
+        Path(pair.key).unlink()
+    else:
+        other = Path(authority.issue("other").key).read_text()
+        Path(pair.key).write_text("nonsense" if broken == "nonsense" else other)
+    credentials.poll(Applied())
+    assert credentials.certificates_trouble.startswith("listen.tls: ")
+    assert dict(tally.config_reloads) == {"failed": 1}
+    Path(pair.key).write_text(good)
+    credentials.poll(Applied())
+    assert credentials.certificates_trouble == ""
+    assert dict(tally.config_reloads) == {"failed": 1, "ok": 1}
