@@ -484,11 +484,43 @@ def test_drain_still_forwards_what_no_confirm_would_tell() -> None:
     assert methods_of(talk.heard_by_broker()) == ["Connection.Close"]
 
 
-def test_drain_during_the_handshake_just_closes() -> None:
+def test_handshake_goes_on_during_a_drain_and_ends_in_320_instead_of_open_ok() -> None:
+    """A client that is cut takes its password for wrong; one that is in already takes 320 for an error."""
     talk = Talk()
-    talk.client_bytes(HEADER)
     talk.give(DrainAsked())
+    talk.client_bytes(HEADER)
+    assert talk.dialed
+    talk.give(UpstreamConnected())
+    talk.broker(0, commands.Connection.Start())
+    talk.client(0, commands.Connection.StartOk(response="\x00guest\x00guest", locale="en_US"))
+    talk.give(DrainAsked())
+    talk.broker(0, commands.Connection.Tune(2047, 131072, 60))
+    talk.client(0, commands.Connection.TuneOk(2047, 131072, 60), commands.Connection.Open("/"))
+    talk.heard_by_client()
+    talk.broker(0, commands.Connection.OpenOk())
+    (close,) = talk.heard_by_client()
+    assert (close.name, close.reply_code) == ("Connection.Close", 320)
+    talk.client(0, commands.Connection.CloseOk())
+    talk.heard_by_broker()
+    talk.give(Ticked())
+    talk.broker(0, commands.Connection.CloseOk())
     assert set(talk.closed) == {Side.CLIENT, Side.UPSTREAM}
+
+
+@pytest.mark.parametrize("said", [b"", HEADER], ids=["silent", "dialing"])
+def test_handshake_that_goes_on_during_a_drain_is_cut_without_a_word(said: bytes) -> None:
+    talk = Talk(limits=Limits(handshake_s=10, close_s=5))
+    talk.client_bytes(said)
+    talk.wait(2)
+    talk.give(DrainAsked())
+    talk.wait(4.9)
+    talk.give(Ticked())
+    assert talk.closed == []
+    talk.wait(0.1)
+    talk.give(Ticked())
+    assert set(talk.closed) == {Side.CLIENT, Side.UPSTREAM}
+    assert talk.heard_by_client() == []
+    assert talk.tally.messages == {}
 
 
 # Time

@@ -64,12 +64,20 @@ def key(kid: str, secret: str, **more: object) -> dict[str, object]:
 
 
 class GatewayProcess:
-    """`sealgate run` with a configuration of its own. Ports stay the same over restarts."""
+    """`sealgate run` with a configuration of its own. Ports stay the same over restarts.
+
+    `port` is one that another gateway listens on, for both to share; 0 takes a free one.
+    """
 
     def __init__(
-        self, home: Path, upstream_port: int, keys: list[dict[str, object]], settings: Mapping[str, Any]
+        self,
+        home: Path,
+        upstream_port: int,
+        keys: list[dict[str, object]],
+        settings: Mapping[str, Any],
+        port: int = 0,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.admin_port = free_port()
         self.log = home / "gateway.log"
         self.config = home / "sealgate.toml"
@@ -170,10 +178,14 @@ class GatewayProcess:
 
 @contextmanager
 def gateway(
-    home: Path, upstream_port: int, keys: list[dict[str, object]], settings: Mapping[str, Any] | None = None
+    home: Path,
+    upstream_port: int,
+    keys: list[dict[str, object]],
+    settings: Mapping[str, Any] | None = None,
+    port: int = 0,
 ) -> Iterator[GatewayProcess]:
     """A running gateway (or signing sidecar: that is configuration), stopped at the end."""
-    process = GatewayProcess(home, upstream_port, keys, settings or {})
+    process = GatewayProcess(home, upstream_port, keys, settings or {}, port)
     process.start()
     try:
         yield process

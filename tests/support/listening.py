@@ -77,6 +77,8 @@ class Listening:
         host: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
         connections_per_address_max: int = 100,
+        port: int = 0,
+        reuse_port: bool = False,
     ) -> None:
         self.tally = Tally()
         self.store = NotingStore()
@@ -91,7 +93,7 @@ class Listening:
         )
         self.dialer = NotingDialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
         shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn)
-        self.listener = Listener(shared, host, 0, tls, connections_per_address_max)
+        self.listener = Listener(shared, host, port, tls, connections_per_address_max, reuse_port)
 
     def warn(self, event: str, key: str = "", **fields: Any) -> None:
         self.warned.append({"event": event, **fields})

@@ -114,6 +114,12 @@ class Client(Peer):
     """A client that shakes hands as a decent one does."""
 
     async def shake_hands(self, heartbeat_s: int = 0, vhost: str = "/", product: str = "test") -> Client:
+        opened = await self.open(heartbeat_s, vhost, product)
+        assert isinstance(opened, commands.Connection.OpenOk), opened.name
+        return self
+
+    async def open(self, heartbeat_s: int = 0, vhost: str = "/", product: str = "test") -> Any:
+        """The handshake, up to the answer to `connection.open`."""
         self.send(PROTOCOL_HEADER)
         await self.expect(commands.Connection.Start)
         properties = {"product": product, "capabilities": {"publisher_confirms": True}}
@@ -121,8 +127,7 @@ class Client(Peer):
         tune = await self.expect(commands.Connection.Tune)
         self.say(0, commands.Connection.TuneOk(tune.channel_max, tune.frame_max, heartbeat_s))
         self.say(0, commands.Connection.Open(vhost))
-        await self.expect(commands.Connection.OpenOk)
-        return self
+        return await self.next()
 
     async def open_channel(self, number: int = 1, confirms: bool = False) -> Client:
         self.say(number, commands.Channel.Open())
@@ -199,6 +204,9 @@ class ScriptedBroker:
         """The next connection."""
         async with asyncio.timeout(ANSWER_S_MAX):
             return await self._waiting.get()
+
+    async def accept_and_shake_hands(self) -> Upstream:
+        return await (await self.accept()).shake_hands()
 
 
 async def connect(port: int, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Client:

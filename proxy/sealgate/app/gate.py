@@ -61,6 +61,7 @@ class Gate:
             settings.listen.address.port,
             self._credentials.listen_tls,
             settings.limits.connections_per_address_max,
+            settings.listen.reuse_port,
         )
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []
@@ -118,7 +119,6 @@ class Gate:
         log.info("draining", extra={"event": "gate.draining", "clients": self._listener.connections})
         if drain.delay:
             await asyncio.sleep(drain.delay)
-        self._listener.stop_accepting()
         self._listener.drain()
         return await self._listener.emptied(max(deadline - time.monotonic(), 0.1))
 

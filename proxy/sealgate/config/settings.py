@@ -47,6 +47,8 @@ class ListenTls(Section):
 class Listen(Section):
     address: f.ListenAddress = Address("127.0.0.1", AMQP_PORT)
     """Where AMQP clients connect. The port defaults to 6672, with TLS to 6671."""
+    reuse_port: StrictBool = True
+    """Let a new gateway of the same user listen on the port while the old one drains (SO_REUSEPORT)."""
     tls: ListenTls | None = None
     """TLS towards clients; absent means plain AMQP."""
 

@@ -2,7 +2,8 @@
 
     listener  accepts clients, within the limits        relay     one session and its two sockets
     upstream  dials the broker                          leg       one socket: its flow, its TLS, its end
-    tls       contexts for both legs                    warn      how what peers do wrong is told
+    tls       contexts for both legs                    sockets   binding, keepalive, closing the door
+    warn      how what peers do wrong is told
 
 `app` builds a `Listener` and hands it what relays need. The warning: nothing here may wait for a peer; a
 peer that does not read stops only what is sent to it (protocol.md B1 to B3).

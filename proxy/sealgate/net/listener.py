@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import logging
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from sealgate.net.relay import Relay, Shared
-from sealgate.net.upstream import keep_alive
+from sealgate.net.sockets import bind, keep_alive, plain_address, turn_away
 from sealgate.reason import GateError, Reason
 
 log: Final = logging.getLogger("sealgate.net")
 
-BACKLOG: Final = 1024
 TICK_S: Final = 1.0
 #: When the system has no more sockets, clients wait in the backlog; it is asked again after this long.
 EXHAUSTED_PAUSE_S: Final = 0.5
+#: While the door closes: for the last step of TCP handshakes that have begun, and for short connections to
+#: end. Above the round trip to any client, below the second after which one that was turned away asks again.
+LINGER_S: Final = 0.5
 
 
 class Listener:
@@ -36,19 +37,22 @@ class Listener:
         port: int,
         tls: ssl.SSLContext | None,
         connections_per_address_max: int,
+        reuse_port: bool = False,
     ) -> None:
         self._shared: Final = shared
         self._host: Final = host
         self._asked_port: Final = port
         self._tls: Final = tls
         self._connections_per_address_max: Final = connections_per_address_max
+        self._reuse_port: Final = reuse_port
+        self._draining = False
         self._per_address: Final[Counter[str]] = Counter()
         self._relays: Final[set[Relay]] = set()
         self._sockets: list[socket.socket] = []
         self._entering: Final[dict[Relay, asyncio.Task[None]]] = {}
         self._ticker: asyncio.TimerHandle | None = None
+        self._timers: Final[list[asyncio.TimerHandle]] = []
         self._emptied: Final = asyncio.Event()
-        self._emptied.set()
 
     @property
     def port(self) -> int:
@@ -66,27 +70,50 @@ class Listener:
 
     async def start(self) -> None:
         """Bind and accept. Raises OSError when the address can not be bound."""
-        self._sockets = await bind(self._host, self._asked_port)
+        self._sockets = await bind(self._host, self._asked_port, self._reuse_port)
         for listening in self._sockets:
             self._watch(listening)
         self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
-    def stop_accepting(self) -> None:
-        """Refuse new clients; those connected stay."""
+    def drain(self) -> None:
+        """Close the door softly; then ask every session to finish and to send its client away.
+
+        Who knocked before is still let in, for a reset would be an error that the client did not earn. While
+        the door closes everyone is served as ever: the connections of clients that open one for each message
+        end by themselves then.
+        """
+        self._draining = True
+        if all(turn_away(listening) for listening in self._sockets):
+            self._later(LINGER_S, self._send_away)
+        else:
+            # Every moment more would bring new clients, and the last of them would be reset all the same.
+            self._send_away()
+
+    def _later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(delay_s, callback))
+
+    def _send_away(self) -> None:
+        for listening in self._sockets:
+            while self._accept(listening):
+                pass  # what is in the backlog, which closing would reset
+        self._stop_accepting()
+        for relay in list(self._relays):
+            relay.drain()
+        self._later(self._shared.terms.limits.close_s, self._cut_entering)
+
+    def _stop_accepting(self) -> None:
         for listening in self._sockets:
             asyncio.get_running_loop().remove_reader(listening)
             listening.close()
         self._sockets = []
+        self._note_emptied()
 
-    def drain(self) -> None:
-        """Ask every session to finish and to send its client away. A TLS handshake is simply cut."""
+    def _cut_entering(self) -> None:
         for entering in self._entering.values():
             entering.cancel()
-        for relay in list(self._relays):
-            relay.drain()
 
     async def emptied(self, timeout_s: float) -> bool:
-        """Wait until no relay is left; false when `timeout_s` passed first."""
+        """After `drain`: wait until the door is closed and all have left; false when `timeout_s` passed."""
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout_s)
         except TimeoutError:
@@ -95,9 +122,11 @@ class Listener:
 
     async def close(self) -> None:
         """Cut what is left."""
-        self.stop_accepting()
-        for entering in self._entering.values():
-            entering.cancel()
+        self._draining = True
+        for timer in self._timers:
+            timer.cancel()
+        self._stop_accepting()
+        self._cut_entering()
         for relay in list(self._relays):
             relay.abort()
         await self.emptied(1.0)
@@ -108,24 +137,27 @@ class Listener:
         if listening in self._sockets:
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
-    def _accept(self, listening: socket.socket) -> None:
-        """Take one client; those who are in have their turn before the next one."""
+    def _accept(self, listening: socket.socket) -> bool:
+        """Take one client; those who are in have their turn before the next one. False when none is there."""
         loop = asyncio.get_running_loop()
         try:
             client, peer = listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+        except BlockingIOError:
+            return False
+        except ConnectionAbortedError:
+            return True
         except OSError as error:
             self._shared.warn("listener.exhausted", error=str(error))
             loop.remove_reader(listening)
             loop.call_later(EXHAUSTED_PAUSE_S, self._watch, listening)
-            return
+            return False
         client.setblocking(False)
         relay = Relay(self._shared, self, plain_address(peer[0]), peer[1])
         if self._admit(relay):
             self._let_in(relay, client)
         else:
             client.close()
+        return True
 
     def _admit(self, relay: Relay) -> bool:
         """Count a new client; false when its address has too many connections already."""
@@ -155,6 +187,8 @@ class Listener:
                 self.ended(relay)
             elif done.cancelled():
                 relay.client.drop()
+            elif self._draining and not self._sockets:
+                relay.drain()
 
         # Not in the task itself: one that is cancelled before its first turn runs nothing.
         entering.add_done_callback(entered)
@@ -183,32 +217,14 @@ class Listener:
         self._per_address[relay.host] -= 1
         if self._per_address[relay.host] <= 0:
             del self._per_address[relay.host]
-        if not self._relays:
+        self._note_emptied()
+
+    def _note_emptied(self) -> None:
+        """Nobody is here, and while draining nobody can come any more."""
+        if not self._relays and not (self._draining and self._sockets):
             self._emptied.set()
 
     def _tick(self) -> None:
         self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         for relay in list(self._relays):
             relay.tick()
-
-
-async def bind(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets for every address of `host`; `::` is IPv4 as well. Raises OSError, and binds none."""
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    with contextlib.ExitStack() as unwinding:
-        sockets = []
-        for family, address in sorted({(info[0], info[4]) for info in infos}):
-            both = host == "::" and socket.has_dualstack_ipv6()
-            listening = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
-            unwinding.callback(listening.close)
-            listening.setblocking(False)
-            sockets.append(listening)
-        unwinding.pop_all()
-    return sockets
-
-
-def plain_address(host: str) -> str:
-    """An address as people write it: an IPv4 client of a socket for both kinds as IPv4, without a scope."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from sealgate.net.sockets import keep_alive
 from sealgate.net.warn import Warn
 
 #: Below the timeouts of clients, whose own can not help: their TCP connect has succeeded (protocol.md U1).
@@ -22,9 +22,6 @@ DIALS_MAX: Final = 128
 AVOID_S: Final = 10.0
 AMQP_PORT: Final = 5672
 AMQPS_PORT: Final = 5671
-#: Seconds of silence before the kernel asks, between its questions, and how many (protocol.md K7): below the
-#: 350 s after which load balancers forget a connection.
-KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,11 +100,3 @@ class Dialer:
 class _Probe(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-def keep_alive(sock: socket.socket) -> None:
-    """Let the kernel notice peers that vanish on connections without heartbeats (protocol.md K7)."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE:
-        if hasattr(socket, name):  # macOS calls the first one otherwise
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -12,7 +12,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.conversation import Conversation, Role
-from sealgate.session.states import HANDSHAKE, Side
+from sealgate.session.states import HANDSHAKE, Side, State
 from sealgate.wire import methods
 from sealgate.wire.constants import (
     CONNECTION_CLOSE,
@@ -54,7 +54,12 @@ class Handshake:
         self._advertised_frame_max = 0
 
     def frame(self, side: Side, frame: Frame) -> None:
-        """Take a frame of the handshake and pass it on. Raises GateError frame.order for any other frame."""
+        """Take a frame of the handshake and pass it on. Raises GateError frame.order for any other frame.
+
+        During a drain `open-ok` is kept back, for `connection.close` comes in its place: clients take that
+        for a failure to connect, after which kombu tries again, and the loss of an open connection for an
+        error.
+        """
         conversation = self._conversation
         if frame.type == FRAME_HEARTBEAT:
             return
@@ -67,11 +72,11 @@ class Handshake:
                 Reason.FRAME_ORDER, f"unexpected method while waiting for {conversation.state.value}"
             )
         raw = self._changed(method, frame)
+        conversation.state = following
         if side is Side.CLIENT:
             conversation.out.upstream(raw)
-        else:
+        elif following is not State.RUNNING or not conversation.draining:
             conversation.out.client(raw)
-        conversation.state = following
 
     def is_refusal(self, frame: Frame) -> bool:
         """Whether the broker closes the connection with this frame instead of going on."""

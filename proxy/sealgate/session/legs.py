@@ -49,7 +49,10 @@ class Legs:
         """Whether the client's next frame may be looked at now."""
         if self._deaf or self._client_close is not None:
             return False
-        return not (self._conversation.draining and self._conversation.client_leg is Leg.OPEN)
+        conversation = self._conversation
+        if conversation.state not in _ESTABLISHED:
+            return True
+        return not (conversation.draining and conversation.client_leg is Leg.OPEN)
 
     @property
     def deaf(self) -> bool:
@@ -205,12 +208,15 @@ class Legs:
         self.advance()
 
     def drain(self) -> None:
-        """Finish what was taken on, then send the client away. A handshake is simply cut."""
+        """Finish what was taken on, then send the client away.
+
+        A handshake may go on up to its end: a client that is cut in it takes its password for wrong, and one
+        that is told 320 connects again.
+        """
         conversation = self._conversation
         conversation.draining = True
         if conversation.state not in _ESTABLISHED:
-            self._client_gone()
-            self._upstream_gone()
+            self._since = conversation.now.mono
 
     def advance(self) -> None:
         """Take the next step of closing that is due."""
@@ -243,11 +249,15 @@ class Legs:
         self._since = conversation.now.mono
 
     def expire(self) -> None:
-        """A close has taken too long: cut what is left."""
+        """A close, or a handshake during a drain, has taken too long: cut what is left."""
         conversation = self._conversation
-        if conversation.state is not State.CLOSING:
-            return
         if conversation.now.mono - self._since < conversation.terms.limits.close_s:
+            return
+        if conversation.state not in _ESTABLISHED:
+            self._client_gone()
+            self._upstream_gone()
+            return
+        if conversation.state is not State.CLOSING:
             return
         if conversation.upstream_leg is Leg.OPEN and conversation.client_leg is not Leg.CLOSE_SENT:
             # The broker still owes confirms; their leases run out on their own.

@@ -69,7 +69,9 @@ class Timers:
         if conversation.state in _ENDING:
             self._legs.expire()
         elif conversation.state is not State.RUNNING:
-            if conversation.now.mono - self._started > conversation.terms.limits.handshake_s:
+            if conversation.draining:
+                self._legs.expire()
+            elif conversation.now.mono - self._started > conversation.terms.limits.handshake_s:
                 raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
             return
         self._channels()
