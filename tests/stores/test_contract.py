@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from sealgate.stores.memory import MemoryStore
 from sealgate.stores.redis import RedisStore
+from sealgate.stores.times import HELD_S
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus, ClaimStore, Debit
 from support.claims import ask, debit, grant, make_claim, status, statuses
 from support.redis_server import RedisServer
@@ -73,17 +74,23 @@ class MemoryBench(Bench):
 
 
 class RedisBench(Bench):
-    def __init__(self, server: RedisServer, young: bool = False, lease_s: float = LEASE_S) -> None:
-        deployment = f"test-{uuid.uuid4().hex}"
+    def __init__(
+        self, server: RedisServer, young: bool = False, lease_s: float = LEASE_S, deployment: str = ""
+    ) -> None:
+        self.deployment = deployment or f"test-{uuid.uuid4().hex}"
         if not young:
-            server.age(deployment)
+            server.age(self.deployment)
         self.store = RedisStore(
-            server.url, deployment=deployment, max_age_s=MAX_AGE_S, clock_skew_s=0, lease_s=lease_s
+            server.url, deployment=self.deployment, max_age_s=MAX_AGE_S, clock_skew_s=0, lease_s=lease_s
         )
 
 
-def open_bench(kind: str, request: pytest.FixtureRequest, young: bool = False) -> Bench:
-    return MemoryBench() if kind == "memory" else RedisBench(request.getfixturevalue("redis_server"), young)
+def open_bench(
+    kind: str, request: pytest.FixtureRequest, young: bool = False, lease_s: float = LEASE_S
+) -> Bench:
+    if kind == "memory":
+        return MemoryBench(lease_s)
+    return RedisBench(request.getfixturevalue("redis_server"), young, lease_s)
 
 
 KINDS = ["memory", pytest.param("redis", marks=pytest.mark.system)]
@@ -104,6 +111,15 @@ async def young(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     await opened.store.start()
     # Redis tells its age in whole seconds: what was created within the last one is refused to be safe.
     await opened.pass_time(1.1)
+    yield opened
+    await opened.store.close()
+
+
+@pytest_asyncio.fixture(params=KINDS)
+async def holding(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    """A bench whose leases nobody takes over (`in_doubt = "refuse"`)."""
+    opened = open_bench(request.param, request, lease_s=HELD_S)
+    await opened.store.start()
     yield opened
     await opened.store.close()
 
@@ -218,6 +234,68 @@ async def test_only_the_owner_renews(bench: Bench) -> None:
     bench.store.renew([first])
     await bench.pass_time(LEASE_S * 0.6)
     await grant(bench.store, [bench.claim("n")])
+
+
+@pytest.mark.asyncio
+async def test_a_held_lease_is_taken_over_by_nobody(holding: Bench) -> None:
+    first = holding.claim("n")
+    await grant(holding.store, [first])
+    await holding.pass_time(300 if holding.exact else LEASE_S * 3)
+    holding.store.renew([first])
+    assert await status(holding.store, holding.claim("n")) is INFLIGHT
+    assert await status(holding.store, holding.claim("n", text="b")) is CONFLICT
+
+
+@pytest.mark.asyncio
+async def test_a_held_lease_ends_by_a_settlement_of_its_owner(holding: Bench) -> None:
+    claims = [holding.claim(nonce) for nonce in ("arrived", "given back", "of another")]
+    await grant(holding.store, claims)
+    stranger = copy.copy(claims[2])
+    stranger.owner += 12345
+    holding.store.settle(claims[:1], [claims[1], stranger])
+    again = [holding.claim(nonce) for nonce in ("arrived", "given back", "of another")]
+    assert await statuses(holding.store, *again) == [DUPLICATE, GRANTED, INFLIGHT]
+
+
+@pytest.mark.asyncio
+async def test_a_held_lease_ends_when_the_message_is_too_old_for_any_gateway(holding: Bench) -> None:
+    short = make_claim("n", int(holding.now()) + 1, remember_s=1)
+    await grant(holding.store, [short])
+    found = set()
+    while holding.now() < short.remember_until + 2:
+        found.add(await status(holding.store, short))
+        await holding.pass_time(0.1)
+    assert found == {INFLIGHT, HORIZON}, "a nonce in doubt was granted again"
+    assert await status(holding.store, short) is HORIZON
+
+
+@pytest.mark.asyncio
+async def test_renewing_does_not_shorten_a_held_lease(holding: Bench) -> None:
+    first = holding.claim("n")
+    await grant(holding.store, [first])
+    for _ in range(3):
+        holding.store.renew([first])
+        await holding.pass_time(LEASE_S)
+        assert await status(holding.store, holding.claim("n")) is INFLIGHT
+
+
+@pytest.mark.system
+@pytest.mark.asyncio
+async def test_gateways_that_take_over_and_gateways_that_hold_can_share_a_store(
+    redis_server: RedisServer,
+) -> None:
+    holding = RedisBench(redis_server, lease_s=HELD_S)
+    taking = RedisBench(redis_server, deployment=holding.deployment)
+    await holding.store.start()
+    await taking.store.start()
+    await grant(holding.store, [holding.claim("held")])
+    await grant(taking.store, [taking.claim("leased")])
+    await taking.pass_time(LEASE_S * 1.5)
+    assert await status(taking.store, taking.claim("held")) is INFLIGHT
+    assert await status(holding.store, holding.claim("leased")) is INFLIGHT
+    await grant(taking.store, [taking.claim("leased")])
+    await holding.store.close()
+    await taking.store.close()
 
 
 @pytest.mark.asyncio

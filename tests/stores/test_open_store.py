@@ -11,6 +11,7 @@ import pytest
 from sealgate.stores import boot, open_store
 from sealgate.stores.memory import MemoryStore
 from sealgate.stores.redis import RedisStore
+from sealgate.stores.times import HELD_S, LEASE_S
 
 
 def test_memory_opens_the_memory_store(tmp_path: Path) -> None:
@@ -22,6 +23,23 @@ def test_memory_opens_the_memory_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["redis://localhost:6379/0", "rediss://user:password@redis.example/1"])
 def test_redis_urls_open_the_redis_store(url: str) -> None:
     assert isinstance(open_store(url, deployment="d", max_age_s=300, clock_skew_s=30), RedisStore)
+
+
+@pytest.mark.parametrize("url", ["memory", "redis://localhost:6379/0"])
+def test_leases_are_held_where_what_is_in_doubt_is_refused(url: str, tmp_path: Path) -> None:
+    """And only then the journal is written ahead."""
+    for in_doubt, lease_s in (("takeover", LEASE_S), ("refuse", HELD_S)):
+        journal = tmp_path / "nonces" if url == "memory" else None
+        store = open_store(
+            url, deployment="d", max_age_s=300, clock_skew_s=30, journal=journal, in_doubt=in_doubt
+        )
+        if isinstance(store, MemoryStore):
+            assert store._lease_s == lease_s
+            assert store._journal is not None
+            assert store._journal.ahead == (in_doubt == "refuse")
+        else:
+            assert isinstance(store, RedisStore)
+            assert store._settings.lease_s == lease_s
 
 
 @pytest.mark.parametrize("scheme", ["redis+cluster", "redis+sentinel", "memcached"])

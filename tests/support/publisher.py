@@ -29,11 +29,14 @@ class Publisher:
         frames: Callable[[int], bytes],
         window: int = 100,
         rate: float = 0,
+        on_refused: Callable[[int], None] = lambda number: None,
     ) -> None:
+        """`on_refused` is told of each message that is nacked, before it is published again."""
         self._port = port
         self._vhost = vhost
         self._count = count
         self._frames = frames
+        self._on_refused = on_refused
         self._window = window
         self._pause_s = window / rate if rate else 0.0
         self._todo: deque[int] = deque(range(count))
@@ -97,6 +100,7 @@ class Publisher:
                 else:
                     self.refused[number] += 1
                     assert self.refused[number] < REFUSALS_MAX, f"message {number} is refused for good"
+                    self._on_refused(number)
                     self._todo.append(number)
         elif part.name == "Connection.Close":
             writer.write(_frames(0, commands.Connection.CloseOk()))
@@ -188,17 +192,22 @@ def _frames(channel: int, *parts: Any) -> bytes:
 
 def arrivals(port: int, vhost: str, queue: str, limit: int) -> Sequence[str]:
     """The correlation ids of every message in `queue`, in order, read and acknowledged directly."""
+    return [properties.correlation_id for properties in arrived(port, vhost, queue, limit)]
+
+
+def arrived(port: int, vhost: str, queue: str, limit: int) -> Sequence[Any]:
+    """The properties of every message in `queue`, likewise."""
     import pika
 
     parameters = pika.ConnectionParameters("127.0.0.1", port, vhost)
-    found: list[str] = []
+    found: list[Any] = []
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         channel.basic_qos(prefetch_count=1000)
         for method, properties, _ in channel.consume(queue, inactivity_timeout=2):
             if method is None:
                 break
-            found.append(properties.correlation_id)
+            found.append(properties)
             channel.basic_ack(method.delivery_tag)
             if len(found) >= limit:
                 break

@@ -49,7 +49,10 @@ def task_frames(
 
 
 class StoredNonceSigner:
-    """Seals each task once: a repeat is the same bytes, as when a client resends after a lost confirm."""
+    """Seals each task once: a repeat is the same bytes, as when a client resends after a lost confirm.
+
+    `afresh` is the log of the tasks that were sealed again all the same.
+    """
 
     def __init__(self, secret: str, vhost: str, queue: str) -> None:
         algorithm = HmacSha256(bytes.fromhex(secret.removeprefix("hex:")))
@@ -57,11 +60,17 @@ class StoredNonceSigner:
         self._peer = Peer("prod", vhost)
         self._queue = queue
         self._made: dict[int, bytes] = {}
+        self.afresh: list[int] = []
 
     def frames(self, number: int) -> bytes:
         if number not in self._made:
             self._made[number] = task_frames(number, self._queue, seal=self._seal)
         return self._made[number]
+
+    def seal_afresh(self, number: int) -> None:
+        """The next frames of this task are a new message."""
+        del self._made[number]
+        self.afresh.append(number)
 
     def _seal(self, message: Message) -> bytes:
         return self._sealer.seal(message, self._peer, SignerSession(), time.time())

@@ -13,8 +13,9 @@ import pytest
 
 from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.processes import wait_until
-from support.publisher import Publisher, arrivals
+from support.publisher import Publisher, arrivals, arrived
 from support.rabbitmq_server import RabbitMQServer
+from support.redis_server import RedisServer
 from support.tasks import StoredNonceSigner, task_frames
 
 pytestmark = [
@@ -25,6 +26,8 @@ pytestmark = [
 ]
 
 COUNT = 20_000
+#: Where another test does the whole of it on the other store.
+COUNT_SHORT = 6_000
 QUEUE = "tasks"
 
 
@@ -36,12 +39,18 @@ def declare(server: RabbitMQServer, vhost: str) -> None:
 
 
 def publish_through_restarts(
-    publisher: Publisher, process: GatewayProcess, stops: list[signal.Signals]
+    publisher: Publisher,
+    process: GatewayProcess,
+    stops: list[signal.Signals],
+    count: int = COUNT,
+    refusals: Counter[str] | None = None,
 ) -> set[int]:
     """Run the publisher to its end while `process` is stopped by each signal, evenly spread over the load.
 
     Returns what was unconfirmed when the process was killed: nobody can know whether that had arrived.
+    `refusals` is given the reasons that the processes counted.
     """
+    refusals = Counter() if refusals is None else refusals
     in_doubt: set[int] = set()
     failure: list[BaseException] = []
 
@@ -54,12 +63,13 @@ def publish_through_restarts(
     thread = threading.Thread(target=work)
     thread.start()
     for turn, number in enumerate(stops, start=1):
-        share = COUNT * turn // (len(stops) + 1)
+        share = count * turn // (len(stops) + 1)
         wait_until(
             lambda share=share: len(publisher.confirmed) >= share or bool(failure), 100, f"{share} confirms"
         )
         assert not failure, failure
         cuts = len(publisher.cuts)
+        refusals.update(process.refusals())
         code = process.stop(number)
         assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), process.log_text()[-2000:]
         wait_until(lambda cuts=cuts: len(publisher.cuts) > cuts, 10, "the publisher to notice")
@@ -68,7 +78,8 @@ def publish_through_restarts(
         process.start()
     thread.join(120)
     assert not failure, failure
-    assert not thread.is_alive(), f"{len(publisher.confirmed)} of {COUNT} confirmed"
+    assert not thread.is_alive(), f"{len(publisher.confirmed)} of {count} confirmed"
+    refusals.update(process.refusals())
     return in_doubt
 
 
@@ -108,6 +119,72 @@ def test_signer_with_stored_nonces_loses_nothing_and_doubles_nothing_over_clean_
         killed = publish_through_restarts(publisher, process, STOPS)
     doubled = count_doubles(rabbitmq, vhost, publisher, closing_lines, "stored nonces")
     assert doubled <= killed, "a repeat of a sealed message was forwarded after a clean restart"
+
+
+def publish_and_never_double(
+    server: RabbitMQServer,
+    vhost: str,
+    home: Path,
+    replay: dict[str, str],
+    count: int,
+    closing_lines: list[str],
+    what: str,
+) -> None:
+    """With `in_doubt = "refuse"`: no sealed message is in the broker twice, whatever died.
+
+    What is refused as in doubt after the kill is sealed afresh. That is a new message of the same task, which
+    is therefore there twice where the first did arrive, and only there.
+    """
+    declare(server, vhost)
+    secret = new_secret()
+    settings = {"replay": {**replay, "in_doubt": "refuse", "max_age": "5m", "clock_skew": "1s"}}
+    signer = StoredNonceSigner(secret, vhost, QUEUE)
+    refusals: Counter[str] = Counter()
+    with gateway(home, server.port, [key("k1", secret)], settings) as process:
+        # A first start remembers nothing from before, and refuses what was sealed within the skew of it.
+        passed = time.time() + 3
+        wait_until(lambda: time.time() > passed, 5, "the horizon to pass")
+        publisher = Publisher(process.port, vhost, count, signer.frames, on_refused=signer.seal_afresh)
+        killed = publish_through_restarts(publisher, process, STOPS, count, refusals)
+    found = arrived(server.port, vhost, QUEUE, 10 * count)
+    seals = Counter(properties.headers["x-seal"] for properties in found)
+    assert set(seals.values()) == {1}, "a sealed message was forwarded twice"
+    tasks = Counter(int(properties.correlation_id) for properties in found)
+    assert set(tasks) == publisher.confirmed == set(range(count)), "a confirmed task is not in the broker"
+    doubled = {number for number, times in tasks.items() if times > 1}
+    assert doubled <= set(signer.afresh) <= killed
+    assert len(signer.afresh) == len(set(signer.afresh)), "a message that was sealed afresh was refused again"
+    assert refusals["replay.inflight"] == len(signer.afresh)
+    assert set(refusals) <= {"replay.inflight", "replay.duplicate"}
+    closing_lines.append(
+        f"restarts, {what}, in doubt is refused: {count} tasks confirmed and in the broker, {len(STOPS)} "
+        f"restarts, {len(publisher.in_doubt)} published again, no sealed message there twice; "
+        f"{len(signer.afresh)} sealed afresh, {len(doubled)} of these tasks there twice"
+    )
+
+
+def test_signer_with_stored_nonces_doubles_nothing_even_over_a_kill_where_doubt_is_refused(
+    rabbitmq: RabbitMQServer, vhost: str, tmp_path: Path, closing_lines: list[str]
+) -> None:
+    replay = {"journal": str(tmp_path / "nonces")}
+    publish_and_never_double(
+        rabbitmq, vhost, tmp_path / "gateway", replay, COUNT, closing_lines, "stored nonces"
+    )
+
+
+def test_signer_with_stored_nonces_doubles_nothing_over_a_kill_with_redis(
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, vhost: str, tmp_path: Path, closing_lines: list[str]
+) -> None:
+    redis_server.age("prod")
+    publish_and_never_double(
+        rabbitmq,
+        vhost,
+        tmp_path / "gateway",
+        {"store": redis_server.url},
+        COUNT_SHORT,
+        closing_lines,
+        "stored nonces in Redis",
+    )
 
 
 def test_unchanged_publisher_behind_a_signing_sidecar_loses_nothing(

@@ -153,6 +153,7 @@ def build_store(settings: Settings) -> ClaimStore:
         journal=replay.journal,
         gateways=settings.limits.gateways,
         entries_max=replay.entries_max,
+        in_doubt=replay.in_doubt,
     )
 
 

@@ -3,7 +3,7 @@
     memory      one process: a table of nonces, buckets, and optionally a journal
       nonces      the table: bounded, forgets in bounded work per call
       limiter     token buckets of this process (also Redis's stand-in while it is away)
-      journal     committed nonces on disk, so that a restart forgets nothing
+      journal     nonces on disk, so that a restart forgets nothing
     redis       several gateways: one batched script call per loop turn on one dedicated connection
       batch       what a call says and how its reply is checked
       link        one connection that was checked; thrown away on any doubt
@@ -18,8 +18,9 @@ replay control never fails open. What a store does not know for certain it refus
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+from sealgate.stores.times import HELD_S, LEASE_S
 from sealgate.verify.verdict import ClaimStore
 
 #: About 300 MB of nonces; at 2,000 messages a second the freshness window holds 730,000.
@@ -35,13 +36,16 @@ def open_store(
     journal: str | Path | None = None,
     gateways: int = 1,
     entries_max: int = ENTRIES_MAX,
+    in_doubt: Literal["takeover", "refuse"] = "takeover",
 ) -> ClaimStore:
     """The store that `url` names, not yet started. `journal` and `entries_max` concern the memory store,
-    `gateways` (how many share the store) and `deployment` concern Redis.
+    `gateways` (how many share the store) and `deployment` concern Redis. `in_doubt` is what becomes of a
+    nonce that was neither committed nor released: free when its lease is over, or refused while it counts.
 
     Raises `ValueError` for a URL this version has no store for. Only what is asked for is imported.
     """
     scheme = url.partition(":")[0]
+    lease_s = HELD_S if in_doubt == "refuse" else LEASE_S
     if url == "memory":
         from sealgate.stores.boot import boot_id
         from sealgate.stores.journal import Journal
@@ -51,12 +55,20 @@ def open_store(
             max_age_s=max_age_s,
             clock_skew_s=clock_skew_s,
             entries_max=entries_max,
-            journal=None if journal is None else Journal(Path(journal), boot_id()),
+            journal=None
+            if journal is None
+            else Journal(Path(journal), boot_id(), ahead=in_doubt == "refuse"),
+            lease_s=lease_s,
         )
     if scheme in ("redis", "rediss"):
         from sealgate.stores.redis import RedisStore
 
         return RedisStore(
-            url, deployment=deployment, max_age_s=max_age_s, clock_skew_s=clock_skew_s, gateways=gateways
+            url,
+            deployment=deployment,
+            max_age_s=max_age_s,
+            clock_skew_s=clock_skew_s,
+            gateways=gateways,
+            lease_s=lease_s,
         )
     raise ValueError(f"replay.store {scheme}:// is not in this version; use memory, redis:// or rediss://")

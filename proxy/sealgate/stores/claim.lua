@@ -3,13 +3,14 @@
 -- KEYS[1]  identity of the store; then nonce keys and bucket keys, which claims name by index
 -- ARGV[1]  call id, echoed                 ARGV[2]  identity this gateway knows
 -- ARGV[3]  identity's time to live, ms     ARGV[4]  created_min: the horizon, Unix s
--- ARGV[5]  lease, ms                       ARGV[6]  number of claims; then for each:
+-- ARGV[5]  lease, ms; 0: leases are held    ARGV[6]  number of claims; then for each:
 --          owner (16 characters, echoed), nonce key index (0: none), digest, created s, remember_until s,
 --          number of debits; then for each debit: bucket key index, increment_us, capacity_us
 --
 -- Returns {call id, keys in the database, then for each claim: owner, status, bucket key index, wait_us}.
 --
 -- A nonce holds 'C' digest (committed), or 'L' lease end (Unix ms, 13 digits) owner digest (leased).
+-- A lease that is held ends by a settlement alone, or with its key. Whoever holds its own takes over no other.
 -- A bucket holds its theoretical arrival time in us, as verify/bucket.py computes it; the arithmetic here
 -- is the same, on increments and capacities computed there. All integers stay below 2^53: exact in Lua.
 
@@ -30,6 +31,9 @@ local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now_ms = math.floor(now_us / 1000)
 local created_min = tonumber(ARGV[4])
 local lease_ms = tonumber(ARGV[5])
+local held = lease_ms == 0
+-- The largest of 13 digits, in the year 2286.
+local lease_end = held and '9999999999999' or string.format('%013.0f', now_ms + lease_ms)
 
 local tats, changed = {}, {}
 
@@ -44,7 +48,7 @@ local function nonce_status(key, owner, digest, created, remember_until)
   if not leased then return DUPLICATE end
   -- Our own lease: the reply to an earlier call was lost, and the tokens are already taken.
   if string.sub(entry, 15, 30) == owner then return GRANTED end
-  if tonumber(string.sub(entry, 2, 14)) > now_ms then return INFLIGHT end
+  if held or tonumber(string.sub(entry, 2, 14)) > now_ms then return INFLIGHT end
   -- The lease is over, but before the horizon its commit may be what was lost.
   if created < created_min then return HORIZON end
   return full and FULL or nil
@@ -92,7 +96,7 @@ for _ = 1, tonumber(ARGV[6]) do
   if status == nil then
     status, bucket, wait = debit(at + 6, debits)
     if status == GRANTED and key > 0 then
-      local entry = 'L' .. string.format('%013.0f', now_ms + lease_ms) .. owner .. digest
+      local entry = 'L' .. lease_end .. owner .. digest
       local ttl_ms = math.max(remember_until * 1000 - now_ms, lease_ms) + 1000
       redis.call('SET', KEYS[key], entry, 'PX', string.format('%.0f', ttl_ms))
     end

@@ -1,10 +1,16 @@
-"""The journal: committed nonces on disk, so that a restart forgets nothing (seal1.md "Replay").
+"""The journal: nonces on disk, so that a restart forgets nothing (seal1.md "Replay").
 
 Lines of text, each with a CRC-32 that continues the one before it, so that a lost or foreign line shows:
 
     CRC sealgate-journal-1 BOOT HORIZON         first; which run of the machine, and the store's horizon
     CRC UNTIL NONCE_KEY DIGEST                  one committed nonce, until Unix seconds, in hexadecimal
+    CRC UNTIL NONCE_KEY DIGEST L                one leased; R: its lease was given back
     CRC closed                                  last, after a clean close
+
+A journal that is written ahead (`in_doubt = "refuse"`) begins with sealgate-journal-2, and alone has lines
+of leases: each is there before its message is forwarded, so that what was in doubt at the end is known. A
+file of the other kind does not tell that: where it was to be ahead it counts as one with nonces missing. Of
+two lines on one nonce the later counts.
 
 A line cut short at the end is a write that did not finish: it is dropped. Anything else that is wrong, or a
 machine that went down without a clean close (the kernel held what was not yet on disk), means that nonces
@@ -25,9 +31,11 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.stores.nonces import NonceEntry, NonceTable, Remembered
+from sealgate.stores.nonces import Fate, NonceEntry, NonceTable, Remembered
+from sealgate.stores.times import HELD_S
 
 _MAGIC: Final = b"sealgate-journal-1"
+_MAGIC_AHEAD: Final = b"sealgate-journal-2"
 _CLOSED: Final = b"closed"
 #: A record is about 250 bytes; whatever has no line end by here is no line of ours.
 _LINE_BYTES_MAX: Final = 4096
@@ -38,6 +46,8 @@ _GROWTH_LINES_MIN: Final = 10_000
 _SLICE_LINES: Final = 500
 #: Seconds between attempts to write a whole new file after a disk error.
 _RETRY_S: Final = 5.0
+#: Of a lease that was read back: nobody is left to give it back.
+_NO_OWNER: Final = -1
 
 
 class _Writer:
@@ -66,10 +76,14 @@ class _Writer:
 
 
 class Journal:
-    """The file at `path`, held by one process at a time. `errors` counts failed writes."""
+    """The file at `path`, held by one process at a time. `errors` counts failed writes.
 
-    def __init__(self, path: Path, boot: str) -> None:
+    With `ahead` leases are kept too; the store then appends them before it answers.
+    """
+
+    def __init__(self, path: Path, boot: str, ahead: bool = False) -> None:
         self.errors = 0
+        self.ahead: Final = ahead
         self._path: Final = path
         self._path_new: Final = path.with_name(path.name + ".new")
         self._boot: Final = boot
@@ -120,16 +134,33 @@ class Journal:
             with self._path.open("rb") as file:
                 for record in reader.records(file):
                     if record.remember_until >= now:
-                        entry = NonceEntry(record.digest, record.remember_until, 0, None)
-                        self._nonces.put(record.nonce_key, entry)
+                        self._read_record(record)
         except FileNotFoundError:
             return False, 0
         same_boot = bool(self._boot) and reader.boot == self._boot.encode()
-        return reader.whole and (reader.closed or same_boot), reader.horizon
+        whole = reader.whole and (reader.ahead or not self.ahead)
+        return whole and (reader.closed or same_boot), reader.horizon
 
-    def append(self, records: list[Remembered], monotonic: float) -> None:
-        """Write what was committed since the last call. A disk error gives the file up (a start without it
-        begins with a horizon) until a whole new one can be written."""
+    def _read_record(self, record: Remembered) -> None:
+        until = record.remember_until
+        if record.fate is Fate.COMMITTED:
+            self._nonces.put(record.nonce_key, NonceEntry(record.digest, until, _NO_OWNER, None))
+        elif record.fate is Fate.RELEASED:
+            self._nonces.drop(record.nonce_key)
+        elif self.ahead:
+            self._nonces.put(record.nonce_key, NonceEntry(record.digest, until, _NO_OWNER, HELD_S))
+
+    @property
+    def in_place(self) -> bool:
+        """Whether there is a file that the next start would read."""
+        return self._writer is not None
+
+    def append(self, records: list[Remembered], monotonic: float) -> bool:
+        """Write what happened since the last call. True when it is in the file that the next start reads.
+
+        A disk error gives the file up (a start without it begins with a horizon) until a whole new one can
+        be written, a slice with each call.
+        """
         try:
             texts = [_record_text(record) for record in records]
             if self._writer is not None:
@@ -143,6 +174,7 @@ class Journal:
             self.errors += 1
             self._retry_at = monotonic + _RETRY_S
             self._give_up()
+        return self.in_place
 
     def _due(self, monotonic: float) -> bool:
         """Whether it is time to begin a new file."""
@@ -152,7 +184,8 @@ class Journal:
 
     def _begin_rewrite(self) -> None:
         self._rewrite = _Writer(self._path_new)
-        header = b"%b %b %d" % (_MAGIC, self._boot.encode() or b"-", self._horizon)
+        magic = _MAGIC_AHEAD if self.ahead else _MAGIC
+        header = b"%b %b %d" % (magic, self._boot.encode() or b"-", self._horizon)
         self._rewrite.write([header])
         self._rewrite_keys = iter(self._nonces.keys())
 
@@ -161,8 +194,8 @@ class Journal:
         assert self._rewrite is not None
         texts: list[bytes] = []
         for nonce_key in self._rewrite_keys:
-            record = self._nonces.committed(nonce_key)
-            if record is not None:
+            record = self._nonces.remembered(nonce_key)
+            if record is not None and (self.ahead or record.fate is Fate.COMMITTED):
                 texts.append(_record_text(record))
             if len(texts) == _SLICE_LINES:
                 self._rewrite.write(texts)
@@ -212,15 +245,16 @@ class Journal:
 
 
 def _record_text(record: Remembered) -> bytes:
-    nonce_key, digest, until = record
-    return b"%d %b %b" % (until, nonce_key.hex().encode(), digest.hex().encode())
+    nonce_key, digest, until, fate = record
+    text = b"%d %b %b" % (until, nonce_key.hex().encode(), digest.hex().encode())
+    return text if fate is Fate.COMMITTED else b"%b %b" % (text, fate.value)
 
 
 def _parse_record(text: bytes) -> Remembered | None:
-    fields = text.split(b" ")
+    until, *rest = text.split(b" ")
     try:
-        until, nonce_key, digest = fields
-        return Remembered(bytes.fromhex(nonce_key.decode()), bytes.fromhex(digest.decode()), int(until))
+        nonce_key, digest = [bytes.fromhex(field.decode()) for field in rest[:2]]
+        return Remembered(nonce_key, digest, int(until), Fate(b" ".join(rest[2:])))
     except ValueError:
         return None
 
@@ -228,9 +262,10 @@ def _parse_record(text: bytes) -> Remembered | None:
 class _Reader:
     """Reads a file line by line. Afterwards `whole` says that no line is missing but a torn last one."""
 
-    __slots__ = ("boot", "closed", "horizon", "whole")
+    __slots__ = ("ahead", "boot", "closed", "horizon", "whole")
 
     def __init__(self) -> None:
+        self.ahead = False
         self.boot = b""
         self.horizon = 0
         self.closed = False
@@ -261,7 +296,8 @@ class _Reader:
         text = line[9:-1]
         crc = _parse_crc(line)
         fields = text.split(b" ")
-        if crc == zlib.crc32(text) and len(fields) == 3 and fields[0] == _MAGIC:
+        if crc == zlib.crc32(text) and len(fields) == 3 and fields[0] in (_MAGIC, _MAGIC_AHEAD):
+            self.ahead = fields[0] == _MAGIC_AHEAD
             self.boot = fields[1]
             self.horizon = int(fields[2])
             self.whole = True

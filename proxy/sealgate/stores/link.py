@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from sealgate.reason import GateError, Reason
 from sealgate.stores.batch import Argument, Ask, ClaimCall, KeySpace, SettleCall, Settlement
-from sealgate.stores.times import Horizon
+from sealgate.stores.times import HELD_S, Horizon
 from sealgate.verify.verdict import ClaimOutcome
 
 #: The identity outlives any pause in traffic but for one of a month; each call renews it.
@@ -121,7 +121,7 @@ class Link:
     async def exchange(self, asks: list[Ask], steps: list[Settlement]) -> Exchange:
         """Settlements first, then claims, in one write; both replies checked."""
         settings = self._settings
-        lease_ms = int(settings.lease_s * 1000)
+        lease_ms = 0 if settings.lease_s == HELD_S else int(settings.lease_s * 1000)
         settle = SettleCall(next(self._call_ids), settings.keyspace, lease_ms, steps)
         created_min = self._horizon.created_min(settings.wall())
         head: list[Argument] = [self.identity, _IDENTITY_TTL_MS, created_min, lease_ms]

@@ -10,7 +10,7 @@ from typing import Final
 
 from sealgate.stores.journal import Journal
 from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
-from sealgate.stores.nonces import NonceEntry, NonceTable, Remembered
+from sealgate.stores.nonces import Fate, NonceEntry, NonceTable, Remembered
 from sealgate.stores.times import LEASE_S, Horizon
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
 
@@ -24,7 +24,8 @@ _INFLIGHT: Final = ClaimOutcome(ClaimStatus.INFLIGHT)
 
 class MemoryStore:
     """A `ClaimStore` that answers at once. `wall` gives Unix seconds (nonces), `monotonic` seconds (leases
-    and buckets)."""
+    and buckets). `lease_s` is `HELD_S` for leases that nobody takes over; the journal is then to be written
+    ahead."""
 
     def __init__(
         self,
@@ -71,8 +72,34 @@ class MemoryStore:
         monotonic = self._monotonic()
         if not self._open:
             answer([_UNAVAILABLE] * len(claims))
-            return
-        answer([self._decide(claim, now, monotonic) for claim in claims])
+        elif self._journal is not None and self._journal.ahead:
+            answer(self._decide_ahead(claims, self._journal, now, monotonic))
+        else:
+            answer([self._decide(claim, now, monotonic) for claim in claims])
+
+    def _decide_ahead(
+        self, claims: list[Claim], journal: Journal, now: float, monotonic: float
+    ) -> list[ClaimOutcome]:
+        """Decide and write the leases down, in one write, before anybody acts on them.
+
+        What can not be written down is not granted. (Its tokens stay spent, as a release leaves them.)
+        """
+        if not journal.in_place and not self._write_journal(even_nothing=True):
+            return [
+                _UNAVAILABLE if claim.nonce_key else self._decide(claim, now, monotonic) for claim in claims
+            ]
+        outcomes = [self._decide(claim, now, monotonic) for claim in claims]
+        leased = [
+            index
+            for index, claim in enumerate(claims)
+            if claim.nonce_key and outcomes[index].status is ClaimStatus.GRANTED
+        ]
+        self._unwritten.extend([_record(claims[index], Fate.LEASED) for index in leased])
+        if not self._write_journal():
+            for index in leased:
+                self._nonces.drop(claims[index].nonce_key)
+                outcomes[index] = _UNAVAILABLE
+        return outcomes
 
     def _decide(self, claim: Claim, now: float, monotonic: float) -> ClaimOutcome:
         self._nonces.forget(now)
@@ -116,16 +143,21 @@ class MemoryStore:
             entry = self._leased_by(claim)
             if entry is not None:
                 self._nonces.drop(claim.nonce_key)
+                if self._journal is not None and self._journal.ahead:
+                    self._write_later(_record(claim, Fate.RELEASED))
 
     def _commit(self, claim: Claim) -> None:
         """Always recorded, whoever holds the nonce now: the message did reach the broker."""
         entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, None)
         self._nonces.put(claim.nonce_key, entry)
-        if self._journal is None:
-            return
+        if self._journal is not None:
+            self._write_later(_record(claim, Fate.COMMITTED))
+
+    def _write_later(self, record: Remembered) -> None:
+        """At the end of this loop turn, with what else it brings, or before the next lease."""
         if not self._unwritten and self._loop is not None:
             self._loop.call_soon(self._write_journal)
-        self._unwritten.append(Remembered(claim.nonce_key, claim.digest, claim.remember_until))
+        self._unwritten.append(record)
 
     def _leased_by(self, claim: Claim) -> NonceEntry | None:
         """The lease that `claim` still owns, whether it runs or is over."""
@@ -141,11 +173,15 @@ class MemoryStore:
             if entry is not None:
                 entry.lease_until = lease_until
 
-    def _write_journal(self) -> None:
-        """Append what one loop turn committed, in one write."""
+    def _write_journal(self, even_nothing: bool = False) -> bool:
+        """Append what is unwritten, in one write; False when the next start would not read it.
+
+        `even_nothing` is for a journal that a disk error took away: each call brings it nearer.
+        """
         records, self._unwritten = self._unwritten, []
-        if self._journal is not None and records:
-            self._journal.append(records, self._monotonic())
+        if self._journal is None or not (records or even_nothing):
+            return True
+        return self._journal.append(records, self._monotonic())
 
     @property
     def healthy(self) -> bool:
@@ -158,3 +194,7 @@ class MemoryStore:
     @property
     def errors(self) -> int:
         return 0 if self._journal is None else self._journal.errors
+
+
+def _record(claim: Claim, fate: Fate) -> Remembered:
+    return Remembered(claim.nonce_key, claim.digest, claim.remember_until, fate)

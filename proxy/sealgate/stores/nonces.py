@@ -6,6 +6,7 @@ Nonces are indexed by the second until which they must be remembered. There are 
 
 from __future__ import annotations
 
+from enum import Enum, unique
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
@@ -13,12 +14,22 @@ from typing import Final, NamedTuple
 _FORGET_PER_CALL_MAX: Final = 4
 
 
+@unique
+class Fate(Enum):
+    """What became of a nonce; the value is the mark of its line in the journal."""
+
+    COMMITTED = b""
+    LEASED = b"L"
+    RELEASED = b"R"
+
+
 class Remembered(NamedTuple):
-    """A committed nonce. `remember_until` in Unix seconds."""
+    """What the journal is told of a nonce. `remember_until` in Unix seconds."""
 
     nonce_key: bytes
     digest: bytes
     remember_until: int
+    fate: Fate = Fate.COMMITTED
 
 
 class NonceEntry:
@@ -85,9 +96,10 @@ class NonceTable:
     def keys(self) -> list[bytes]:
         return list(self._entries)
 
-    def committed(self, nonce_key: bytes) -> Remembered | None:
-        """The record of a committed nonce; None when it is leased or gone."""
+    def remembered(self, nonce_key: bytes) -> Remembered | None:
+        """The record of a nonce, leased or committed; None when it is gone."""
         entry = self._entries.get(nonce_key)
-        if entry is None or entry.lease_until is not None:
+        if entry is None:
             return None
-        return Remembered(nonce_key, entry.digest, entry.remember_until)
+        fate = Fate.COMMITTED if entry.lease_until is None else Fate.LEASED
+        return Remembered(nonce_key, entry.digest, entry.remember_until, fate)

@@ -23,7 +23,7 @@ from sealgate.reason import GateError, Reason
 from sealgate.stores.batch import COMMIT, RELEASE, RENEW, Answer, Ask, KeySpace, Settlement, Waiting
 from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
 from sealgate.stores.link import Exchange, Link, LinkSettings, open_link
-from sealgate.stores.times import LEASE_S
+from sealgate.stores.times import HELD_S, LEASE_S
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus, Debit
 
 #: A call that takes longer is an error, seconds. Redis answers in milliseconds.
@@ -33,7 +33,8 @@ _ASKS_PER_CALL_MAX: Final = 200
 _STEPS_PER_CALL_MAX: Final = 500
 #: Claims that wait, of all sessions together; 20 MB. Sessions stop reading long before.
 _ASKS_MAX: Final = 20_000
-#: Settlements kept while Redis is away; 20 MB. Beyond, the oldest go: their leases have run out by then.
+#: Settlements kept while Redis is away; 20 MB. Beyond, the oldest go: their leases have run out by then, or
+#: are held until their nonces may be forgotten.
 _STEPS_MAX: Final = 100_000
 #: An idle connection is tried this often, so that a lost store shows before a message needs it, seconds.
 _IDLE_S: Final = 2.0
@@ -49,7 +50,8 @@ _DEGRADED: Final = ClaimOutcome(ClaimStatus.DEGRADED)
 class RedisStore:
     """A `ClaimStore`. `gateways` is how many share the store: the divisor of the local share of rates.
 
-    `warnings` is filled by `start`: what an operator should know of this Redis.
+    `lease_s` is `HELD_S` for leases that nobody takes over. `warnings` is filled by `start`: what an
+    operator should know of this Redis.
     """
 
     def __init__(
@@ -151,7 +153,8 @@ class RedisStore:
         self._add_steps(RELEASE, releases)
 
     def renew(self, claims: list[Claim]) -> None:
-        self._add_steps(RENEW, claims)
+        if self._settings.lease_s != HELD_S:
+            self._add_steps(RENEW, claims)
 
     def _add_steps(self, what: str, claims: list[Claim]) -> None:
         for claim in claims:

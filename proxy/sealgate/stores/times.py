@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 #: How long a claim is held for a publish whose fate is unknown, seconds.
 LEASE_S: Final = 10.0
+#: A lease of `in_doubt = "refuse"`: it ends by a settlement alone, or when the nonce may be forgotten.
+HELD_S: Final = inf
 
 
 @dataclass(slots=True, frozen=True)
