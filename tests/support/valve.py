@@ -19,6 +19,8 @@ class Valve:
         self.passed = bytearray()
         self._open = threading.Event()
         self._open.set()
+        self._heard = threading.Event()
+        self._heard.set()
         self._lost = False
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -30,11 +32,26 @@ class Valve:
     def open(self) -> None:
         self._open.set()
 
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Nothing that the server says comes through meanwhile; what is sent reaches it."""
+        self._heard.clear()
+        try:
+            yield
+        finally:
+            self._heard.set()
+
     def cut(self) -> None:
         """Lose every connection and all that waits in them."""
         self._lost = True
         self._open.set()
-        for each in self._sockets:
+        self._heard.set()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connections there are; new ones are served."""
+        while self._sockets:
+            each = self._sockets.pop()
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -51,14 +68,15 @@ class Valve:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._server_port))
                 self._sockets += [client, server]
-                for source, target, gated in ((client, server, True), (server, client, False)):
-                    threading.Thread(target=self._pump, args=(source, target, gated), daemon=True).start()
+                for source, target, asked in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._pump, args=(source, target, asked), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, gated: bool) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, asked: bool) -> None:
+        gate = self._open if asked else self._heard
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                if gated:
-                    self._open.wait()
+                gate.wait()
+                if asked:
                     if self._lost:
                         break
                     self.passed += data

@@ -7,16 +7,19 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.processes import wait_until
-from support.publisher import Publisher, arrivals, arrived
+from support.publisher import Publisher, answers, arrivals, arrived, close, connect
 from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
 from support.tasks import StoredNonceSigner, task_frames
+from support.valve import Valve, valve
 
 pytestmark = [
     pytest.mark.system,
@@ -28,14 +31,21 @@ pytestmark = [
 COUNT = 20_000
 #: Where another test does the whole of it on the other store.
 COUNT_SHORT = 6_000
+WINDOW = 100
 QUEUE = "tasks"
 
 
-def declare(server: RabbitMQServer, vhost: str) -> None:
+def declare(server: RabbitMQServer, vhost: str, arguments: dict[str, object] | None = None) -> None:
     import pika
 
     with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", server.port, vhost)) as connection:
-        connection.channel().queue_declare(QUEUE, durable=True)
+        connection.channel().queue_declare(QUEUE, durable=True, arguments=arguments)
+
+
+def pass_horizon() -> None:
+    """A first start has no journal yet, and refuses what was sealed within the clock skew of it."""
+    passed = time.time() + 3
+    wait_until(lambda: time.time() > passed, 5, "the horizon to pass")
 
 
 def publish_through_restarts(
@@ -44,11 +54,12 @@ def publish_through_restarts(
     stops: list[signal.Signals],
     count: int = COUNT,
     refusals: Counter[str] | None = None,
+    killing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> set[int]:
     """Run the publisher to its end while `process` is stopped by each signal, evenly spread over the load.
 
     Returns what was unconfirmed when the process was killed: nobody can know whether that had arrived.
-    `refusals` is given the reasons that the processes counted.
+    `refusals` is given the reasons that the processes counted. The kill happens within `killing`.
     """
     refusals = Counter() if refusals is None else refusals
     in_doubt: set[int] = set()
@@ -70,7 +81,8 @@ def publish_through_restarts(
         assert not failure, failure
         cuts = len(publisher.cuts)
         refusals.update(process.refusals())
-        code = process.stop(number)
+        with killing() if number is signal.SIGKILL else nullcontext():
+            code = process.stop(number)
         assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), process.log_text()[-2000:]
         wait_until(lambda cuts=cuts: len(publisher.cuts) > cuts, 10, "the publisher to notice")
         if number is signal.SIGKILL:
@@ -112,13 +124,15 @@ def test_signer_with_stored_nonces_loses_nothing_and_doubles_nothing_over_clean_
     settings = {"replay": {"journal": str(tmp_path / "nonces"), "max_age": "5m", "clock_skew": "1s"}}
     signer = StoredNonceSigner(secret, vhost, QUEUE)
     with gateway(tmp_path / "gateway", rabbitmq.port, [key("k1", secret)], settings) as process:
-        # A first start has no journal yet, and refuses what was sealed within the clock skew of it.
-        passed = time.time() + 3
-        wait_until(lambda: time.time() > passed, 5, "the horizon to pass")
+        pass_horizon()
         publisher = Publisher(process.port, vhost, COUNT, signer.frames)
         killed = publish_through_restarts(publisher, process, STOPS)
     doubled = count_doubles(rabbitmq, vhost, publisher, closing_lines, "stored nonces")
     assert doubled <= killed, "a repeat of a sealed message was forwarded after a clean restart"
+
+
+def refusing(replay: dict[str, str]) -> dict[str, dict[str, str]]:
+    return {"replay": {**replay, "in_doubt": "refuse", "max_age": "5m", "clock_skew": "1s"}}
 
 
 def publish_and_never_double(
@@ -132,29 +146,44 @@ def publish_and_never_double(
 ) -> None:
     """With `in_doubt = "refuse"`: no sealed message is in the broker twice, whatever died.
 
-    What is refused as in doubt after the kill is sealed afresh. That is a new message of the same task, which
-    is therefore there twice where the first did arrive, and only there.
+    The kill comes while a full window has arrived and none of it is confirmed: all of that is in doubt. It is
+    refused when it is sent again, and sealed afresh by the client, which makes it a new message of the same
+    task. So these tasks are there twice, and no other.
     """
     declare(server, vhost)
     secret = new_secret()
-    settings = {"replay": {**replay, "in_doubt": "refuse", "max_age": "5m", "clock_skew": "1s"}}
+    settings = refusing(replay)
     signer = StoredNonceSigner(secret, vhost, QUEUE)
     refusals: Counter[str] = Counter()
-    with gateway(home, server.port, [key("k1", secret)], settings) as process:
-        # A first start remembers nothing from before, and refuses what was sealed within the skew of it.
-        passed = time.time() + 3
-        wait_until(lambda: time.time() > passed, 5, "the horizon to pass")
-        publisher = Publisher(process.port, vhost, count, signer.frames, on_refused=signer.seal_afresh)
-        killed = publish_through_restarts(publisher, process, STOPS, count, refusals)
+    with (
+        valve(server.port) as broker,
+        gateway(home, broker.port, [key("k1", secret)], settings) as process,
+    ):
+        pass_horizon()
+        publisher = Publisher(
+            process.port, vhost, count, signer.frames, WINDOW, on_refused=signer.seal_afresh
+        )
+
+        def all_in_doubt() -> bool:
+            return server.depth(vhost, QUEUE) == len(publisher.confirmed) + WINDOW
+
+        @contextmanager
+        def killing() -> Iterator[None]:
+            with broker.muted():
+                wait_until(all_in_doubt, 20, "a window of messages to be in doubt")
+                yield
+
+        killed = publish_through_restarts(publisher, process, STOPS, count, refusals, killing)
     found = arrived(server.port, vhost, QUEUE, 10 * count)
     seals = Counter(properties.headers["x-seal"] for properties in found)
     assert set(seals.values()) == {1}, "a sealed message was forwarded twice"
     tasks = Counter(int(properties.correlation_id) for properties in found)
     assert set(tasks) == publisher.confirmed == set(range(count)), "a confirmed task is not in the broker"
     doubled = {number for number, times in tasks.items() if times > 1}
-    assert doubled <= set(signer.afresh) <= killed
-    assert len(signer.afresh) == len(set(signer.afresh)), "a message that was sealed afresh was refused again"
-    assert refusals["replay.inflight"] == len(signer.afresh)
+    assert len(killed) == WINDOW
+    assert doubled == set(signer.afresh) == killed
+    assert len(signer.afresh) == WINDOW, "a message that was sealed afresh was refused again"
+    assert refusals["replay.inflight"] == WINDOW
     assert set(refusals) <= {"replay.inflight", "replay.duplicate"}
     closing_lines.append(
         f"restarts, {what}, in doubt is refused: {count} tasks confirmed and in the broker, {len(STOPS)} "
@@ -185,6 +214,61 @@ def test_signer_with_stored_nonces_doubles_nothing_over_a_kill_with_redis(
         closing_lines,
         "stored nonces in Redis",
     )
+
+
+def test_doubt_after_a_lost_broker_connection_outlives_a_clean_restart_where_it_is_refused(
+    rabbitmq: RabbitMQServer, vhost: str, tmp_path: Path
+) -> None:
+    declare(rabbitmq, vhost)
+    secret = new_secret()
+    signer = StoredNonceSigner(secret, vhost, QUEUE)
+    settings = refusing({"journal": str(tmp_path / "nonces")})
+
+    async def lose_the_confirm(process: GatewayProcess, broker: Valve) -> str:
+        incoming, writer = await connect(process.port, vhost)
+        with broker.muted():
+            writer.write(signer.frames(1))
+            await writer.drain()
+            wait_until(lambda: rabbitmq.depth(vhost, QUEUE) == 1, 10, "the message to arrive")
+            broker.hang_up()
+            closed = await incoming.expect("Connection.Close")
+        await close(writer)
+        return str(closed.reply_text)
+
+    with (
+        valve(rabbitmq.port) as broker,
+        gateway(tmp_path / "gateway", broker.port, [key("k1", secret)], settings) as process,
+    ):
+        pass_horizon()
+        assert "conn.upstream" in asyncio.run(lose_the_confirm(process, broker))
+        for _ in range(2):
+            assert asyncio.run(answers(process.port, vhost, [signer.frames(1)])) == ["Basic.Nack"]
+            assert process.refusals() == {"replay.inflight": 1}
+            assert process.stop() == 0
+            process.start()
+        signer.seal_afresh(1)
+        assert asyncio.run(answers(process.port, vhost, [signer.frames(1)])) == ["Basic.Ack"]
+    found = arrived(rabbitmq.port, vhost, QUEUE, 10)
+    assert [properties.correlation_id for properties in found] == ["1", "1"]
+    assert len({properties.headers["x-seal"] for properties in found}) == 2
+
+
+def test_what_the_broker_nacked_is_not_in_doubt(rabbitmq: RabbitMQServer, vhost: str, tmp_path: Path) -> None:
+    """It is given back, on disk too: the same sealed message is taken after a restart, and once."""
+    declare(rabbitmq, vhost, {"x-max-length": 1, "x-overflow": "reject-publish"})
+    secret = new_secret()
+    signer = StoredNonceSigner(secret, vhost, QUEUE)
+    settings = refusing({"journal": str(tmp_path / "nonces")})
+    with gateway(tmp_path / "gateway", rabbitmq.port, [key("k1", secret)], settings) as process:
+        pass_horizon()
+        both = [signer.frames(1), signer.frames(2)]
+        assert asyncio.run(answers(process.port, vhost, both)) == ["Basic.Ack", "Basic.Nack"]
+        assert process.stop() == 0
+        assert arrivals(rabbitmq.port, vhost, QUEUE, 10) == ["1"]
+        process.start()
+        assert asyncio.run(answers(process.port, vhost, both)) == ["Basic.Ack"] * 2
+        assert process.refusals() == {"replay.duplicate": 1}
+    assert arrivals(rabbitmq.port, vhost, QUEUE, 10) == ["2"]
 
 
 def test_unchanged_publisher_behind_a_signing_sidecar_loses_nothing(
