@@ -19,9 +19,11 @@ log: Final = logging.getLogger("sealgate.net")
 TICK_S: Final = 1.0
 #: When the system has no more sockets, clients wait in the backlog; it is asked again after this long.
 EXHAUSTED_PAUSE_S: Final = 0.5
-#: While the door closes: for the last step of TCP handshakes that have begun, and for short connections to
-#: end. Above the round trip to any client, below the second after which one that was turned away asks again.
-LINGER_S: Final = 0.5
+#: While the door closes: for the last step of TCP handshakes that have begun. Above the round trip to
+#: clients, far below the second that one waits who was turned away.
+DOOR_S: Final = 0.2
+#: From the start of a drain until clients are sent away: connections made for one message end by themselves.
+PARTING_S: Final = 0.5
 
 
 class Listener:
@@ -46,6 +48,7 @@ class Listener:
         self._connections_per_address_max: Final = connections_per_address_max
         self._reuse_port: Final = reuse_port
         self._draining = False
+        self._parted = False
         self._per_address: Final[Counter[str]] = Counter()
         self._relays: Final[set[Relay]] = set()
         self._sockets: list[socket.socket] = []
@@ -84,19 +87,23 @@ class Listener:
         """
         self._draining = True
         if all(turn_away(listening) for listening in self._sockets):
-            self._later(LINGER_S, self._send_away)
+            self._later(DOOR_S, self._shut_the_door)
         else:
             # Every moment more would bring new clients, and the last of them would be reset all the same.
-            self._send_away()
+            self._shut_the_door()
+        self._later(PARTING_S, self._send_away)
 
     def _later(self, delay_s: float, callback: Callable[[], None]) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, callback))
 
-    def _send_away(self) -> None:
+    def _shut_the_door(self) -> None:
         for listening in self._sockets:
             while self._accept(listening):
                 pass  # what is in the backlog, which closing would reset
         self._stop_accepting()
+
+    def _send_away(self) -> None:
+        self._parted = True
         for relay in list(self._relays):
             relay.drain()
         self._later(self._shared.terms.limits.close_s, self._cut_entering)
@@ -187,7 +194,7 @@ class Listener:
                 self.ended(relay)
             elif done.cancelled():
                 relay.client.drop()
-            elif self._draining and not self._sockets:
+            elif self._parted:
                 relay.drain()
 
         # Not in the task itself: one that is cancelled before its first turn runs nothing.
