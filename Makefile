@@ -12,8 +12,9 @@ BRANCHES_MIN := 95
 UPSTREAM ?=
 TESTS ?= tests
 BENCH ?=
+FAULTS ?= tests/faults
 
-.PHONY: help setup demo test coverage check format bench clean
+.PHONY: help setup demo test coverage check faults format bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -50,6 +51,10 @@ coverage: setup  ## the same, and fail when the core's branches are not covered
 	@$(BIN)/coverage report --skip-covered --include='$(CORE)'
 	@$(BIN)/coverage json --quiet -o - --include='$(CORE)' \
 	    | $(BIN)/python tests/support/branches.py $(BRANCHES_MIN)
+
+faults: setup  ## faults at full size, with figures (FAULTS="tests/faults/test_slow_peers.py -k loris" for a part)
+	@$(INSTALL) gcc || true
+	@$(RUN_TESTS) $(BIN)/python -m pytest --full --timeout=1800 $(FAULTS)
 
 # With the servers there, a test that cannot find one fails; without, it is skipped and the rest runs.
 define RUN_TESTS

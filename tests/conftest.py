@@ -18,6 +18,16 @@ hypothesis.settings.register_profile("sealgate", deadline=None, database=None)
 hypothesis.settings.load_profile("sealgate")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="faults at full size: `make faults`")
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether a test that has a short version is to run at full size."""
+    return bool(pytestconfig.getoption("full"))
+
+
 @pytest.fixture(scope="session")
 def closing_lines(pytestconfig: pytest.Config) -> list[str]:
     """Lines to print after the results: what a suite ran and what it left, with the reason."""

@@ -18,6 +18,7 @@ from typing import Any
 import kombu.pools
 from celery import Celery
 
+from support.chopped import Chop
 from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.processes import end, spawn, wait_until
 
@@ -106,12 +107,20 @@ def celery_setup(
     results: str = "rpc://",
     quorum: bool = False,
     gateway_settings: Mapping[str, Any] | None = None,
+    chop: Chop | None = None,
 ) -> Iterator[Setup]:
-    """Gateway, both signing sidecars and a worker; all ended at the end."""
+    """Gateway, both signing sidecars and a worker; all ended at the end.
+
+    With `chop` gateway and sidecars read what comes from both sides in small pieces.
+    """
+
+    def env(name: str) -> dict[str, str] | None:
+        return None if chop is None else {**os.environ, **chop.env(name)}
+
     setup = Setup(home, vhost, confirms, results, quorum)
     with ExitStack() as stack:
         setup.gateway = stack.enter_context(
-            gateway(home / "gateway", broker_port, setup.keys, gateway_settings)
+            gateway(home / "gateway", broker_port, setup.keys, gateway_settings, env=env("gateway"))
         )
         setup.producer, setup.worker_side = [
             stack.enter_context(
@@ -120,6 +129,7 @@ def celery_setup(
                     setup.gateway.port,
                     setup.keys,
                     {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}},
+                    env=env(kid),
                 )
             )
             for kid in ("producer", "worker")

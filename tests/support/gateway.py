@@ -183,10 +183,11 @@ def gateway(
     keys: list[dict[str, object]],
     settings: Mapping[str, Any] | None = None,
     port: int = 0,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[GatewayProcess]:
     """A running gateway (or signing sidecar: that is configuration), stopped at the end."""
     process = GatewayProcess(home, upstream_port, keys, settings or {}, port)
-    process.start()
+    process.start(env)
     try:
         yield process
     finally:

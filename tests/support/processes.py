@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,12 +19,18 @@ import pytest
 REQUIRE_SERVERS = "SEALGATE_TESTS_REQUIRE_SERVERS"
 
 
+#: Below the ports that systems give to outgoing connections, so that none of those takes the port of a
+#: server that is not started yet, or just killed.
+_PORTS = range(15_000, 32_000)
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody holds now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def find_program(name: str, *folders: str) -> str:

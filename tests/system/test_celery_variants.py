@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.celery_setup import celery_setup
+from support.chopped import Chop
 from support.processes import end
 from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
@@ -16,6 +17,12 @@ from support.redis_server import RedisServer
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 PRODUCER = Path(__file__).resolve().parent.parent / "support" / "celery_producer.py"
+
+
+@pytest.fixture
+def chop() -> Chop | None:
+    """Whole reads. The same tests are run with chopped ones in another place."""
+    return None
 
 
 def produce(broker: str, env: dict[str, str], what: str) -> None:
@@ -27,10 +34,12 @@ def produce(broker: str, env: dict[str, str], what: str) -> None:
 
 
 def test_chord_with_results_in_redis_and_a_pool_of_threads(
-    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path, chop: Chop | None
 ) -> None:
     vhost = rabbitmq.new_vhost()
-    with celery_setup(tmp_path, rabbitmq.port, vhost, pool="threads", results=redis_server.url) as setup:
+    with celery_setup(
+        tmp_path, rabbitmq.port, vhost, pool="threads", results=redis_server.url, chop=chop
+    ) as setup:
         url = setup.producer.url(vhost)
         produce(url, setup.env(url), "chord")
         assert setup.refused() == {}
@@ -38,10 +47,12 @@ def test_chord_with_results_in_redis_and_a_pool_of_threads(
         end(setup.worker)
 
 
-def test_quorum_queues_retries_and_native_delayed_delivery(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+def test_quorum_queues_retries_and_native_delayed_delivery(
+    rabbitmq: RabbitMQServer, tmp_path: Path, chop: Chop | None
+) -> None:
     """Delays go through exchanges named after the bits of the delay (hostile.jsonl CE41)."""
     vhost = rabbitmq.new_vhost()
-    with celery_setup(tmp_path, rabbitmq.port, vhost, quorum=True) as setup:
+    with celery_setup(tmp_path, rabbitmq.port, vhost, quorum=True, chop=chop) as setup:
         url = setup.producer.url(vhost)
         produce(url, setup.env(url), "quorum")
         assert setup.refused() == {}

@@ -163,7 +163,8 @@ class Gate:
     def _build_admin(self) -> Admin | None:
         if not self._settings.admin.enabled:
             return None
-        registry = build_registry(self.tally, self._store, {})
+        tasks = ("Tasks of the event loop; they do not grow with clients.", lambda: len(asyncio.all_tasks()))
+        registry = build_registry(self.tally, self._store, {"tasks": tasks})
         address = self._settings.admin.address
         about = {
             "version": __version__,
