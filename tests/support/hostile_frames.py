@@ -91,7 +91,7 @@ def wrong_type(client: RawClient) -> bytes:
 def too_large(client: RawClient) -> bytes:
     """Only the frame's first seven octets: the gateway does not wait for the payload."""
     announced, header, _ = parts(client)
-    return announced + header + struct.pack(">BHI", BODY, 1, client.frame_max - 7)
+    return announced + header + struct.pack(">BHI", BODY, 1, client.frame_max + 1)
 
 
 @breaks("FR04", "content header class 61 after basic.publish", 505)

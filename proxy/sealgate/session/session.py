@@ -33,17 +33,11 @@ from sealgate.session.refuse import Refuser
 from sealgate.session.states import CLIENT_TURN, Leg, Side, State
 from sealgate.session.timers import Timers
 from sealgate.verify.message import Peer
-from sealgate.wire.constants import FRAME_OVERHEAD_BYTES
 from sealgate.wire.frames import Frame, FrameSplitter
 
 #: RabbitMQ ignores frame_max for its own content headers (protocol.md N4); this only bounds memory.
 UPSTREAM_PAYLOAD_BYTES_MAX: Final = 16_777_216
 PROTOCOL_HEADER_BYTES: Final = 8
-
-
-def payload_bytes_max(frame_bytes_max: int) -> int:
-    """The largest payload: frame_max counts the frame's header and end octet too."""
-    return frame_bytes_max - FRAME_OVERHEAD_BYTES
 
 
 class Session:
@@ -77,7 +71,7 @@ class Session:
         self._handshake: Final = Handshake(conversation)
         self._legs: Final = Legs(conversation, self._client_frames)
         self._timers: Final = Timers(conversation, self._client_frames, self._legs, refuser, now.mono)
-        self._client_splitter: Final = FrameSplitter(payload_bytes_max(terms.limits.frame_bytes_max))
+        self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
         self._upstream_splitter: Final = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
         self._header = b""
         self._reading_client = True
@@ -185,7 +179,9 @@ class Session:
             if conversation.state not in (State.RUNNING, State.CLOSING):
                 self._handshake.frame(Side.CLIENT, frame)
                 if conversation.client_frame_max:
-                    self._client_splitter.payload_bytes_max = payload_bytes_max(conversation.client_frame_max)
+                    # frame_max counts the 8 octets around a payload; clients that forget them are forgiven,
+                    # as RabbitMQ forgives them (protocol.md N3).
+                    self._client_splitter.payload_bytes_max = conversation.client_frame_max
             elif frame.channel and self._legs.takes_client_frames(frame):
                 self._client_frames.frame(frame)
             elif not frame.channel:
