@@ -131,10 +131,12 @@ CONNECTION_FAMILIES: Final = frozenset({"frame", "conn", "method"})
 class GateError(Exception):
     """The one way the core says no: a reason from the closed set and a short detail safe to log.
 
-    `detail` never holds a body, a header value, a secret or a signature.
+    `detail` never holds a body, a header value, a secret or a signature. `method` is the AMQP method that was
+    at fault, class id << 16 | method id, where one was; a close names it to the client.
     """
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    def __init__(self, reason: Reason, detail: str = "", method: int = 0) -> None:
         super().__init__(f"{reason.value} {detail}".rstrip())
         self.reason: Final = reason
         self.detail: Final = detail
+        self.method: Final = method

@@ -204,22 +204,28 @@ def test_ticket_is_forwarded_as_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "code", "reason"),
+    ("parts", "code", "reason", "method"),
     [
-        ([PUBLISH, commands.Channel.Close(200, "", 0, 0)], 505, "frame.order"),
-        ([PUBLISH, body.ContentBody(b"x")], 505, "frame.order"),
-        ([body.ContentBody(b"x")], 505, "frame.order"),
-        ([header.ContentHeader(body_size=1)], 505, "frame.order"),
-        ([PUBLISH, header.ContentHeader(body_size=1), body.ContentBody(b"xy")], 505, "frame.body_overflow"),
-        ([commands.Basic.Publish(routing_key="q", immediate=True)], 540, "method.immediate"),
-        ([commands.Tx.Select()], 540, "method.denied"),
+        ([PUBLISH, commands.Channel.Close(200, "", 0, 0)], 505, "frame.order", (60, 40)),
+        ([PUBLISH, body.ContentBody(b"x")], 505, "frame.order", (0, 0)),
+        ([body.ContentBody(b"x")], 505, "frame.order", (0, 0)),
+        ([header.ContentHeader(body_size=1)], 505, "frame.order", (0, 0)),
+        (
+            [PUBLISH, header.ContentHeader(body_size=1), body.ContentBody(b"xy")],
+            505, "frame.body_overflow", (60, 40),
+        ),
+        ([commands.Basic.Publish(routing_key="q", immediate=True)], 540, "method.immediate", (60, 40)),
+        ([commands.Tx.Select()], 540, "method.denied", (90, 10)),
     ],
 )  # fmt: skip
-def test_wrong_state_is_a_connection_error(parts: list[object], code: int, reason: str) -> None:
+def test_wrong_state_is_a_connection_error_of_the_method_at_fault(
+    parts: list[object], code: int, reason: str, method: tuple[int, int]
+) -> None:
     talk = Talk().shake_hands().open_channel()
     talk.client(1, *parts)
     (close,) = talk.heard_by_client()
     assert (close.name, close.reply_code) == ("Connection.Close", code)
+    assert (close.class_id, close.method_id) == method
     assert f"sealgate: {reason}" in close.reply_text
     assert methods_of(talk.heard_by_broker()) == ["Connection.Close"]
 

@@ -19,6 +19,7 @@ from sealgate.session.states import ChannelState
 from sealgate.signing.canonical import TOKEN_NAME
 from sealgate.verify.message import Message
 from sealgate.verify.verdict import Accepted, Verdict
+from sealgate.wire.constants import BASIC_PUBLISH
 from sealgate.wire.frames import Frame
 from sealgate.wire.methods import Publish
 from sealgate.wire.properties import ContentHeader
@@ -93,7 +94,7 @@ class Content:
         """Take a body frame; returns the bytes newly buffered. Raises GateError of the family frame."""
         size = len(frame.payload)
         if size > self.remaining:
-            raise GateError(Reason.FRAME_BODY_OVERFLOW, "more body than declared")
+            raise GateError(Reason.FRAME_BODY_OVERFLOW, "more body than declared", BASIC_PUBLISH)
         if not size:
             self.empty += 1
             if self.empty > limits.empty_body_frames_max:

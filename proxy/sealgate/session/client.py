@@ -114,7 +114,7 @@ class ClientFrames:
         if method == CHANNEL_CLOSE_OK:
             return
         if method != CHANNEL_OPEN:
-            raise GateError(Reason.FRAME_CHANNEL, "the channel is not open")
+            raise GateError(Reason.FRAME_CHANNEL, "the channel is not open", method)
         if frame.channel > conversation.channel_max:
             conversation.terms.tally.limits_hit["channel_max"] += 1
             raise GateError(Reason.CONN_CHANNELS, f"channel_max is {conversation.channel_max}")
@@ -147,12 +147,12 @@ class ClientFrames:
 
     def _method(self, channel: Channel, frame: Frame) -> None:
         if channel.content is not None:
-            raise GateError(Reason.FRAME_ORDER, "a method in the middle of content")
+            raise GateError(Reason.FRAME_ORDER, "a method in the middle of content", BASIC_PUBLISH)
         method = methods.method_id(frame.payload)
         if method == BASIC_PUBLISH:
             self._publish(channel, frame)
         elif method == TX_SELECT:
-            raise GateError(Reason.METHOD_DENIED, "transactions and nonces do not mix")
+            raise GateError(Reason.METHOD_DENIED, "transactions and nonces do not mix", method)
         elif channel.blocked or channel.held:
             self._conversation.hold(channel, frame)
         else:
@@ -181,7 +181,7 @@ class ClientFrames:
             # The frame is in order, its names are not: the message alone is refused.
             error, publish = refused, methods.Publish("", "", False, False)
         if publish.immediate:
-            raise GateError(Reason.METHOD_IMMEDIATE, "immediate is not implemented")
+            raise GateError(Reason.METHOD_IMMEDIATE, "immediate is not implemented", BASIC_PUBLISH)
         publication = Publication(frame.channel, publish, frame)
         channel.content = Content(publication, self._conversation.now.mono)
         channel.content.error = error

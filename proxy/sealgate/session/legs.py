@@ -187,7 +187,7 @@ class Legs:
             self._client_gone()
             return
         self._answer_client_close()
-        self._close_client(Reason.CONN_UPSTREAM, "the broker is gone")
+        self._close_client(GateError(Reason.CONN_UPSTREAM, "the broker is gone"))
         self._drop_all()
 
     def refuse(self, error: GateError) -> None:
@@ -200,7 +200,7 @@ class Legs:
         started = conversation.state not in (State.HEADER, State.DIALING, State.START)
         established = conversation.state in _ESTABLISHED
         if started:
-            self._close_client(error.reason, error.detail)
+            self._close_client(error)
         else:
             self._client_gone()
         if not established:
@@ -229,7 +229,7 @@ class Legs:
         if not self.settled():
             return
         if conversation.draining and conversation.client_leg is Leg.OPEN:
-            self._close_client(Reason.CONN_SHUTDOWN, "please reconnect")
+            self._close_client(GateError(Reason.CONN_SHUTDOWN, "please reconnect"))
         elif conversation.upstream_leg is Leg.OPEN:
             self._close_upstream()
         self._finish()
@@ -269,12 +269,13 @@ class Legs:
         self._upstream_gone()
         self._finish()
 
-    def _close_client(self, reason: Reason, detail: str) -> None:
+    def _close_client(self, why: GateError) -> None:
         conversation = self._conversation
         if conversation.client_leg not in (Leg.OPEN, Leg.CLOSE_RECEIVED):
             return
-        code = connection_code(reason)
-        payload = methods.encode_connection_close(code, reply_text(code, reason, detail), 0, 0)
+        code = connection_code(why.reason)
+        text = reply_text(code, why.reason, why.detail)
+        payload = methods.encode_connection_close(code, text, why.method >> 16, why.method & 0xFFFF)
         conversation.out.last_client_method(payload)
         conversation.out.mute_client()
         conversation.client_leg = Leg.CLOSE_SENT
