@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 INSTALL := sh tests/support/install.sh
 
 # The core, which the tests must cover to this share of branches.
-CORE := */sealgate/wire/*,*/sealgate/signing/*,*/sealgate/verify/*,*/sealgate/session/*,*/sealgate/reason.py
+CORE := */sealgate/wire/*,*/sealgate/signing/*,*/sealgate/verify/*,*/sealgate/accounts/*,*/sealgate/session/*,*/sealgate/reason.py
 BRANCHES_MIN := 95
 
 UPSTREAM ?=

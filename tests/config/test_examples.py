@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from sealgate.accounts.userfile import load_users
+from sealgate.accounts.users import BrokerLogin
 from sealgate.config.loading import load
 from sealgate.config.paths import leaves
 from sealgate.config.settings import Rule, Settings
@@ -70,7 +72,7 @@ def test_sidecars_sign_and_pass() -> None:
         assert settings.listen.address.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", [*SETTINGS_FILES, "keys.toml"])
+@pytest.mark.parametrize("name", [*SETTINGS_FILES, "keys.toml", "users.toml"])
 def test_every_key_has_a_comment_above_it(name: str) -> None:
     lines = without_comment_of_its_own((CONFIGS / name).read_text())
     # Rates and the bounds of a key's life are explained once, above the first.
@@ -97,7 +99,9 @@ def test_gateway_file_loads_with_every_key_on(gateway: str, tmp_path: Path) -> N
     file.write_text(re.sub(r"(?m)^#(?=[\[\"a-z])", "", gateway))
     problems = load(file, environ={"SEALGATE_QUARANTINE_URL": "amqp://q:secret@rabbitmq"}).problems
     # The only contradictions are those between keys that no file would set together.
-    assert [problem.key for problem in problems] == ["upstream.tls", "publish.sign_with"]
+    assert [problem.key for problem in problems] == [
+        "upstream.tls", "credentials.users", "credentials.user", "credentials.password", "publish.sign_with",
+    ]  # fmt: skip
 
 
 def test_defaults_told_in_the_gateway_file_are_those_of_the_model(gateway: str) -> None:
@@ -128,6 +132,19 @@ def _defaults_told(text: str) -> dict[tuple[str, ...], str]:
         elif (match := _KEY.match(line)) and default and section not in (("rule",), ("rate",)):
             told[*section, match[1]], default = default, ""
     return told
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_users_file_loads(every: bool) -> None:
+    text = (CONFIGS / "users.toml").read_text()
+    if every:
+        text = re.sub(r"(?m)^#(?=[a-z])", "", text)
+    secrets = {"env:SEALGATE_REPORTS": "one", "env:SEALGATE_WEB": "two"}
+    (web, reports), warnings = load_users(text, secrets.__getitem__, BrokerLogin("sealgate", "three"))
+    assert warnings == []
+    assert (web.name, web.vhosts, web.active, web.certificate != "") == ("web", ("/", "shop-*"), True, every)
+    assert web.broker == (BrokerLogin("web", "two") if every else BrokerLogin("sealgate", "three"))
+    assert reports.password is None
 
 
 def test_keys_file_loads_with_secrets_from_the_environment() -> None:

@@ -35,6 +35,7 @@ SERIES = {
     "sealgate_stripped_headers_total",
     "sealgate_limits_hit_total",
     "sealgate_config_reloads_total",
+    "sealgate_logins_total",
     "sealgate_build_info",
 }
 
@@ -63,6 +64,7 @@ def full_tally() -> Tally:
     tally.quarantine_dropped["sig.bad"] = 9
     tally.config_reloads["ok"] = 10
     tally.limits_hit["connections"] = 11
+    tally.logins["password"] = 15
     tally.client_connections = 12
     tally.upstream_connections = 13
     tally.buffered_bytes = 14

@@ -12,6 +12,7 @@ from typing import Any
 
 from pamqp import body, commands, frame, header
 
+from sealgate.accounts.login import Attempt, Caller, LoginRecord
 from sealgate.session import commands as do
 from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
 from sealgate.session.events import (
@@ -94,6 +95,9 @@ class Talk:
         countersign: bool = False,
         outcomes: Callable[[Claim], ClaimOutcome] | None = None,
         answer_claims: bool = True,
+        replace: bool = False,
+        loopback_users: frozenset[str] = frozenset(),
+        caller: Caller | None = None,
     ) -> None:
         self.mono = 0.0
         self.tally = Tally()
@@ -105,13 +109,15 @@ class Talk:
             tally=self.tally,
             confirmed=confirmed,
             unconfirmed=unconfirmed,
+            replace_credentials=replace,
+            loopback_users=loopback_users,
         )
         rng = _Dice()
         if role is Role.SIGN:
             self.terms.sealer = Sealer(KEYRING, "k1", DEPLOYMENT, rng, "x-seal")
         if countersign:
             self.terms.countersealer = Sealer(KEYRING, "k1", DEPLOYMENT, rng, "x-countersign")
-        self.session = Session(self.terms, "127.0.0.1:5", CHALLENGE, self.now)
+        self.session = Session(self.terms, "127.0.0.1:5", CHALLENGE, self.now, caller)
         self.to_client = b""
         self.to_broker = b""
         self.dialed = False
@@ -122,6 +128,8 @@ class Talk:
         self.releases: list[Claim] = []
         self.renewed: list[Claim] = []
         self.asked: list[do.RequestClaims] = []
+        self.logins: list[Attempt] = []
+        self.told: list[LoginRecord] = []
         self._outcomes = outcomes or (lambda claim: GRANTED)
         self._answer_claims = answer_claims
         self._dice = rng
@@ -159,6 +167,10 @@ class Talk:
             self.releases += command.releases
         elif isinstance(command, do.RenewClaims):
             self.renewed += command.claims
+        elif isinstance(command, do.CheckLogin):
+            self.logins.append(command.attempt)
+        elif isinstance(command, do.TellLogin):
+            self.told.append(command.record)
         else:
             self.records.append(command.record)
 

@@ -14,7 +14,6 @@ from sealgate.reason import GateError, Reason
 from sealgate.wire import constants, methods
 from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
 from sealgate.wire.methods import Publish, StartOk, Tune
-from sealgate.wire.table import entry_longstr
 from support.wire_bytes import entry, long, short
 
 NO_NAMES: frozenset[str] = frozenset()
@@ -236,6 +235,29 @@ def test_start_ok_tells_the_client_and_its_response() -> None:
     )
 
 
+def test_mechanisms_are_exchanged_and_every_other_byte_kept() -> None:
+    assert methods.read_mechanisms(START) == ["PLAIN", "AMQPLAIN"]
+    changed = methods.with_mechanisms(START, ["PLAIN"])
+    start = decoded(amqp.Connection.Start, changed)
+    assert (start.mechanisms, start.locales) == ("PLAIN", decoded(amqp.Connection.Start, START).locales)
+    assert methods.with_mechanisms(changed, ["PLAIN", "AMQPLAIN"]) == START
+
+
+def test_response_is_exchanged_and_every_other_byte_kept() -> None:
+    changed = methods.with_response(START_OK, methods.read_start_ok(START_OK), "EXTERNAL", b"x" * 300)
+    read = methods.read_start_ok(changed)
+    assert (read.mechanism, read.response) == ("EXTERNAL", b"x" * 300)
+    assert methods.with_response(changed, read, "PLAIN", b"\x00guest\x00secret") == START_OK
+
+
+def test_update_secret_is_read_and_answered() -> None:
+    payload = payload_of(amqp.Connection.UpdateSecret("secret", "expired"))
+    assert methods.read_update_secret(payload) == b"secret"
+    assert methods.encode_update_secret_ok() == payload_of(amqp.Connection.UpdateSecretOk())
+    assert refusal(methods.read_update_secret, payload[:-1]) is Reason.FRAME_TRUNCATED
+    assert refusal(methods.read_update_secret, payload + b"x") is Reason.FRAME_TRAILING
+
+
 def test_start_ok_without_the_usual_properties_is_read() -> None:
     properties = entry("product", "I", bytes(4)) + entry("capabilities", "V")
     payload = b"\x00\x0a\x00\x0b" + long(properties) + short(b"EXTERNAL") + long(b"") + short(b"en_US")
@@ -252,31 +274,6 @@ def test_peer_properties_that_are_no_clean_table_end_the_handshake() -> None:
 
 def test_repr_of_start_ok_shows_no_password() -> None:
     assert "secret" not in repr(methods.read_start_ok(START_OK))
-
-
-@pytest.mark.parametrize(
-    ("mechanism", "response", "user"),
-    [
-        ("PLAIN", b"\x00guest\x00secret", "guest"),
-        ("PLAIN", b"authzid\x00user\x00", "user"),
-        ("PLAIN", "\x00é\x00p".encode(), "é"),
-        ("PLAIN", b"\x00\xff\x00p", "\ufffd"),
-        ("PLAIN", b"guest", ""),
-        ("PLAIN", b"\x00guest\x00pass\x00word", ""),
-        ("AMQPLAIN", entry_longstr("LOGIN", b"guest") + entry_longstr("PASSWORD", b"secret"), "guest"),
-        ("AMQPLAIN", entry_longstr("PASSWORD", b"secret"), ""),
-        ("AMQPLAIN", b"\x05LOGIN", ""),
-        ("EXTERNAL", b"guest", ""),
-        ("", b"", ""),
-    ],
-)
-def test_user_is_read_from_the_sasl_response(mechanism: str, response: bytes, user: str) -> None:
-    assert methods.sasl_user(mechanism, response) == user
-
-
-@given(st.sampled_from(["PLAIN", "AMQPLAIN"]), st.binary(max_size=60))
-def test_any_sasl_response_gives_a_user_or_none(mechanism: str, response: bytes) -> None:
-    assert isinstance(methods.sasl_user(mechanism, response), str)
 
 
 def test_tune_is_that_of_pamqp_and_read_back() -> None:

@@ -2,6 +2,7 @@
 
     build        settings -> the objects of the core and the edges
     credentials  keys and certificates, read again when they change
+    users        who may log in, where that is asked here
     gate         one running instance
     process      the process around it: signals, event loop, exit codes
 

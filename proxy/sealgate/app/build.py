@@ -49,6 +49,8 @@ def build_terms(settings: Settings, keyring: Keyring, tally: Tally) -> Terms:
         tally=tally,
         confirmed=Confirmed(settings.refuse.confirmed),
         unconfirmed=_unconfirmed(settings),
+        replace_credentials=settings.credentials.mode == "replace",
+        loopback_users=frozenset(settings.credentials.loopback_users),
     )
     apply_keyring(terms, settings, keyring)
     return terms

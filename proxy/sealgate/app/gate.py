@@ -13,6 +13,7 @@ from sealgate import __version__
 from sealgate.app import build
 from sealgate.app.build import EXIT_UNAVAILABLE, StartError
 from sealgate.app.credentials import Credentials
+from sealgate.app.users import Users
 from sealgate.config.settings import Settings
 from sealgate.net.listener import Listener
 from sealgate.net.relay import Shared
@@ -46,6 +47,7 @@ class Gate:
         self._settings: Final = settings
         self.tally: Final = Tally()
         self._credentials: Final = Credentials(settings, self.tally)
+        self._users: Final = Users(settings, self.tally) if settings.credentials.mode == "replace" else None
         self._terms: Final = build.build_terms(settings, self._credentials.keyring, self.tally)
         self._store: Final = build.build_store(settings)
         self._sampled: Final = Sampled(logging.getLogger("sealgate.net"))
@@ -56,7 +58,14 @@ class Gate:
         self._lag: Final = LoopLag()
         self.health: Final = Health(self._lag)
         self._listener: Final = Listener(
-            Shared(self._terms, self._store, self._dialer, self._keep, warn),
+            Shared(
+                self._terms,
+                self._store,
+                self._dialer,
+                self._keep,
+                warn,
+                self._users.logins if self._users else None,
+            ),
             settings.listen.address.host,
             settings.listen.address.port,
             self._credentials.listen_tls,
@@ -128,6 +137,8 @@ class Gate:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._listener.close()
+        if self._users is not None:
+            self._users.close()
         if self._quarantine is not None:
             await self._quarantine.close()
         await self._store.close()
@@ -138,8 +149,10 @@ class Gate:
         self._lag.stop()
 
     def reload(self) -> None:
-        """Read keys and certificates again; what does not load leaves the last good ones in force."""
+        """Read keys, certificates and users again; what does not load leaves the last good ones in force."""
         self._credentials.reload(self._apply_keyring)
+        if self._users is not None:
+            self._users.reload()
 
     def _apply_keyring(self, keyring: Keyring) -> None:
         build.apply_keyring(self._terms, self._settings, keyring)
@@ -182,6 +195,9 @@ class Gate:
         self.health.watch("store", lambda: "" if self._store.healthy else "unavailable")
         self.health.watch("keyring", lambda: credentials.keys_trouble, advisory=True)
         self.health.watch("certificates", lambda: credentials.certificates_trouble, advisory=True)
+        users = self._users
+        if users is not None:
+            self.health.watch("users", lambda: users.trouble, advisory=True)
 
     def _upstream_trouble(self) -> str:
         if self._dialer.reachable is None:
@@ -210,6 +226,8 @@ class Gate:
         while True:
             await asyncio.sleep(POLL_S)
             self._credentials.poll(self._apply_keyring)
+            if self._users is not None:
+                self._users.poll()
 
     async def _probe_upstream(self) -> None:
         """Look for the broker while no client does: a probe opens TCP only, and leaves no AMQP trace."""

@@ -10,7 +10,7 @@ from typing import Final
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.loading import Loaded
 from sealgate.config.paths import Path
-from sealgate.config.reload import KeySource
+from sealgate.config.reload import KeySource, UserSource
 from sealgate.config.sources import permission_warnings
 
 #: Files that must be there, and whether they hold a secret.
@@ -41,6 +41,8 @@ def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
         and loaded.is_good(("publish",))
     ):
         _check_keys(loaded, environ)
+    if loaded.settings.credentials.mode == "replace" and _is_whole(loaded):
+        _check_users(loaded, environ)
 
 
 def _value(loaded: Loaded, path: Path) -> object:
@@ -80,6 +82,22 @@ def _check_keys(loaded: Loaded, environ: Mapping[str, str] | None) -> None:
         loaded.problems += [_placed(loaded, problem) for problem in error.problems]
     else:
         loaded.warnings += source.warnings
+
+
+def _is_whole(loaded: Loaded) -> bool:
+    credentials = loaded.settings.credentials
+    parts = (credentials.users, credentials.user, credentials.password)
+    return loaded.is_good(("credentials",)) and None not in parts
+
+
+def _check_users(loaded: Loaded, environ: Mapping[str, str] | None) -> None:
+    source = UserSource(loaded.settings, environ)
+    try:
+        source.load()
+    except ConfigError as error:
+        loaded.problems += [_placed(loaded, problem) for problem in error.problems]
+    else:
+        loaded.warnings += [_placed(loaded, warning) for warning in source.warnings]
 
 
 def _placed(loaded: Loaded, problem: Problem) -> Problem:

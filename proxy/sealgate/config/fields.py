@@ -146,6 +146,16 @@ def _check_key_source(value: str) -> str:
     return check_reference(value)
 
 
+def _check_user_source(value: str) -> str:
+    if not is_reference(value):
+        raise ValueError("must be file:/path or env:NAME (the users are a TOML text of their own)")
+    return check_reference(value)
+
+
+def _check_secret(value: str) -> str:
+    return check_reference(value) if is_reference(value) else value
+
+
 def _check_media_type(value: str) -> str:
     if value not in ("", "*") and not _MEDIA_TYPE.fullmatch(value):
         raise ValueError('must be a content type such as "application/json", or "" for none')
@@ -211,6 +221,9 @@ MediaType = Annotated[str, AfterValidator(_check_media_type)]
 Compression = Annotated[str, AfterValidator(_check_compression)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 KeySource = Annotated[str, AfterValidator(_check_key_source)]
+UserSource = Annotated[str, AfterValidator(_check_user_source)]
+#: A reference, or the secret itself.
+Secret = Annotated[str, Field(min_length=1), AfterValidator(_check_secret)]
 
 
 UpstreamUrl = Annotated[str, AfterValidator(_check_upstream_url)]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from sealgate.config.fields import is_reference
 from sealgate.config.loading import Loaded
 from sealgate.config.paths import Path, dotted, leaves
 
@@ -89,6 +90,9 @@ def _redact(loaded: Loaded, tree: dict[str, Any]) -> None:
         loaded.references.get(("upstream", "urls", index)) or redacted(url)
         for index, url in enumerate(upstream["urls"])
     ]
+    password = loaded.settings.credentials.password
+    if password is not None and not is_reference(password):
+        tree["credentials"]["password"] = "***"  # noqa: S105 - none is left
     for path, table in ((("quarantine", "url"), quarantine), (("replay", "store"), replay)):
         value = table[path[1]]
         if value is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sealgate.config.fields import Address, split_url
+from sealgate.config.fields import Address, is_reference, split_url
 from sealgate.config.paths import Path
 from sealgate.config.settings import Settings
 
@@ -44,6 +44,16 @@ def _upstream_tls_is_used(settings: Settings) -> Iterator[Finding]:
     if (tls.cert is None) != (tls.key is None):
         lacking = "cert" if tls.cert is None else "key"
         yield ("upstream", "tls", lacking), "is missing: cert and key go together"
+
+
+def _replacement_is_whole(settings: Settings) -> Iterator[Finding]:
+    credentials = settings.credentials
+    for name in ("users", "user", "password"):
+        given = getattr(credentials, name) is not None
+        if credentials.mode == "replace" and not given:
+            yield ("credentials", name), 'is missing: mode = "replace" needs users, user and password'
+        if credentials.mode != "replace" and given:
+            yield ("credentials", name), 'is only for mode = "replace"'
 
 
 def _signing_keys_fit_the_action(settings: Settings) -> Iterator[Finding]:
@@ -129,6 +139,7 @@ def _overlap(one: Address, other: Address) -> bool:
 RULES: Final = (
     Rule((("upstream", "urls"),), _upstream_is_there),
     Rule((("upstream", "urls"), ("upstream", "tls")), _upstream_tls_is_used),
+    Rule((("credentials",),), _replacement_is_whole),
     Rule((("publish",),), _signing_keys_fit_the_action),
     Rule((("replay", "journal"), ("replay", "store")), _journal_is_for_the_memory_store),
     Rule((("limits", "gateways"), ("replay", "store")), _gateways_share_a_store),
@@ -146,6 +157,9 @@ RULES: Final = (
 def warnings_of(settings: Settings) -> Iterator[Finding]:
     """What is allowed, and probably not meant."""
     publish = settings.publish
+    password = settings.credentials.password
+    if password is not None and not is_reference(password):
+        yield ("credentials", "password"), "is the password itself; use env:NAME or file:/path"
     if settings.rate and publish.action != "verify":
         yield ("rate",), 'does nothing: rates are for publish.action = "verify"'
     kept = settings.quarantine.enabled or settings.refuse.unconfirmed == "close"

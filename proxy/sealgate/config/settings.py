@@ -83,6 +83,19 @@ class Upstream(Section):
     """Details of TLS towards the broker; amqps:// works without."""
 
 
+class Credentials(Section):
+    mode: Literal["passthrough", "replace"] = "passthrough"
+    """passthrough: clients log in to the broker; replace: to Sealgate, which logs in to the broker itself."""
+    users: f.UserSource | None = None
+    """Who may log in (mode = "replace"): file:/path, or env:NAME holding TOML."""
+    user: f.Name | None = None
+    """Sealgate's own user on the broker (mode = "replace")."""
+    password: f.Secret | None = Field(default=None, repr=False)
+    """Its password: env:NAME or file:/path."""
+    loopback_users: tuple[f.Name, ...] = ("guest",)
+    """Users that may come from this host only, where the broker is on it: it would take all for local."""
+
+
 class Publish(Section):
     action: Literal["verify", "sign", "pass"] = "verify"
     """What happens to messages that clients publish."""
@@ -215,6 +228,18 @@ class Limits(Section):
     """Failed signatures of one connection within the window below, after which it is closed."""
     failed_verifications_window_s: f.Seconds = 10.0
     """The window for them, seconds."""
+    login_failures_max: f.Count = 10
+    """Wrong passwords of one user from one address within the window below, after which it is locked out."""
+    address_login_failures_max: f.Count = 100
+    """The same from one address (or IPv6 /64), whatever users: all of it is locked out."""
+    login_failures_window_s: f.Seconds = 300.0
+    """The window for both, seconds."""
+    login_lockout_s: f.Seconds = 10.0
+    """How long a lock-out lasts, seconds; each further wrong password doubles it, up to 32 times."""
+    login_workers: Annotated[f.Count, Field(le=64)] = 2
+    """Passwords hashed at the same time. Each takes a processor, and 16 MiB with the usual parameters."""
+    logins_waiting_max: f.Count = 1000
+    """Logins that wait for that; more are refused."""
     connections_per_address_max: f.Count = 100
     """Client connections from one address."""
     claims_inflight_max: f.Count = 1000
@@ -248,6 +273,7 @@ class Settings(Section):
     """Name of this installation; part of every signature, so a message is good in one only."""
     listen: Listen = Listen()
     upstream: Upstream = Upstream()
+    credentials: Credentials = Credentials()
     publish: Publish = Publish()
     deliver: Deliver = Deliver()
     keys: Keys = Keys()

@@ -1,4 +1,4 @@
-"""What is behind a secret reference, and the keyring behind `keys.source`.
+"""What is behind a secret reference, the keyring behind `keys.source`, the users behind `credentials`.
 
 Errors name the reference, never what is in it.
 """
@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from sealgate.accounts.userfile import UserfileError, check_broker_secret, load_users
+from sealgate.accounts.users import BrokerLogin, UserBook
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.fields import check_reference, is_reference
+from sealgate.config.settings import Credentials
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256
 from sealgate.signing.keyfile import KeyfileError, load_keyring
 from sealgate.signing.keyring import Keyring
@@ -135,6 +138,39 @@ def read_keyring(source: str, sources: Sources) -> Keyring:
         raise ConfigError([Problem(where, "", message) for message in error.errors]) from None
     sources.warnings.extend([Problem(where, "", message) for message in warnings])
     return keyring
+
+
+def read_users(credentials: Credentials, sources: Sources) -> UserBook:
+    """The users `credentials.users` names, who log in to the broker as `credentials.user` or for themselves.
+
+    Its warnings go to `sources`. Raises `ConfigError` with every problem.
+    """
+    source = credentials.users or ""
+    where = source.partition(":")[2]
+    problems: list[Problem] = []
+    broker = BrokerLogin(credentials.user or "", _broker_password(credentials, sources, problems))
+    try:
+        text = sources.resolve(source)
+        book, warnings = load_users(text, sources.resolve, broker)
+    except SourceError as error:
+        problems.append(Problem("", "credentials.users", str(error), error.permission))
+    except UserfileError as error:
+        problems += [Problem(where, "", message) for message in error.errors]
+    if problems:
+        raise ConfigError(problems)
+    sources.warnings.extend([Problem(where, "", message) for message in warnings])
+    return book
+
+
+def _broker_password(credentials: Credentials, sources: Sources, problems: list[Problem]) -> str:
+    try:
+        password = sources.resolve(credentials.password or "")
+        check_broker_secret(password)
+    except ValueError as error:
+        permission = isinstance(error, SourceError) and error.permission
+        problems.append(Problem("", "credentials.password", str(error), permission))
+        return ""
+    return password
 
 
 def _is_toml(text: str) -> bool:

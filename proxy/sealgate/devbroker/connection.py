@@ -17,7 +17,7 @@ from sealgate.devbroker.vhost import VHost
 from sealgate.reason import GateError
 from sealgate.wire.constants import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD
 from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
-from sealgate.wire.methods import sasl_user
+from sealgate.wire.sasl import sasl_user
 
 if TYPE_CHECKING:
     from sealgate.devbroker.server import DevBroker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
 import time
@@ -10,12 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
+from sealgate.accounts.login import Attempt, Caller, LoginRecord, Outcome
 from sealgate.net.leg import Hold, Leg
+from sealgate.net.logins import Logins, Ticket
+from sealgate.net.sockets import plain_address
+from sealgate.net.tls import certificate_names
 from sealgate.net.upstream import Dialer
 from sealgate.net.warn import Warn
 from sealgate.reason import GateError
 from sealgate.session.channel import Publication
 from sealgate.session.commands import (
+    CheckLogin,
     Close,
     Command,
     DialUpstream,
@@ -25,6 +31,7 @@ from sealgate.session.commands import (
     Send,
     SetReading,
     SettleClaims,
+    TellLogin,
 )
 from sealgate.session.conversation import Terms
 from sealgate.session.events import (
@@ -34,6 +41,7 @@ from sealgate.session.events import (
     DrainAsked,
     Event,
     Instant,
+    LoginChecked,
     Ticked,
     UpstreamConnected,
     UpstreamFailed,
@@ -60,6 +68,8 @@ class Shared:
     dialer: Dialer
     keep: Callable[[RefusalRecord], None]
     warn: Warn
+    #: Where Sealgate itself judges logins.
+    logins: Logins | None = None
 
 
 def instant() -> Instant:
@@ -81,6 +91,7 @@ class Relay:
         "_accepted",
         "_dialing",
         "_host",
+        "_login",
         "_shared",
         "_told",
         "_upstream",
@@ -97,6 +108,7 @@ class Relay:
         self._accepted: Final = instant()
         self._upstream: Leg | None = None
         self._dialing: asyncio.Task[bool] | None = None
+        self._login: Ticket | None = None
         self._told = False
         self.client: Final = Leg(self, Side.CLIENT)
         #: The client's address, which limits are counted by, and the same with its port, for the record.
@@ -111,11 +123,21 @@ class Relay:
         terms = self._shared.terms
         if leg.side is Side.CLIENT:
             terms.tally.client_connections += 1
-            self.session = Session(terms, self.address, os.urandom(CHALLENGE_BYTES), self._accepted)
+            challenge = os.urandom(CHALLENGE_BYTES)
+            self.session = Session(terms, self.address, challenge, self._accepted, self._caller(leg))
         else:
             terms.tally.upstream_connections += 1
             self._upstream = leg
-            self.feed(UpstreamConnected())
+            self.feed(UpstreamConnected(_is_loopback(leg)))
+
+    def _caller(self, leg: Leg) -> Caller:
+        """What there is to know of the client before it speaks."""
+        logins = self._shared.logins
+        loopback = ipaddress.ip_address(self.host).is_loopback
+        if logins is None or leg.transport is None:
+            return Caller(loopback)
+        names = certificate_names(leg.transport.get_extra_info("peercert"))
+        return Caller(loopback, names, logins.offers_external(names))
 
     def received(self, leg: Leg, data: bytes) -> None:
         self.feed(BytesReceived(leg.side, data))
@@ -133,6 +155,7 @@ class Relay:
         tally = self._shared.terms.tally
         if leg.side is Side.CLIENT:
             tally.client_connections -= 1
+            self._forget_login()
         else:
             tally.upstream_connections -= 1
         # Whatever the other side was kept waiting for will not come.
@@ -216,6 +239,10 @@ class Relay:
             self._close(command.side)
         elif isinstance(command, DialUpstream):
             self._dial()
+        elif isinstance(command, CheckLogin):
+            self._check(command.attempt)
+        elif isinstance(command, TellLogin):
+            self._tell_login(command.record)
         else:
             assert_never(command)
 
@@ -229,6 +256,28 @@ class Relay:
 
     def _answered(self, publications: list[Publication], outcomes: list[ClaimOutcome]) -> None:
         self.feed(ClaimsAnswered(publications, outcomes))
+
+    def _check(self, attempt: Attempt) -> None:
+        logins = self._shared.logins
+        assert logins is not None  # the terms say who judges logins
+        self._login = logins.check(attempt, self.host, self._checked)
+
+    def _checked(self, outcome: Outcome) -> None:
+        self._login = None
+        self.feed(LoginChecked(outcome))
+
+    def _forget_login(self) -> None:
+        if self._login is not None and self._shared.logins is not None:
+            self._shared.logins.cancel(self._login)
+            self._login = None
+
+    def _tell_login(self, record: LoginRecord) -> None:
+        """Who was refused and why; never what it said to prove itself."""
+        result = record.result.value
+        fields = {"result": result, "user": record.user, "mechanism": record.mechanism}
+        if record.detail:
+            fields["detail"] = record.detail
+        self._shared.warn("login.refused", f"{result} {self.host}", **fields, client=record.client)
 
     def _close(self, side: Side) -> None:
         if side is Side.CLIENT:
@@ -257,3 +306,9 @@ class Relay:
         upstream_closed = self._upstream is None or self._upstream.closed
         if self.client.closed and upstream_closed and self._dialing is None:
             self._host.ended(self)
+
+
+def _is_loopback(leg: Leg) -> bool:
+    """Whether the socket's other end is on this host, as it would be for a broker that looks at ours."""
+    peer = leg.transport.get_extra_info("peername") if leg.transport is not None else None
+    return peer is not None and ipaddress.ip_address(plain_address(peer[0])).is_loopback

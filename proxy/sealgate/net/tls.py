@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any, Final
+
+#: Of one certificate, and characters of each: what is longer is no user's.
+NAMES_MAX: Final = 100
+NAME_CHARS_MAX: Final = 255
 
 
 def server_context(cert: str, key: str, client_ca: str | None) -> ssl.SSLContext:
@@ -17,6 +22,19 @@ def server_context(cert: str, key: str, client_ca: str | None) -> ssl.SSLContext
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def certificate_names(peercert: dict[str, Any] | None) -> tuple[str, ...]:
+    """The common names and alternative names of a verified certificate, as `getpeercert` gives them.
+
+    Empty without a certificate, and for one that was not verified, of which nothing is given.
+    """
+    if not peercert:
+        return ()
+    common = [value for part in peercert.get("subject", ()) for key, value in part if key == "commonName"]
+    alternative = [value for _, value in peercert.get("subjectAltName", ()) if isinstance(value, str)]
+    names = [name for name in (*common, *alternative) if 0 < len(name) <= NAME_CHARS_MAX]
+    return tuple(dict.fromkeys(names[:NAMES_MAX]))
 
 
 def client_context(ca: str | None, cert: str | None, key: str | None, verify: bool) -> ssl.SSLContext:

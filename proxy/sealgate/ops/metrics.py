@@ -160,6 +160,12 @@ class TallyCollector(Collector):
     def _process(self) -> Iterator[Metric]:
         tally = self._tally
         yield _counter("config_reloads", "Reloads by result.", ("result",), _single(tally.config_reloads))
+        yield _counter(
+            "logins",
+            "Logins that were judged here, by result.",
+            ("result",),
+            _single(tally.logins),
+        )
         own: dict[str, tuple[str, float]] = {
             "client_connections": ("Client connections open now.", tally.client_connections),
             "upstream_connections": ("Connections to the broker open now.", tally.upstream_connections),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sealgate.accounts.login import Attempt, LoginRecord
 from sealgate.session.channel import Publication
 from sealgate.session.records import RefusalRecord
 from sealgate.session.states import Side
@@ -65,4 +66,29 @@ class Keep:
     record: RefusalRecord
 
 
-Command = DialUpstream | Send | Close | SetReading | RequestClaims | SettleClaims | RenewClaims | Keep
+@dataclass(slots=True, frozen=True)
+class CheckLogin:
+    """Find out whether this is a user, then report LoginChecked. Nothing of it is to be shown."""
+
+    attempt: Attempt
+
+
+@dataclass(slots=True, frozen=True)
+class TellLogin:
+    """Log this refused login."""
+
+    record: LoginRecord
+
+
+Command = (
+    DialUpstream
+    | Send
+    | Close
+    | SetReading
+    | RequestClaims
+    | SettleClaims
+    | RenewClaims
+    | Keep
+    | CheckLogin
+    | TellLogin
+)

@@ -6,9 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
+from sealgate.accounts.login import Attempt, Caller, LoginRecord
 from sealgate.reason import GateError, Reason
 from sealgate.session.channel import Channel, Held, Publication, held_size
 from sealgate.session.commands import (
+    CheckLogin,
     Close,
     Command,
     DialUpstream,
@@ -18,6 +20,7 @@ from sealgate.session.commands import (
     Send,
     SetReading,
     SettleClaims,
+    TellLogin,
 )
 from sealgate.session.events import Instant
 from sealgate.session.limits import Limits
@@ -70,6 +73,10 @@ class Terms:
     countersealer: Sealer | None = None
     confirmed: Confirmed = Confirmed.AUTO
     unconfirmed: Unconfirmed = Unconfirmed.QUARANTINE
+    #: Clients log in to Sealgate, and Sealgate to the broker: `credentials.mode`.
+    replace_credentials: bool = False
+    #: Users that may not come in from elsewhere to a broker on this host: `credentials.loopback_users`.
+    loopback_users: frozenset[str] = frozenset()
 
     @property
     def adds_headers(self) -> bool:
@@ -87,6 +94,8 @@ class Outbox:
         "_commits",
         "_dial",
         "_keep",
+        "_login",
+        "_logins",
         "_mute",
         "_reading",
         "_releases",
@@ -103,6 +112,8 @@ class Outbox:
         self._renew: list[Claim] = []
         self._keep: list[RefusalRecord] = []
         self._closes: list[Side] = []
+        self._logins: list[LoginRecord] = []
+        self._login: Attempt | None = None
         self._reading: list[SetReading] = []
         self._dial = False
         self._mute = False
@@ -153,6 +164,12 @@ class Outbox:
     def keep(self, record: RefusalRecord) -> None:
         self._keep.append(record)
 
+    def check_login(self, attempt: Attempt) -> None:
+        self._login = attempt
+
+    def tell_login(self, record: LoginRecord) -> None:
+        self._logins.append(record)
+
     def forget_bytes(self) -> None:
         """Nothing collected so far for either socket may leave: the session is in error."""
         self._client.clear()
@@ -163,7 +180,7 @@ class Outbox:
         return bool(self._client if side is Side.CLIENT else self._upstream)
 
     def take(self) -> list[Command]:
-        """The commands, in the order they must be carried out. The claims come last: their answer may
+        """The commands, in the order they must be carried out. What is asked comes last: its answer may
         come back at once, and must find everything before it done."""
         commands: list[Command] = []
         if self._dial:
@@ -191,9 +208,15 @@ class Outbox:
         if self._closes:
             commands.extend([Close(side) for side in self._closes])
             self._closes.clear()
+        if self._logins:
+            commands.extend([TellLogin(record) for record in self._logins])
+            self._logins.clear()
         if self._claims:
             commands.append(RequestClaims(self._claims))
             self._claims = []
+        if self._login is not None:
+            commands.append(CheckLogin(self._login))
+            self._login = None
         return commands
 
 
@@ -203,6 +226,9 @@ class Conversation:
 
     terms: Terms
     peer: Peer
+    caller: Caller = field(default_factory=Caller)
+    #: The broker is on this host, and takes whoever Sealgate speaks for to be so, too.
+    upstream_loopback: bool = False
     out: Outbox = field(default_factory=Outbox)
     now: Instant = field(default_factory=lambda: Instant(0.0, 0.0))
     state: State = State.HEADER

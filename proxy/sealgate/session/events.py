@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sealgate.accounts.login import Outcome
 from sealgate.session.channel import Publication
 from sealgate.session.states import Side
 from sealgate.verify.verdict import ClaimOutcome
@@ -25,7 +26,9 @@ class BytesReceived:
 
 @dataclass(slots=True, frozen=True)
 class UpstreamConnected:
-    """The dial that was asked for succeeded."""
+    """The dial that was asked for succeeded; with `loopback` the broker is on this host."""
+
+    loopback: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,6 +52,13 @@ class ClaimsAnswered:
 
 
 @dataclass(slots=True, frozen=True)
+class LoginChecked:
+    """The answer to a `CheckLogin`."""
+
+    outcome: Outcome
+
+
+@dataclass(slots=True, frozen=True)
 class Ticked:
     """Time passed: about once a second. A leg that is not being read is not judged by its silence."""
 
@@ -62,5 +72,12 @@ class DrainAsked:
 
 
 Event = (
-    BytesReceived | UpstreamConnected | UpstreamFailed | Disconnected | ClaimsAnswered | Ticked | DrainAsked
+    BytesReceived
+    | UpstreamConnected
+    | UpstreamFailed
+    | Disconnected
+    | LoginChecked
+    | ClaimsAnswered
+    | Ticked
+    | DrainAsked
 )

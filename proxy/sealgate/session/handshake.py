@@ -3,7 +3,8 @@
 The broker speaks first and authenticates the client; the gate changes three things only: its own
 `sealgate` entry in server-properties (the challenge for session nonces), the tuned frame_max where
 headers will grow, and channel_max where the gate's limit is lower. All else passes byte for byte, so
-that permissions, SASL and broker errors stay the client's own (protocol.md H5, H7, H8, A1).
+that permissions, SASL and broker errors stay the client's own (protocol.md H5, H7, H8, A1), but for the
+login where `login` has a say in it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.login import Login
 from sealgate.session.states import HANDSHAKE, Side, State
 from sealgate.wire import methods
 from sealgate.wire.constants import (
@@ -45,10 +47,11 @@ def check_protocol_header(data: bytes) -> None:
 class Handshake:
     """Follows `states.HANDSHAKE`; what it learns goes into the conversation."""
 
-    __slots__ = ("_advertised_frame_max", "_conversation", "_offered_frame_max")
+    __slots__ = ("_advertised_frame_max", "_conversation", "_login", "_offered_frame_max")
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, login: Login) -> None:
         self._conversation: Final = conversation
+        self._login: Final = login
         #: The broker's frame_max, and what the client was told instead.
         self._offered_frame_max = 0
         self._advertised_frame_max = 0
@@ -71,6 +74,8 @@ class Handshake:
             raise GateError(
                 Reason.FRAME_ORDER, f"unexpected method while waiting for {conversation.state.value}"
             )
+        if not self._passes(method, frame):
+            return
         raw = self._changed(method, frame)
         conversation.state = following
         if side is Side.CLIENT:
@@ -86,12 +91,18 @@ class Handshake:
             and methods.method_id(frame.payload) == CONNECTION_CLOSE
         )
 
+    def _passes(self, method: int, frame: Frame) -> bool:
+        """Whether the login lets the handshake go on with this frame; if not, it has taken over."""
+        if method == CONNECTION_START_OK:
+            return self._login.start_ok(frame)
+        if method == CONNECTION_OPEN:
+            return self._login.admits(methods.read_open(frame.payload))
+        return True
+
     def _changed(self, method: int, frame: Frame) -> bytes:
         payload = frame.payload
         if method == CONNECTION_START:
             payload = self._start(payload)
-        elif method == CONNECTION_START_OK:
-            self._start_ok(payload)
         elif method == CONNECTION_TUNE:
             payload = self._tune(payload)
         elif method == CONNECTION_TUNE_OK:
@@ -102,6 +113,7 @@ class Handshake:
 
     def _start(self, payload: bytes) -> bytes:
         conversation = self._conversation
+        payload = self._login.start(payload)
         if conversation.terms.role is Role.PASS:
             return payload
         start = methods.read_start(payload)
@@ -113,12 +125,6 @@ class Handshake:
         if not added and "sealgate" not in start.server_properties.values:
             return payload
         return methods.splice_start(payload, SERVER_PROPERTY, added)
-
-    def _start_ok(self, payload: bytes) -> None:
-        conversation = self._conversation
-        start_ok = methods.read_start_ok(payload)
-        conversation.product = start_ok.product
-        conversation.peer.user = methods.sasl_user(start_ok.mechanism, start_ok.response)
 
     def _tune(self, payload: bytes) -> bytes:
         conversation = self._conversation

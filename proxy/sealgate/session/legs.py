@@ -30,7 +30,15 @@ _CLOSE_OK: Final = encode_frame(FRAME_METHOD, 0, methods.encode_connection_close
 class Legs:
     """Owns `client_leg` and `upstream_leg` of a conversation."""
 
-    __slots__ = ("_client_close", "_client_frames", "_conversation", "_deaf", "_last_words", "_since")
+    __slots__ = (
+        "_client_close",
+        "_client_frames",
+        "_conversation",
+        "_deaf",
+        "_last_words",
+        "_patient",
+        "_since",
+    )
 
     def __init__(self, conversation: Conversation, client_frames: ClientFrames) -> None:
         self._conversation: Final = conversation
@@ -41,6 +49,8 @@ class Legs:
         self._deaf = False
         #: The end of what it has said since.
         self._last_words = b""
+        #: A client whose login is refused may speak and is not heard; else it is cut when it does.
+        self._patient = False
         #: When the close that is under way began, monotonic seconds.
         self._since = 0.0
 
@@ -207,6 +217,37 @@ class Legs:
             self._upstream_gone()
         self.advance()
 
+    def turn_away(self, close: bytes, patient: bool = False) -> None:
+        """A login is refused: say `close`, if anything, and then nothing until `login_refused_s` are over.
+
+        RabbitMQ ends it at once when the client says anything more, but for a response that was none
+        (`patient`): measured with 3.10.8.
+        """
+        conversation = self._conversation
+        if close:
+            conversation.out.last_client_method(close)
+        conversation.out.mute_client()
+        conversation.state = State.REFUSED
+        self._patient = patient
+        self._since = conversation.now.mono
+        self._upstream_gone()
+
+    def turned_away_speaks(self) -> None:
+        """The client whose login was refused says something."""
+        if not self._patient:
+            self._client_gone()
+
+    def forsake(self, detail: str) -> None:
+        """The broker will not have us: the client is sent away as by a broker that leaves."""
+        self._conversation.blame(Reason.CONN_UPSTREAM, detail)
+        self._close_client(GateError(Reason.CONN_UPSTREAM, detail))
+        self._upstream_gone()
+
+    def dismiss(self, close: bytes) -> None:
+        """End a handshake with the words of `close`, a `connection.close`."""
+        self.close_client(close)
+        self._upstream_gone()
+
     def drain(self) -> None:
         """Finish what was taken on, then send the client away.
 
@@ -215,7 +256,7 @@ class Legs:
         """
         conversation = self._conversation
         conversation.draining = True
-        if conversation.state not in _ESTABLISHED:
+        if conversation.state not in _ESTABLISHED and conversation.state is not State.REFUSED:
             self._since = conversation.now.mono
 
     def advance(self) -> None:
@@ -251,6 +292,10 @@ class Legs:
     def expire(self) -> None:
         """A close, or a handshake during a drain, has taken too long: cut what is left."""
         conversation = self._conversation
+        if conversation.state is State.REFUSED:
+            if conversation.now.mono - self._since >= conversation.terms.limits.login_refused_s:
+                self._client_gone()
+            return
         if conversation.now.mono - self._since < conversation.terms.limits.close_s:
             return
         if conversation.state not in _ESTABLISHED:
@@ -270,12 +315,16 @@ class Legs:
         self._finish()
 
     def _close_client(self, why: GateError) -> None:
+        code = connection_code(why.reason)
+        text = reply_text(code, why.reason, why.detail)
+        cause = (why.method >> 16, why.method & 0xFFFF)
+        self.close_client(methods.encode_connection_close(code, text, *cause))
+
+    def close_client(self, payload: bytes) -> None:
+        """Say `payload`, a `connection.close`, and wait for its answer."""
         conversation = self._conversation
         if conversation.client_leg not in (Leg.OPEN, Leg.CLOSE_RECEIVED):
             return
-        code = connection_code(why.reason)
-        text = reply_text(code, why.reason, why.detail)
-        payload = methods.encode_connection_close(code, text, why.method >> 16, why.method & 0xFFFF)
         conversation.out.last_client_method(payload)
         conversation.out.mute_client()
         conversation.client_leg = Leg.CLOSE_SENT

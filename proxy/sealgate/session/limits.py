@@ -32,6 +32,8 @@ class Limits:
     claims_inflight_max: int = 1000
     #: Bytes that wait behind them, on top; above it the client is not read.
     held_bytes_max: int = 4_194_304
+    #: From a refused login to the end of its connection: RabbitMQ's brake on guessing (measured).
+    login_refused_s: float = 3.0
     #: What a peer has to answer our close, or to finish what it was asked.
     close_s: float = 5.0
     #: Leases (10 s) are renewed this often while the broker owes an answer.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sealgate.accounts.login import Caller
 from sealgate.reason import GateError
 from sealgate.session.broker import BrokerFrames
 from sealgate.session.channel import Channel
@@ -22,12 +23,14 @@ from sealgate.session.events import (
     DrainAsked,
     Event,
     Instant,
+    LoginChecked,
     Ticked,
     UpstreamConnected,
     UpstreamFailed,
 )
 from sealgate.session.handshake import PROTOCOL_HEADER, Handshake, check_protocol_header
 from sealgate.session.legs import Legs
+from sealgate.session.login import Login
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
 from sealgate.session.states import CLIENT_TURN, Leg, Side, State
@@ -51,25 +54,32 @@ class Session:
         "_handshake",
         "_header",
         "_legs",
+        "_login",
         "_publishing",
         "_reading_client",
         "_timers",
         "_upstream_splitter",
     )
 
-    def __init__(self, terms: Terms, address: str, challenge: bytes, now: Instant) -> None:
-        """`address` is the client's, for the record; `challenge` is 16 random bytes of this connection."""
+    def __init__(
+        self, terms: Terms, address: str, challenge: bytes, now: Instant, caller: Caller | None = None
+    ) -> None:
+        """`address` is the client's, for the record; `challenge` is 16 random bytes of this connection.
+
+        Without a `caller` nothing is known of the client's socket: it is none of this host.
+        """
         peer = Peer(deployment=terms.deployment, address=address)
         if terms.role is Role.VERIFY:
             peer.challenge = challenge
-        conversation = self._conversation = Conversation(terms, peer)
+        conversation = self._conversation = Conversation(terms, peer, caller or Caller())
         conversation.now = now
         refuser = Refuser(conversation)
         self._publishing: Final = Publishing(conversation, refuser)
         self._client_frames: Final = ClientFrames(conversation, self._publishing)
         self._broker_frames: Final = BrokerFrames(conversation, self._client_frames, refuser)
-        self._handshake: Final = Handshake(conversation)
         self._legs: Final = Legs(conversation, self._client_frames)
+        self._login: Final = Login(conversation, self._legs)
+        self._handshake: Final = Handshake(conversation, self._login)
         self._timers: Final = Timers(conversation, self._client_frames, self._legs, refuser, now.mono)
         self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
         self._upstream_splitter: Final = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
@@ -121,9 +131,12 @@ class Session:
         elif isinstance(event, Ticked):
             self._timers.tick(event)
         elif isinstance(event, Disconnected):
-            self._legs.disconnected(event.side)
+            if event.side is Side.CLIENT or not self._login.broker_left():
+                self._legs.disconnected(event.side)
         elif isinstance(event, UpstreamConnected):
-            self._upstream_connected()
+            self._upstream_connected(event)
+        elif isinstance(event, LoginChecked):
+            self._login.checked(event.outcome)
         elif isinstance(event, UpstreamFailed):
             self._legs.upstream_failed()
         elif isinstance(event, DrainAsked):
@@ -139,6 +152,9 @@ class Session:
             return
         if self._legs.deaf:
             self._legs.overhear(data)
+            return
+        if self._conversation.state is State.REFUSED:
+            self._legs.turned_away_speaks()
             return
         if self._conversation.state is State.HEADER:
             data = self._protocol_header(data)
@@ -159,8 +175,9 @@ class Session:
             conversation.out.dial()
         return data[wanted:]
 
-    def _upstream_connected(self) -> None:
+    def _upstream_connected(self, event: UpstreamConnected) -> None:
         conversation = self._conversation
+        conversation.upstream_loopback = event.loopback
         if conversation.state is not State.DIALING:
             # The client left meanwhile.
             conversation.out.close(Side.UPSTREAM)
@@ -184,7 +201,7 @@ class Session:
                     self._client_splitter.payload_bytes_max = conversation.client_frame_max
             elif frame.channel and self._legs.takes_client_frames(frame):
                 self._client_frames.frame(frame)
-            elif not frame.channel:
+            elif not frame.channel and not self._login.takes(frame):
                 self._legs.client_frame(frame)
             self._legs.advance()
 
@@ -211,6 +228,8 @@ class Session:
 
     def _upstream_frame(self, frame: Frame) -> None:
         running = self._conversation.state in (State.RUNNING, State.CLOSING)
+        if not running and self._login.broker_answers(frame):
+            return
         if not frame.channel and (running or self._handshake.is_refusal(frame)):
             self._legs.upstream_frame(frame)
         elif running:

@@ -40,6 +40,8 @@ class State(Enum):
     DIALING = "dialing"
     START = "start"  # each of the next names what is awaited
     START_OK = "start-ok"
+    CHECKING = "login"  # our own answer to it
+    REFUSED = "login refused"  # the silence after it
     AUTHENTICATE = "secure or tune"
     SECURE_OK = "secure-ok"
     TUNE_OK = "tune-ok"

@@ -18,7 +18,7 @@ from sealgate.session.states import Leg, Side, State
 from sealgate.wire.constants import FRAME_HEARTBEAT
 from sealgate.wire.frames import encode_frame
 
-_ENDING: Final = frozenset({State.CLOSING, State.CLOSED, State.ERROR})
+_ENDING: Final = frozenset({State.REFUSED, State.CLOSING, State.CLOSED, State.ERROR})
 _HEARTBEAT: Final = encode_frame(FRAME_HEARTBEAT, 0, b"")
 
 

@@ -23,6 +23,7 @@ from sealgate.wire.constants import (
     CONNECTION_CLOSE_OK,
     CONNECTION_TUNE,
     CONNECTION_TUNE_OK,
+    CONNECTION_UPDATE_SECRET_OK,
     FRAME_HEADER_BYTES,
 )
 from sealgate.wire.frames import Frame
@@ -68,13 +69,17 @@ class Start:
 
 @dataclass(slots=True)
 class StartOk:
-    """`connection.start-ok`: what the client says of itself, and its SASL response (a secret)."""
+    """`connection.start-ok`: what the client says of itself, and its SASL response (a secret).
+
+    `span` is where mechanism and response lie, with their lengths.
+    """
 
     product: str
     platform: str
     capabilities: dict[str, Value]
     mechanism: str
     response: bytes = field(repr=False)
+    span: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 @dataclass(slots=True)
@@ -192,6 +197,29 @@ def read_start(payload: bytes) -> Start:
     return Start(_peer_properties(payload, span), span, mechanisms)
 
 
+def read_mechanisms(payload: bytes) -> list[str]:
+    """The mechanisms of a `connection.start`, whatever its properties are."""
+    begin, end = _mechanisms_span(payload)
+    return payload[begin:end].decode(errors="replace").split()
+
+
+def with_mechanisms(payload: bytes, mechanisms: list[str]) -> bytes:
+    """The `connection.start` with these mechanisms, and every other byte kept."""
+    begin, end = _mechanisms_span(payload)
+    return payload[: begin - _U32.size] + _encode_long(" ".join(mechanisms).encode()) + payload[end:]
+
+
+def _mechanisms_span(payload: bytes) -> tuple[int, int]:
+    arguments = Arguments(payload)
+    arguments.octet()
+    arguments.octet()
+    arguments.long_span()
+    span = arguments.long_span()
+    arguments.long_bytes()
+    arguments.finish()
+    return span
+
+
 def splice_start(payload: bytes, remove: frozenset[str], add: bytes) -> bytes:
     """A `connection.start` without the server properties called `remove` and with the entries `add`."""
     start = read_start(payload)
@@ -222,7 +250,8 @@ def read_start_ok(payload: bytes) -> StartOk:
     arguments = Arguments(payload)
     span = arguments.long_span()
     mechanism = arguments.short_text()
-    response = arguments.long_bytes()
+    _, end = answer = arguments.long_span()
+    response = payload[answer[0] : end]
     arguments.short_bytes()
     arguments.finish()
     values = _peer_properties(payload, span).values
@@ -233,21 +262,14 @@ def read_start_ok(payload: bytes) -> StartOk:
         capabilities if isinstance(capabilities, dict) else {},
         mechanism,
         response,
+        (span[1], end),
     )
 
 
-def sasl_user(mechanism: str, response: bytes) -> str:
-    """The user a SASL response names; empty for a mechanism or a response that does not say."""
-    if mechanism == "PLAIN":
-        parts = response.split(b"\x00")
-        return parts[1].decode(errors="replace") if len(parts) == 3 else ""
-    if mechanism == "AMQPLAIN":
-        try:
-            table = scan_table(response, 0, len(response), _NO_NAMES, _NO_NAMES)
-        except GateError:
-            return ""
-        return _text(table.values.get("LOGIN"))
-    return ""
+def with_response(payload: bytes, start_ok: StartOk, mechanism: str, response: bytes) -> bytes:
+    """The `connection.start-ok` that was read as `start_ok`, with another login and every other byte kept."""
+    begin, end = start_ok.span
+    return payload[:begin] + encode_short_text(mechanism) + _encode_long(response) + payload[end:]
 
 
 def read_tune(payload: bytes) -> Tune:
@@ -279,6 +301,23 @@ def read_open(payload: bytes) -> str:
     arguments.octet()
     arguments.finish()
     return _target(vhost, "vhost")
+
+
+def read_update_secret(payload: bytes) -> bytes:
+    """The new secret of `connection.update-secret`."""
+    arguments = Arguments(payload)
+    secret = arguments.long_bytes()
+    arguments.short_bytes()
+    arguments.finish()
+    return secret
+
+
+def encode_update_secret_ok() -> bytes:
+    return _METHOD.pack(CONNECTION_UPDATE_SECRET_OK)
+
+
+def _encode_long(value: bytes) -> bytes:
+    return _U32.pack(len(value)) + value
 
 
 def _peer_properties(payload: bytes, span: tuple[int, int]) -> Table:
