@@ -13,6 +13,8 @@ COPY --from=build /opt/sealgate /opt/sealgate
 ENV PATH="/opt/sealgate/bin:$PATH" PYTHONUNBUFFERED=1
 # The number that distroless images call nonroot; nothing in the image belongs to it.
 USER 65532:65532
+# A path in the configuration that is not absolute is one beside it.
+WORKDIR /etc/sealgate
 # AMQP, and metrics with health. Both listen on 127.0.0.1 unless the configuration says 0.0.0.0.
 EXPOSE 6672 9672
 STOPSIGNAL SIGTERM

@@ -35,8 +35,8 @@ $(BIN)/python:
 	    echo "Install it (Debian 12: apt-get install python3; macOS: brew install python@3.11) and run this again." >&2; \
 	    exit 1; \
 	fi; \
-	$$found -c 'import ensurepip, venv' 2>/dev/null || $(INSTALL) venv; \
-	$$found -m venv $(VENV)
+	$$found -c 'import ensurepip, venv' 2>/dev/null || $(INSTALL) venv || exit 1; \
+	$$found -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 demo: setup  ## attack a small set-up and see what stops (UPSTREAM=amqp://... to use a real RabbitMQ)
 	@$(BIN)/sealgate demo $(if $(UPSTREAM),--upstream '$(UPSTREAM)')

@@ -43,8 +43,30 @@ packages() {
     done
 }
 
-# RUNLEVEL=1 tells Debian's maintainer scripts not to start the services they install.
-apt() { $1 env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq "$2" -y $3 </dev/null; }
+# A machine that was just started may still be at its own updates.
+apt() { $1 env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$2" -y $3 </dev/null; }
+
+# Debian's packages start what they install unless this file says no (101), now and at each boot. A file that
+# is there is the machine's own affair.
+policy=/usr/sbin/policy-rc.d
+
+install_quietly() {
+    sudo=$1; shift
+    if [ ! -e "$policy" ]; then
+        trap '$sudo rm -f "$policy"' EXIT
+        trap 'exit 1' HUP INT TERM
+        printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+        $sudo chmod 755 "$policy"
+    fi
+    # A maintainer script may fail where there is no init system; what counts is checked below.
+    apt "$sudo" update "" >/dev/null || true
+    apt "$sudo" install "--no-install-recommends $list" >/dev/null || true
+    for thing in "$@"; do
+        case "$thing" in
+            rabbitmq | redis | haproxy) $sudo systemctl --quiet disable "$(package apt "$thing")" || true ;;
+        esac
+    done 2>/dev/null
+}
 
 wanted=$(missing "$@")
 [ -n "$wanted" ] || exit 0
@@ -57,9 +79,7 @@ if command -v apt-get >/dev/null; then
     else sudo=none; fi
     if [ "$sudo" != none ]; then
         echo "Installing $list" >&2
-        # A maintainer script may fail where there is no init system; what counts is checked below.
-        apt "$sudo" update "" >/dev/null || true
-        apt "$sudo" install "--no-install-recommends $list" >/dev/null || true
+        install_quietly "$sudo" $wanted
     fi
 elif command -v brew >/dev/null; then
     list=$(packages brew $wanted)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from support.gateway import key, new_secret, toml
+from support.processes import end, free_port, spawn, wait_until
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -25,6 +33,34 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     )
     (built,) = folder.glob("*.whl")
     return zipfile.ZipFile(built)
+
+
+def runtime_distributions() -> set[str]:
+    """What `pip install sealgate` would bring, without extras, by the metadata of what is installed here."""
+    found: set[str] = set()
+    waiting = [Requirement(text) for text in PROJECT["dependencies"]]
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        if name in found or (wanted.marker is not None and not wanted.marker.evaluate({"extra": ""})):
+            continue
+        found.add(name)
+        waiting += [Requirement(text) for text in distribution(name).requires or []]
+    return found
+
+
+@pytest.fixture(scope="module")
+def clean_python(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has the wheel and what it asks for, and nothing of what the tests need; no network."""
+    home = tmp_path_factory.mktemp("clean")
+    venv.create(home, symlinks=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    wheel.extractall(site)
+    for name in runtime_distributions():
+        installed = distribution(name)
+        for top in {file.parts[0] for file in installed.files or []} - {"..", "__pycache__"}:
+            (site / top).symlink_to(Path(str(installed.locate_file(top))))
+    return home / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +105,51 @@ def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
     assert "sealgate = sealgate.cli:main" in scripts
 
 
+@pytest.mark.system
+def test_the_gateway_runs_on_its_runtime_dependencies_alone(clean_python: Path, tmp_path: Path) -> None:
+    """As the image runs it: in the folder of the configuration, its health asked by the command there."""
+    missing = subprocess.run([clean_python, "-c", "import celery"], capture_output=True, timeout=30)
+    assert missing.returncode != 0, "this Python has more than the wheel asks for"
+    sealgate = (clean_python, "-m", "sealgate")
+    address = f"127.0.0.1:{free_port()}"
+    tables = {
+        "listen": {"address": address},
+        "upstream": {"urls": [f"amqp://127.0.0.1:{free_port()}"]},
+        "keys": {"source": "file:keys.toml"},
+        "admin": {"address": f"127.0.0.1:{free_port()}"},
+    }
+    (tmp_path / "sealgate.toml").write_text(toml(tables))
+    (tmp_path / "keys.toml").touch(mode=0o600)
+    (tmp_path / "keys.toml").write_text(toml({"key": [key("k1", new_secret())]}))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*sealgate, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    told = run("version")
+    assert (told.returncode, told.stdout.split()[:2]) == (0, ["sealgate", PROJECT["version"]])
+    checked = run("check-config", "sealgate.toml")
+    assert (checked.returncode, checked.stdout) == (0, "sealgate.toml: ok\n"), checked.stderr
+    assert run("healthcheck", "--config", "sealgate.toml").returncode == 1
+    code = f"import os, sys; os.chdir({str(tmp_path)!r}); os.execv(sys.argv[1], sys.argv[1:])"
+    process = spawn(
+        [sys.executable, "-c", code, *sealgate, "run", "--config", "sealgate.toml"], tmp_path / "gateway.log"
+    )
+    try:
+        wait_until(lambda: run("healthcheck", "--config", "sealgate.toml").returncode == 0, 30, "health")
+    finally:
+        ended = end(process, signal.SIGTERM)
+    assert ended == 0, (tmp_path / "gateway.log").read_text()
+
+
+@pytest.mark.system
+def test_what_needs_an_extra_says_which(clean_python: Path) -> None:
+    shown = subprocess.run(
+        [clean_python, "-m", "sealgate", "demo"], capture_output=True, text=True, timeout=30
+    )
+    assert shown.returncode == 69
+    assert "pip install 'sealgate[demo]'" in shown.stderr
+
+
 def test_version_is_told_once() -> None:
     source = (ROOT / "proxy/sealgate/__init__.py").read_text()
     assert f'__version__: Final = "{PROJECT["version"]}"' in source
@@ -86,6 +167,7 @@ def test_image_is_built_in_one_stage_and_shipped_from_another(stages: list[list[
 def test_image_runs_as_nobody_and_checks_its_own_health(stages: list[list[tuple[str, str]]]) -> None:
     final = stages[-1]
     assert argument(final, "USER") == "65532:65532"
+    assert argument(final, "WORKDIR") == "/etc/sealgate", "where the configuration is read from"
     assert argument(final, "EXPOSE") == "6672 9672"
     assert json.loads(argument(final, "HEALTHCHECK").partition(" CMD ")[2])[:2] == ["sealgate", "healthcheck"]
     assert json.loads(argument(final, "ENTRYPOINT")) == ["sealgate"]
