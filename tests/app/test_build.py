@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,14 @@ from sealgate.session.records import Tally
 from sealgate.signing.keyring import Keyring
 from sealgate.stores.memory import MemoryStore
 from sealgate.verify.policy import ContentRules
+from sealgate.verify.verdict import ClaimStatus
 from support.certificates import Authority
+from support.claims import grant, make_claim, status
 from support.home import Home
 from support.talk import KEYRING
+
+GRANTED = ClaimStatus.GRANTED
+INFLIGHT = ClaimStatus.INFLIGHT
 
 
 @pytest.fixture
@@ -106,6 +112,12 @@ def test_rule_changes_only_what_it_names(home: Home) -> None:
     )
 
 
+@pytest.mark.parametrize(("choice", "strict"), [("flag", False), ("refuse", True)])
+def test_pickles_in_base64_are_flagged_or_refused_as_configured(choice: str, strict: bool) -> None:
+    settings = Settings.model_validate({"content": {"b64_pickle": choice}})
+    assert build.build_policy(settings).strict_b64 is strict
+
+
 def test_defaults_of_the_settings_are_those_of_the_limits(home: Home) -> None:
     assert build.build_limits(home.settings()) == Limits()
 
@@ -113,6 +125,21 @@ def test_defaults_of_the_settings_are_those_of_the_limits(home: Home) -> None:
 @pytest.mark.asyncio
 async def test_store_is_the_one_named(home: Home) -> None:
     assert isinstance(build.build_store(home.settings()), MemoryStore)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("replay", "outcome"), [({}, GRANTED), ({"in_doubt": "refuse"}, INFLIGHT)])
+async def test_what_is_in_doubt_is_taken_over_or_refused_as_configured(
+    home: Home, monkeypatch: pytest.MonkeyPatch, replay: dict[str, object], outcome: ClaimStatus
+) -> None:
+    started = time.monotonic()
+    store = build.build_store(home.settings(replay={**replay, "clock_skew": "0s"}))
+    assert isinstance(store, MemoryStore)
+    await store.start()
+    await grant(store, [make_claim("n", int(time.time()) + 1)])
+    monkeypatch.setattr(store, "_monotonic", lambda: started + 60)
+    assert await status(store, make_claim("n", int(time.time()) + 1)) is outcome
+    await store.close()
 
 
 # TLS

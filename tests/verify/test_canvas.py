@@ -24,7 +24,7 @@ def refusal(
 ) -> Reason | None:
     body = TaskBody(args or [], kwargs or {}, embed)
     try:
-        check_canvas(TaskGrant(a_key(tasks=tasks), None), task, body, headers or {})
+        check_canvas(TaskGrant(a_key(tasks=tasks)), task, body, headers or {})
     except GateError as error:
         return error.reason
     return None

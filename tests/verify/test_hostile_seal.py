@@ -203,7 +203,6 @@ HOSTILE.cases["RL06"] = [lambda: answered(ClaimStatus.DEGRADED, rates=SLOW)]
 HOSTILE.task(
     "RL04", {"task": "made.up.4711"}, key=LIMITED, policy=a_policy(rates=RateTable({"app.*": "5/m"}))
 )
-HOSTILE.task("RL04", {"task": "made.up.4711"}, policy=a_policy(known_tasks=("app.*",)))
 
 
 @pytest.mark.parametrize(("row", "run"), HOSTILE.parameters())

@@ -139,6 +139,8 @@ class Content(Section):
     """Body compressions allowed."""
     inflated_bytes_max: f.Count = 8_388_608
     """Largest body after decompression, bytes."""
+    b64_pickle: Literal["flag", "refuse"] = "flag"
+    """A string in a body that is a pickle in base64: counted as content.b64_pickle, or refused."""
     body_bytes_max: f.Count = 4_194_304
     """Largest body on the wire, bytes."""
 

@@ -11,7 +11,6 @@ from sealgate.signing.keyring import Key
 from sealgate.verify.classes import MessageClass
 from sealgate.verify.globs import permits
 from sealgate.verify.message import Message, Peer
-from sealgate.verify.policy import Policy
 from sealgate.wire.properties import REPLY_TO
 
 _DIRECT_REPLY: Final = DIRECT_REPLY_TO.decode()
@@ -32,7 +31,7 @@ def real_routing_key(exchange: str, routing_key: str) -> str:
     return _DELAY_BITS.sub("", routing_key, count=1) if _DELAY_BITS.match(routing_key) else routing_key
 
 
-def check_target(key: Key, message: Message, peer: Peer, policy: Policy) -> None:
+def check_target(key: Key, message: Message, peer: Peer) -> None:
     """Who sends, from where, and where to. An unknown user is in no list.
 
     Raises `GateError` acl.vhost, acl.user, acl.exchange, acl.routing_key or acl.reply_to.
@@ -48,13 +47,13 @@ def check_target(key: Key, message: Message, peer: Peer, policy: Policy) -> None
         if not permits(key.routing_keys, routing_key):
             raise GateError(Reason.ACL_ROUTING_KEY, f"key {key.kid}")
     if message.header.fields[REPLY_TO]:
-        _check_reply_to(key, message.header.text(REPLY_TO) or "", policy)
+        _check_reply_to(key, message.header.text(REPLY_TO) or "")
 
 
-def _check_reply_to(key: Key, reply_to: str, policy: Policy) -> None:
+def _check_reply_to(key: Key, reply_to: str) -> None:
     if reply_to.startswith(_DIRECT_REPLY):
         # The signature covers only this much of it, so anything behind it may be anybody's (seal1.md).
-        if reply_to != _DIRECT_REPLY or not policy.allow_direct_reply:
+        if reply_to != _DIRECT_REPLY:
             raise GateError(Reason.ACL_REPLY_TO, "direct reply-to of somebody else")
         return
     if not permits(key.reply_to, reply_to):
@@ -83,18 +82,15 @@ def check_command(key: Key, command: str) -> None:
 
 
 class TaskGrant:
-    """The task names one message may name: those of its key, and of those the names that are known at all."""
+    """The task names one message may name: those of its key."""
 
-    __slots__ = ("_key_tasks", "_kid", "_known_tasks")
+    __slots__ = ("_kid", "_tasks")
 
-    def __init__(self, key: Key, known_tasks: tuple[str, ...] | None) -> None:
+    def __init__(self, key: Key) -> None:
         self._kid: Final = key.kid
-        self._key_tasks: Final = key.tasks
-        self._known_tasks: Final = known_tasks
+        self._tasks: Final = key.tasks
 
     def check(self, task: str) -> None:
         """Raises `GateError` acl.task. Names are compared as they are."""
-        if not permits(self._key_tasks, task):
+        if not permits(self._tasks, task):
             raise GateError(Reason.ACL_TASK, f"key {self._kid}")
-        if not permits(self._known_tasks, task):
-            raise GateError(Reason.ACL_TASK, "unknown task")

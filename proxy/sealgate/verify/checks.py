@@ -19,7 +19,6 @@ from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.content import read_body
 from sealgate.verify.envelopes import Envelope, check_envelope
 from sealgate.verify.fields import check_headers, check_properties
-from sealgate.verify.globs import is_glob
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task, header_names, run_tasks
 from sealgate.verify.policy import CELERY, ContentRules, Policy
@@ -118,12 +117,7 @@ class Verifier:
 
     def task_label(self, task: str) -> str:
         """The metric label of a task: a configured name or glob, else "other"; clients make up none."""
-        policy = self.policy
-        label = policy.rates.label(task)
-        if label:
-            return label
-        known = policy.known_tasks or ()
-        return task if task in known and not is_glob(task) else OTHER
+        return self.policy.rates.label(task) or OTHER
 
     def _refusal(self, refused: Refused, message: Message, peer: Peer) -> Verdict:
         reason = refused.reason
@@ -167,10 +161,10 @@ class Verifier:
     ) -> tuple[Envelope, tuple[Reason, ...]]:
         """Steps 8 and 9: what the key may do, and content. What a body tells is asked once it is proven."""
         message, policy = examination.message, self.policy
-        check_target(key, message, examination.peer, policy)
+        check_target(key, message, examination.peer)
         target_class = class_of_target(message.exchange, message.routing_key)
         rules = examination.rules
-        grant = TaskGrant(key, policy.known_tasks)
+        grant = TaskGrant(key)
         if target_class is not None:
             check_class(key, target_class)
             rules = _celery_rules(rules)

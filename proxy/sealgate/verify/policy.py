@@ -70,8 +70,8 @@ class Rule:
 class Policy:
     """Times in seconds, sizes in bytes. `deployment` is part of every signature.
 
-    `strict_b64` refuses a pickle in base64 inside a body instead of flagging it. `known_tasks`, where set,
-    are the only task names (exact or glob) that any key may send. `protocol_1` lets Celery 1 messages in.
+    `strict_b64` refuses a pickle in base64 inside a body instead of flagging it. `protocol_1` lets Celery 1
+    messages in.
     """
 
     deployment: str
@@ -82,8 +82,6 @@ class Policy:
     content: ContentRules = ContentRules()
     protocol_1: bool = False
     strict_b64: bool = False
-    allow_direct_reply: bool = True
-    known_tasks: tuple[str, ...] | None = None
     rates: RateTable = field(default_factory=RateTable)
     observe_default: bool = False
     rules: tuple[Rule, ...] = ()
