@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,9 +44,12 @@ end, [{names}]).
 
 
 class RabbitMQServer:
-    """One private node. `start` may be called again after `stop` or `kill`: it keeps its data and port."""
+    """One private node. `start` may be called again after `stop` or `kill`: it keeps its data and port.
 
-    def __init__(self, home: Path) -> None:
+    `plugins` of the server's own are enabled; `config` is more lines of rabbitmq.conf.
+    """
+
+    def __init__(self, home: Path, plugins: Sequence[str] = (), config: str = "") -> None:
         self.port = free_port()
         self.node = f"sealgate-{self.port}@127.0.0.1"
         self.log = home / "rabbitmq.log"
@@ -59,8 +62,8 @@ class RabbitMQServer:
         self._server: subprocess.Popen[bytes] | None = None
         self._spare_vhosts: list[str] = []
         self._vhosts_made = 0
-        (home / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port))
-        (home / "enabled_plugins").write_text("[].\n")
+        (home / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port) + config)
+        (home / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
         cookie = home / ".erlang.cookie"
         cookie.write_text(f"SEALGATETESTS{self.port}")
         cookie.chmod(0o400)
@@ -197,10 +200,10 @@ class RabbitMQServer:
 
 
 @contextmanager
-def private_rabbitmq() -> Iterator[RabbitMQServer]:
+def private_rabbitmq(plugins: Sequence[str] = (), config: str = "") -> Iterator[RabbitMQServer]:
     """A started private node, gone without a trace afterwards."""
     with tempfile.TemporaryDirectory(prefix="sealgate-rabbitmq-", ignore_cleanup_errors=True) as home:
-        server = RabbitMQServer(Path(home))
+        server = RabbitMQServer(Path(home), plugins, config)
         try:
             server.start()
             yield server

@@ -1,0 +1,105 @@
+"""A suite's source distribution, checked by its hash, unpacked, and a virtual environment to run it in.
+
+All of it is kept under `build/interop` and used again while the hash is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from interop.suites import Suite
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / "build" / "interop"
+_TRIES = 3
+_SECONDS_MAX = 120
+
+
+class UnavailableError(Exception):
+    """No index was reached, or it does not have what is wanted."""
+
+
+@dataclass(slots=True, frozen=True)
+class Ready:
+    """A suite that can be run: its unpacked sources, and the Python that has what they need."""
+
+    source: Path
+    python: Path
+
+
+def prepare(suite: Suite, cache: Path = CACHE) -> Ready:
+    """Raises `UnavailableError` when it can not be fetched, ValueError when it is not what was pinned."""
+    home = cache / f"{suite.name}-{suite.sha256[:12]}"
+    source, python = home / "source", home / "venv" / "bin" / "python"
+    done = home / "ready"
+    if not done.exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        archive = _download(suite, home)
+        check_hash(archive, suite.sha256)
+        _unpack(archive, source)
+        _install(suite, archive, python)
+        done.touch()
+    return Ready(source, python)
+
+
+def check_hash(archive: Path, sha256: str) -> None:
+    """Raises ValueError when `archive` has another hash."""
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{archive.name} has sha256 {found}, not {sha256} as pinned")
+
+
+def _download(suite: Suite, home: Path) -> Path:
+    wanted = f"{suite.distribution}=={suite.version}"
+    _pip("download", "--no-deps", "--no-binary", ":all:", "--dest", home, wanted)
+    (archive,) = home.glob("*.tar.gz")
+    return archive
+
+
+def _unpack(archive: Path, source: Path) -> None:
+    """The archive's one folder becomes `source`."""
+    source.mkdir()
+    subprocess.run(
+        ["tar", "-xzf", archive, "--strip-components=1", "-C", source], check=True, timeout=_SECONDS_MAX
+    )
+
+
+def _install(suite: Suite, archive: Path, python: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True, timeout=_SECONDS_MAX
+    )
+    _pip("install", "--constraint", ROOT / "constraints.txt", archive, *suite.needs, into=python)
+
+
+def _pip(*arguments: str | Path, into: Path | None = None) -> None:
+    """Run pip, again when it fails: an index may be busy. Raises `UnavailableError` with its last words."""
+    target = ["--python", into] if into else []
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        *target,
+        *arguments,
+    ]
+    said = ""
+    for number in range(_TRIES):
+        if number:
+            time.sleep(number)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_MAX, check=False)
+        except subprocess.TimeoutExpired:
+            said = f"pip took more than {_SECONDS_MAX} s"
+            continue
+        if done.returncode == 0:
+            return
+        said = "; ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
+    raise UnavailableError(f"pip {arguments[0]} failed {_TRIES} times: {said}")
