@@ -12,9 +12,10 @@ BRANCHES_MIN := 95
 UPSTREAM ?=
 TESTS ?= tests
 BENCH ?=
+INTEROP ?=
 FAULTS ?= tests/faults
 
-.PHONY: help setup demo test coverage check faults format bench clean
+.PHONY: help setup demo test coverage interop check faults format bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -62,6 +63,10 @@ if $(INSTALL) rabbitmq redis; then servers=1; else servers=0; \
     echo "Without these servers only the tests that need none of them are run." >&2; fi; \
 env SEALGATE_TESTS_REQUIRE_SERVERS=$$servers
 endef
+
+interop: setup  ## client libraries' own suites, directly and through Sealgate (INTEROP="--suite kombu")
+	@$(INSTALL) rabbitmq
+	@env PYTHONPATH=tests $(BIN)/python -m interop $(INTEROP)
 
 check: setup  ## lint, format, types, import rules
 	@$(BIN)/ruff check .
