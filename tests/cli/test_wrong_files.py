@@ -18,13 +18,17 @@ from support.wrong_files import FILES, SECRETS, Wrong
 def laid_out(wrong: Wrong, directory: Path) -> tuple[list[str], dict[str, str], list[str]]:
     """Arguments, environment and expected errors, with the files in place."""
     keys = write(directory / "keys.toml", wrong.keys)
-    text = wrong.text if wrong.whole else GOOD + wrong.text
+    users = write(directory / "users.toml", wrong.users)
+    text = (wrong.text if wrong.whole else GOOD + wrong.text).replace("file:USERS", f"file:{users}")
     file = directory / "sealgate.toml"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
     environ = {"TEST_K1": SECRET, **wrong.environ}
     if "source" not in text:
         environ["SEALGATE__KEYS__SOURCE"] = f"file:{keys}"
-    errors = [error.replace("FILE", str(file)).replace("KEYS: ", f"{keys}: ") for error in wrong.errors]
+    places = {"FILE": str(file), "KEYS: ": f"{keys}: ", "USERS: ": f"{users}: "}
+    errors = list(wrong.errors)
+    for place, path in places.items():
+        errors = [error.replace(place, path) for error in errors]
     return ["check-config", str(file), *wrong.arguments], environ, errors
 
 

@@ -24,6 +24,17 @@ def test_redacted_url_keeps_all_but_the_password(url: str, shown: str) -> None:
     assert redacted(url) == shown
 
 
+@pytest.mark.parametrize(
+    ("password", "shown"), [("hunter2", "***"), ("env:B", "env:B"), ("file:/b", "file:/b")]
+)
+def test_password_of_the_broker_is_not_printed_and_its_reference_is(password: str, shown: str) -> None:
+    loaded = load(None, {"credentials.password": ("--set", password)}, environ={"B": "hunter2"})
+    printed = "\n".join(print_settings(loaded))
+    assert tomllib.loads(printed)["credentials"]["password"] == shown
+    assert "hunter2" not in printed
+    assert "hunter2" not in repr(loaded.settings)
+
+
 def test_text_with_quotes_and_controls_reads_back() -> None:
     name = 'a"b\\c\x7f\u00e9\n'
     loaded = load(None, {"deployment": ("--deployment", name)}, environ={})

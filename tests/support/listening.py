@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sealgate.net.listener import Listener
+from sealgate.net.logins import Logins
 from sealgate.net.relay import Relay, Shared
 from sealgate.net.upstream import Dialer, Endpoint
 from sealgate.session.conversation import Role, Terms
@@ -77,6 +78,7 @@ class Listening:
         host: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
         connections_per_address_max: int = 100,
+        logins: Logins | None = None,
         port: int = 0,
         reuse_port: bool = False,
     ) -> None:
@@ -90,9 +92,10 @@ class Listening:
             verifier=Verifier(generic_policy(), KEYRING),
             limits=limits or Limits(),
             tally=self.tally,
+            replace_credentials=logins is not None,
         )
         self.dialer = NotingDialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
-        shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn)
+        shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn, logins)
         self.listener = Listener(shared, host, port, tls, connections_per_address_max, reuse_port)
 
     def warn(self, event: str, key: str = "", **fields: Any) -> None:

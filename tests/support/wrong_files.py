@@ -15,6 +15,8 @@ class Wrong:
     text: str = ""
     errors: tuple[str, ...] = ()
     keys: str = KEYS
+    #: What is in the users file, where the settings name one.
+    users: str = ""
     whole: bool = False
     environ: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -23,6 +25,8 @@ class Wrong:
         return self.name
 
 
+REPLACE = '[credentials]\nmode = "replace"\nusers = "file:USERS"\nuser = "gw"\npassword = "env:TEST_K1"\n'
+HASH = f"$scrypt$ln=14,r=8,p=5${'A' * 22}${'A' * 43}"
 ONE_KEY = '[[key]]\nkid = "k1"\nalg = "hmac-sha256"\n'
 
 FILES = [
@@ -363,6 +367,82 @@ FILES = [
             "--set: mode: is not known; did you mean",
             "--set: x: needs a value",
         ),
+    ),
+    Wrong(
+        "credentials_that_lack_everything",
+        '[credentials]\nmode = "replace"\n',
+        tuple(
+            f'FILE: credentials.{name}: is missing: mode = "replace" needs users, user and password'
+            for name in ("users", "user", "password")
+        ),
+    ),
+    Wrong(
+        "credentials_that_are_not_used",
+        '[credentials]\nusers = "env:USERS"\nuser = "gw"\npassword = "hunter2"\n',
+        tuple(
+            f'FILE: credentials.{name}: is only for mode = "replace"'
+            for name in ("users", "user", "password")
+        ),
+    ),
+    Wrong(
+        "credentials_of_the_wrong_kind",
+        '[credentials]\nmode = "forward"\nusers = "users.toml"\nuser = ""\npassword = "vault:hunter2"\n'
+        'loopback_users = "guest"\nloopback_user = []\n',
+        (
+            "FILE: credentials.mode: must be 'passthrough' or 'replace'",
+            "FILE: credentials.users: must be file:/path or env:NAME",
+            "FILE: credentials.user: must have at least 1 character",
+            "FILE: credentials.password: vault: references are not in this version",
+            "FILE: credentials.loopback_users: must be a list",
+            "FILE: credentials.loopback_user: is not known; did you mean credentials.loopback_users?",
+        ),
+    ),
+    Wrong(
+        "credentials_behind_nothing",
+        '[credentials]\nmode = "replace"\nusers = "file:/nowhere/users.toml"\nuser = "gw"\n'
+        'password = "env:NO_SUCH_PASSWORD"\n',
+        (
+            "FILE: credentials.password: env:NO_SUCH_PASSWORD is not set",
+            "FILE: credentials.users: file:/nowhere/users.toml can not be read: No such file",
+        ),
+    ),
+    Wrong("users_not_toml", REPLACE, ("USERS: not TOML: ",), users="user = {"),
+    Wrong("no_users", REPLACE, ("USERS: user: want at least one [[user]] table",), users="# none\n"),
+    Wrong(
+        "users_with_passwords_written_out",
+        REPLACE,
+        ("USERS: user[0].password: is no password hash", "USERS: user[1].password: is no password hash"),
+        users='[[user]]\nname = "a"\npassword = "hunter2"\n'
+        '[[user]]\nname = "b"\npassword = "$2b$12$changeme"\n',
+    ),
+    Wrong(
+        "users_whose_hashes_would_stop_the_gateway",
+        REPLACE,
+        (
+            "USERS: user[0].password: has ln=20,r=8,p=1; each check may take 64 MiB",
+            "USERS: user[1].password: has ln=15,r=8,p=16, which takes too long to check",
+            "USERS: user[2].password: has ln=4, which protects nothing",
+        ),
+        users="".join(
+            f'[[user]]\nname = "{name}"\npassword = "{HASH.replace("ln=14,r=8,p=5", cost)}"\n'
+            for name, cost in (("a", "ln=20,r=8,p=1"), ("b", "ln=15,r=8,p=16"), ("c", "ln=4,r=8,p=1"))
+        ),
+    ),
+    Wrong(
+        "users_with_many_faults",
+        REPLACE,
+        (
+            "USERS: user[0]: want a password, a certificate or both",
+            "USERS: user[0].broker_password: is missing: it goes together with broker_user",
+            "USERS: user[1].name: a is there already, at user[0]",
+            "USERS: user[1].vhost: is not known; did you mean vhosts?",
+            "USERS: user[1].state: want active or disabled",
+            "USERS: user[2].name: is missing",
+            "USERS: user[2].broker_password: env:NO_SUCH_SECRET is not set",
+        ),
+        users='[[user]]\nname = "a"\nbroker_user = "x"\n'
+        f'[[user]]\nname = "a"\npassword = "{HASH}"\nvhost = "/"\nstate = "revoked"\n'
+        '[[user]]\ncertificate = "c"\nbroker_user = "y"\nbroker_password = "env:NO_SUCH_SECRET"\n',
     ),
     Wrong(
         "settings_keys_and_environment_at_once",
