@@ -32,11 +32,11 @@ def start(rabbitmq: RabbitMQServer, tmp_path: Path, loop: str) -> Iterator[Start
     """Starts a verifying gateway on `loop`, before the shared broker or another; `settings` by section."""
     with ExitStack() as stack:
 
-        def started(upstream_port: int = 0, **settings: Any) -> GatewayProcess:
+        def started(upstream_port: int = 0, port: int = 0, **settings: Any) -> GatewayProcess:
             tables = {**ROOM, **settings, "limits": {**ROOM["limits"], **settings.get("limits", {})}}
             env = {**os.environ, **loop_env(loop)}
             process = stack.enter_context(
-                gateway(tmp_path / "gateway", upstream_port or rabbitmq.port, KEY_TABLES, tables, env=env)
+                gateway(tmp_path / "gateway", upstream_port or rabbitmq.port, KEY_TABLES, tables, port, env)
             )
             assert loop_of(process.pid) == loop
             return process

@@ -17,10 +17,9 @@ from sealgate.quarantine.publish import BATCH_BYTES_MAX, BYTES_IN_MEMORY_MAX
 from support.canary import Canary, canary
 from support.gateway import GatewayProcess
 from support.hostile_publish import a_task, publish
-from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
 from support.raw_client import BODY, HEADER, PROTOCOL_HEADER, RawClient
-from support.tcp_table import unread_at, unread_from
+from support.tcp_table import unread_at, unread_from, wait_until_still
 from support.watched import MIB, Watched, needs_proc
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300), needs_proc]
@@ -47,19 +46,6 @@ def stalling_clients(port: int, vhost: str, count: int) -> Iterator[list[RawClie
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
             clients.append(client)
         yield clients
-
-
-def wait_until_still(count: Callable[[], list[int]], connections: int, what: str) -> None:
-    """Wait until at least so many connections have something unread, and it stays what it is."""
-    seen: list[list[int]] = [[]]
-
-    def still() -> bool:
-        seen.append(count())
-        return (
-            len(seen[-1]) >= connections and len(seen) > 50 and all(each == seen[-1] for each in seen[-50:])
-        )
-
-    wait_until(still, 60, what)
 
 
 # A consumer that stops reading

@@ -74,6 +74,7 @@ class RawClient:
         product: str = OTHER_CLIENT,
         frame_max: int = 0,
         channel_max: int = 0,
+        heartbeat_s: int = 0,
     ) -> None:
         """`frame_max` and `channel_max` of 0 take what is offered; others are said whatever is offered."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS_MAX)
@@ -84,12 +85,12 @@ class RawClient:
         self.sequence = 0
         self.vhost = vhost
         try:
-            self._shake_hands(product, frame_max, channel_max)
+            self._shake_hands(product, frame_max, channel_max, heartbeat_s)
         except BaseException:
             self.socket.close()
             raise
 
-    def _shake_hands(self, product: str, frame_max: int, channel_max: int) -> None:
+    def _shake_hands(self, product: str, frame_max: int, channel_max: int, heartbeat_s: int) -> None:
         self.send(PROTOCOL_HEADER)
         start = self.read()
         self.challenge = read_challenge(read_start(start.payload).server_properties.values)
@@ -99,7 +100,7 @@ class RawClient:
         tune = self.expect(0, commands.Connection.Tune)
         self.frame_max = frame_max or tune.frame_max
         self.channel_max = channel_max or tune.channel_max
-        self.say(0, commands.Connection.TuneOk(self.channel_max, self.frame_max, 0))
+        self.say(0, commands.Connection.TuneOk(self.channel_max, self.frame_max, heartbeat_s))
         self.say(0, commands.Connection.Open(self.vhost))
         self.expect(0, commands.Connection.OpenOk)
 

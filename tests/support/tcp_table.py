@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.processes import wait_until
+
 ESTABLISHED = "01"
+#: About a second of looking.
+LOOKS = 50
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,16 @@ def unread_from(port: int) -> list[int]:
 def unread_at(port: int) -> list[int]:
     """What a server at `port` has not read of each of its connections."""
     return sorted(each.unread for each in sockets() if each.local_port == port and each.unread)
+
+
+def wait_until_still(count: Callable[[], list[int]], connections: int, what: str) -> None:
+    """Wait until at least so many connections have something unread, and it stays what it is."""
+    seen: list[list[int]] = [[]]
+
+    def still() -> bool:
+        seen.append(count())
+        return (
+            len(seen[-1]) >= connections and len(seen) > 50 and all(each == seen[-1] for each in seen[-50:])
+        )
+
+    wait_until(still, 60, what)
