@@ -15,6 +15,9 @@ WRITE_BUFFER_BYTES_MAX: Final = 262_144
 OWED_BYTES_MAX: Final = 16_777_216
 #: A socket that was asked to close has this long to take what is still to be sent.
 FLUSH_S_MAX: Final = 5.0
+#: After a read of so much there is more, and everybody else has a turn first: uvloop would read on for up to
+#: 32 times 256 kB, which takes about a second where every message must be checked (measured).
+TURN_BYTES: Final = 131_072
 
 
 @unique
@@ -24,6 +27,7 @@ class Hold(Enum):
     PEER = "the other side does not read"
     SESSION = "too much of it waits for someone else"
     OWED = "it does not read what it is owed itself"
+    TURN = "the others have their turn"
 
 
 class Owner(Protocol):
@@ -72,6 +76,9 @@ class Leg(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._owner.received(self, data)
+        if len(data) >= TURN_BYTES:
+            self.hold(Hold.TURN, True)
+            asyncio.get_running_loop().call_soon(self.hold, Hold.TURN, False)
 
     def eof_received(self) -> None:
         self._owner.hung_up(self)
