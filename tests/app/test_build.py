@@ -179,7 +179,7 @@ def test_certificates_and_names_reach_their_legs(home: Home) -> None:
 async def test_dialer_is_built_for_every_url(home: Home) -> None:
     settings = home.settings(upstream={"urls": ["amqp://one", "amqps://two:1"]})
     dialer = build.build_dialer(settings, ssl.create_default_context(), warn)
-    assert [(target.host, target.port) for target in dialer._endpoints] == [("one", 5672), ("two", 1)]
+    assert [(target.host, target.port) for target in dialer.endpoints] == [("one", 5672), ("two", 1)]
 
 
 @pytest.mark.parametrize("leg", ["listen", "upstream"])

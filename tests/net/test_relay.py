@@ -3,14 +3,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from pamqp import body, commands, header
 
 from sealgate.net import relay as relay_module
+from sealgate.net.endpoints import Route
 from sealgate.session.limits import Limits
 from support.listening import Listening, listening
 from support.peers import (
@@ -22,6 +21,7 @@ from support.peers import (
     eventually,
     meet,
     open_channels,
+    unanswering,
 )
 from support.talk import sealed, unsealed
 
@@ -86,16 +86,6 @@ async def test_handshake_that_takes_too_long_is_cut(said: bytes) -> None:
         await eventually(lambda: place.idle, "both legs to close")
         assert place.reasons == ["conn.handshake"]
         await client.close()
-
-
-@contextmanager
-def unanswering() -> Iterator[int]:
-    """A port whose backlog is full: connecting to it neither succeeds nor fails."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        with socket.create_connection(full.getsockname()):
-            yield full.getsockname()[1]
 
 
 async def test_client_that_leaves_while_the_broker_is_dialed_is_forgotten() -> None:
@@ -326,10 +316,10 @@ async def test_broker_that_answers_after_its_client_left_is_hung_up_on(
         dial = place.dialer.dial
         client_left = asyncio.Event()
 
-        async def stubborn(protocol: Callable[[], asyncio.Protocol]) -> bool:
+        async def stubborn(route: Route, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Protocol | None:
             with contextlib.suppress(asyncio.CancelledError):
                 await client_left.wait()
-            return await dial(protocol)
+            return await dial(route, protocol)
 
         monkeypatch.setattr(place.dialer, "dial", stubborn)
         client = await connect(place.port)

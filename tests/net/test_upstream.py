@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from sealgate.net import upstream
-from sealgate.net.upstream import AVOID_S, Dialer, Endpoint, endpoint
+from sealgate.net.endpoints import AVOID_S_MIN, Endpoint
+from sealgate.net.upstream import DIAL_S_MAX, DIAL_S_MIN, Dialer
 from support.certificates import Authority
-from support.peers import ScriptedBroker
+from support.peers import ScriptedBroker, unanswering
 from support.processes import free_port
 
 
@@ -47,12 +47,13 @@ async def dialed(dialer: Dialer, *ports: int) -> int:
         made.append(Kept())
         return made[-1]
 
-    if not await dialer.dial(protocol):
+    if not await dialer.dial(dialer.route(), protocol):
         return 0
     transport = made[-1].transport
     port = transport.get_extra_info("peername")[1]
     sock = transport.get_extra_info("socket")
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     if hasattr(socket, "TCP_KEEPIDLE"):
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
     transport.abort()
@@ -62,27 +63,6 @@ async def dialed(dialer: Dialer, *ports: int) -> int:
 
 def local(port: int, **more: Any) -> Endpoint:
     return Endpoint("127.0.0.1", port, **more)
-
-
-# URLs
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "port"),
-    [
-        ("amqp://broker", "broker", 5672),
-        ("amqp://user:secret@broker:1234/vhost", "broker", 1234),
-        ("amqp://[::1]:5673", "::1", 5673),
-    ],
-)
-def test_plain_url_names_host_and_port_only(url: str, host: str, port: int) -> None:
-    assert endpoint(url, ssl.create_default_context(), "ignored") == Endpoint(host, port)
-
-
-def test_tls_url_brings_its_own_port_and_name() -> None:
-    context = ssl.create_default_context()
-    assert endpoint("amqps://broker", context, None) == Endpoint("broker", 5671, context, "broker")
-    assert endpoint("amqps://10.0.0.1:1", context, "name") == Endpoint("10.0.0.1", 1, context, "name")
 
 
 # Which one
@@ -116,15 +96,106 @@ async def test_first_broker_that_answers_is_taken_and_one_that_failed_is_tried_l
     clock, warned = Clock(), Warned()
     first = free_port()
     async with ScriptedBroker() as second, ScriptedBroker() as third:
-        dialer = Dialer([local(first), local(second.port), local(third.port)], warned, clock)
+        dialer = Dialer([local(first), local(second.port), local(third.port)], warned, clock, lambda: 0.5)
         assert await dialed(dialer) == second.port
         assert await dialed(dialer) == second.port
         assert len(warned) == 1, "the dead one is tried once"
         async with ScriptedBroker(port=first):
             assert await dialed(dialer) == second.port
-            clock.now += AVOID_S
+            clock.now += AVOID_S_MIN
             assert await dialed(dialer) == first
         assert third.accepted == 0
+
+
+@pytest.mark.asyncio
+async def test_route_leads_to_each_broker_once() -> None:
+    async with ScriptedBroker() as first, ScriptedBroker() as second:
+        dialer = Dialer([local(first.port), local(second.port), local(first.port)], Warned())
+        route = dialer.route()
+        made: list[Kept] = []
+
+        def protocol() -> Kept:
+            made.append(Kept())
+            return made[-1]
+
+        for port in (first.port, second.port):
+            assert await dialer.dial(route, protocol) is made[-1]
+            assert made[-1].transport.get_extra_info("peername")[1] == port
+        assert await dialer.dial(route, protocol) is None
+        for kept in made:
+            kept.transport.abort()
+
+
+@pytest.mark.asyncio
+async def test_endpoint_that_does_not_answer_gets_its_share_of_the_patience_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of it together stays below what clients wait (protocol.md U1)."""
+    monkeypatch.setattr(upstream, "DIAL_S_MAX", 0.4)
+    monkeypatch.setattr(upstream, "DIAL_S_MIN", 0.1)
+    warned = Warned()
+    with unanswering() as black, unanswering() as hole:
+        async with ScriptedBroker() as broker:
+            dialer = Dialer([local(black), local(hole), local(broker.port)], warned)
+            assert await dialed(dialer) == broker.port
+            assert [line["error"] for line in warned] == ["no answer"] * 2
+            states = dialer.states()
+            assert [state.up for state in states.values()] == [False, False, True]
+            assert dialer.reachable
+            assert await dialed(dialer) == broker.port
+            assert len(warned) == 2
+
+
+def test_patience_is_shared_out_over_those_that_are_left() -> None:
+    clock = Clock()
+    dialer = Dialer([local(1), local(2), local(3)], Warned(), clock)
+    route = dialer.route()
+    shares = []
+    while route.left:
+        route.current = route.left.pop(0)
+        shares.append(dialer._share_s(route))
+        clock.now += shares[-1]
+    assert shares == pytest.approx([DIAL_S_MAX / 3] * 3)
+    assert dialer.patience_s(route) is None, "there is no other to turn to"
+    route = dialer.route()
+    route.current = route.left.pop(0)
+    dialer._share_s(route)
+    clock.now += 1
+    assert dialer.patience_s(route) == pytest.approx(DIAL_S_MAX / 3 - 1)
+    clock.now += 100
+    assert dialer.patience_s(route) == 0
+    route.current = route.left.pop(0)
+    assert dialer._share_s(route) == DIAL_S_MIN
+
+
+@pytest.mark.asyncio
+async def test_broker_that_could_be_connected_to_but_did_not_serve_is_not_trusted_for_its_socket() -> None:
+    clock, warned = Clock(), Warned()
+    async with ScriptedBroker() as first, ScriptedBroker() as second:
+        dialer = Dialer([local(first.port), local(second.port)], warned, clock, lambda: 0.5)
+        route = dialer.route()
+        connected = await dialer.dial(route, Kept)
+        assert isinstance(connected, Kept)
+        connected.transport.abort()
+        dialer.failed(route, "closed before connection.start")
+        assert warned == [
+            {
+                "event": "upstream.failed",
+                "key": f"127.0.0.1:{first.port}",
+                "upstream": f"127.0.0.1:{first.port}",
+                "error": "closed before connection.start",
+            }
+        ]
+        assert await dialer.probe()
+        assert dialer.states()[f"127.0.0.1:{first.port}"].up is False
+        assert await dialed(dialer) == second.port
+        clock.now += AVOID_S_MIN
+        route = dialer.route()
+        connected = await dialer.dial(route, Kept)
+        assert isinstance(connected, Kept)
+        connected.transport.abort()
+        dialer.served(route)
+        assert dialer.states()[f"127.0.0.1:{first.port}"].up is True
 
 
 @pytest.mark.asyncio
@@ -145,7 +216,7 @@ async def test_broker_that_does_not_answer_is_given_up(
     async with ScriptedBroker() as broker:
         dialer = Dialer([local(broker.port, tls=authority.client(), server_name="localhost")], warned)
         assert not await dialer.probe()
-    assert [line["error"] for line in warned] == ["TimeoutError"]
+    assert [line["error"] for line in warned] == ["no answer"]
 
 
 @pytest.mark.asyncio
@@ -187,14 +258,15 @@ async def test_dials_beyond_the_limit_wait_for_their_turn(monkeypatch: pytest.Mo
     under_way, most = 0, 0
     dialer = Dialer([local(1)], Warned())
 
-    async def slow(target: Endpoint, protocol: Callable[[], asyncio.Protocol]) -> bool:
+    async def slow(*_: object) -> asyncio.Protocol:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0.01)
         under_way -= 1
-        return True
+        return asyncio.Protocol()
 
     monkeypatch.setattr(dialer, "_connect", slow)
-    assert await asyncio.gather(*[dialer.probe() for _ in range(10)]) == [True] * 10
+    dials = [dialer.dial(dialer.route(), asyncio.Protocol) for _ in range(10)]
+    assert None not in await asyncio.gather(*dials)
     assert most == 2

@@ -76,6 +76,15 @@ def text_of(tally: Tally) -> str:
     return exposition(registry, "")[0].decode()
 
 
+def test_labelled_gauges_are_asked_at_each_scrape() -> None:
+    up = {"one:5672": 1.0}
+    registry = build_registry(Tally(), None, {}, {"upstream_up": ("Up.", "upstream", lambda: up)})
+    up["two:5672"] = 0.0
+    text = exposition(registry, "")[0].decode()
+    assert 'sealgate_upstream_up{upstream="one:5672"} 1.0' in text
+    assert 'sealgate_upstream_up{upstream="two:5672"} 0.0' in text
+
+
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

@@ -15,6 +15,7 @@ from sealgate.session.events import (
     LoginChecked,
     Ticked,
     UpstreamConnected,
+    UpstreamFailed,
 )
 from sealgate.session.states import Side, State
 from sealgate.wire.table import entry_longstr
@@ -205,7 +206,8 @@ def test_gateway_offers_what_it_can_judge() -> None:
 
 def test_broker_without_plain_is_as_good_as_away() -> None:
     talk = started("EXTERNAL", replace=True)
-    assert talk.to_client == b""
+    assert (talk.to_client, talk.dials) == (b"", 2)
+    talk.give(UpstreamFailed())
     assert set(talk.closed) == {Side.CLIENT, Side.UPSTREAM}
     assert talk.tally.logins == {"broker": 1}
 

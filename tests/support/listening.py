@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sealgate.net.endpoints import Endpoint, Route
 from sealgate.net.listener import Listener
 from sealgate.net.logins import Logins
 from sealgate.net.relay import Relay, Shared
-from sealgate.net.upstream import Dialer, Endpoint
+from sealgate.net.upstream import Dialer
 from sealgate.session.conversation import Role, Terms
 from sealgate.session.limits import Limits
 from sealgate.session.records import RefusalRecord, Tally
@@ -57,10 +58,10 @@ class NotingDialer(Dialer):
 
     dialing = 0
 
-    async def dial(self, protocol: Callable[[], asyncio.Protocol]) -> bool:
+    async def dial(self, route: Route, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Protocol | None:
         self.dialing += 1
         try:
-            return await super().dial(protocol)
+            return await super().dial(route, protocol)
         finally:
             self.dialing -= 1
 

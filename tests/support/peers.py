@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pamqp import commands, frame, heartbeat
@@ -142,14 +144,18 @@ class Upstream(Peer):
     """The broker's end of one connection."""
 
     async def shake_hands(self, heartbeat_s: int = 0) -> Upstream:
+        await self.answer_up_to_open(heartbeat_s)
+        self.say(0, commands.Connection.OpenOk())
+        return self
+
+    async def answer_up_to_open(self, heartbeat_s: int = 0) -> None:
+        """The handshake but for its last word."""
         assert await self.read(8) == PROTOCOL_HEADER
         self.say(0, commands.Connection.Start(server_properties=dict(SERVER_PROPERTIES)))
         await self.expect(commands.Connection.StartOk)
         self.say(0, commands.Connection.Tune(2047, 131_072, heartbeat_s))
         await self.expect(commands.Connection.TuneOk)
         await self.expect(commands.Connection.Open)
-        self.say(0, commands.Connection.OpenOk())
-        return self
 
     async def open_channel(self, number: int = 1, confirms: bool = False) -> Upstream:
         await self.expect(commands.Channel.Open)
@@ -192,6 +198,10 @@ class ScriptedBroker:
         self._all.append(upstream)
         self._waiting.put_nowait(upstream)
 
+    def stop(self) -> None:
+        """Take no more connections; those there are stay."""
+        self._server.close()
+
     def forget(self) -> None:
         """Cut every connection so far."""
         for upstream in self._all:
@@ -207,6 +217,16 @@ class ScriptedBroker:
 
     async def accept_and_shake_hands(self) -> Upstream:
         return await (await self.accept()).shake_hands()
+
+
+@contextmanager
+def unanswering(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port whose backlog is full: connecting to it neither succeeds nor fails."""
+    with socket.socket() as full:
+        full.bind((host, port))
+        full.listen(0)
+        with socket.create_connection(full.getsockname()):
+            yield full.getsockname()[1]
 
 
 async def connect(port: int, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Client:

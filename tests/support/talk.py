@@ -121,6 +121,7 @@ class Talk:
         self.to_client = b""
         self.to_broker = b""
         self.dialed = False
+        self.dials = 0
         self.closed: list[Side] = []
         self.reading = True
         self.records: list[RefusalRecord] = []
@@ -154,6 +155,7 @@ class Talk:
                 self.to_broker += command.data
         elif isinstance(command, do.DialUpstream):
             self.dialed = True
+            self.dials += 1
         elif isinstance(command, do.Close):
             self.closed.append(command.side)
         elif isinstance(command, do.SetReading):
@@ -187,7 +189,10 @@ class Talk:
         self.give(BytesReceived(Side.CLIENT, data))
 
     def broker(self, channel: int, *parts: Spoken) -> None:
-        self.give(BytesReceived(Side.UPSTREAM, on(channel, *parts)))
+        self.broker_bytes(on(channel, *parts))
+
+    def broker_bytes(self, data: bytes) -> None:
+        self.give(BytesReceived(Side.UPSTREAM, data))
 
     def heard_by_client(self) -> list[Spoken]:
         data, self.to_client = self.to_client, b""

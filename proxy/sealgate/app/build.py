@@ -9,8 +9,9 @@ from typing import Final
 
 from sealgate.config.settings import Rule as RuleSettings
 from sealgate.config.settings import Settings
+from sealgate.net.endpoints import endpoint
 from sealgate.net.tls import client_context, server_context
-from sealgate.net.upstream import Dialer, endpoint
+from sealgate.net.upstream import Dialer
 from sealgate.net.warn import Warn
 from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
 from sealgate.session.limits import Limits

@@ -7,6 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 from sealgate import __version__
@@ -177,7 +178,9 @@ class Gate:
         if not self._settings.admin.enabled:
             return None
         tasks = ("Tasks of the event loop; they do not grow with clients.", lambda: len(asyncio.all_tasks()))
-        registry = build_registry(self.tally, self._store, {"tasks": tasks})
+        text = "Whether a broker could be reached when it was tried last."
+        upstreams = {"upstream_up": (text, "upstream", self._upstreams_up)}
+        registry = build_registry(self.tally, self._store, {"tasks": tasks}, upstreams)
         address = self._settings.admin.address
         about = {
             "version": __version__,
@@ -192,6 +195,12 @@ class Gate:
         credentials = self._credentials
         self.health.watch("listener", lambda: "" if self._listener.listening else "not listening")
         self.health.watch("upstream", self._upstream_trouble)
+        states = self._dialer.states()
+        if len(states) > 1:
+            for address in states:
+                self.health.watch(
+                    f"upstream {address}", partial(self._endpoint_trouble, address), advisory=True
+                )
         self.health.watch("store", lambda: "" if self._store.healthy else "unavailable")
         self.health.watch("keyring", lambda: credentials.keys_trouble, advisory=True)
         self.health.watch("certificates", lambda: credentials.certificates_trouble, advisory=True)
@@ -203,6 +212,17 @@ class Gate:
         if self._dialer.reachable is None:
             return "not tried yet"
         return "" if self._dialer.reachable else "unreachable"
+
+    def _endpoint_trouble(self, address: str) -> str:
+        state = self._dialer.states()[address]
+        if state.up is None:
+            return "not tried yet"
+        return "" if state.up else f"down: {state.why}"
+
+    def _upstreams_up(self) -> dict[str, float]:
+        """What is known of them; nothing of those that were not tried yet."""
+        states = self._dialer.states().items()
+        return {address: float(state.up) for address, state in states if state.up is not None}
 
     def _tell_store_warnings(self) -> None:
         """What an operator should know of the store; another server behind its address may bring more."""
@@ -230,9 +250,10 @@ class Gate:
                 self._users.poll()
 
     async def _probe_upstream(self) -> None:
-        """Look for the broker while no client does: a probe opens TCP only, and leaves no AMQP trace."""
+        """Look for brokers that no client uses: a probe opens TCP only, and leaves no AMQP trace."""
+        several = len(self._dialer.states()) > 1
         while True:
-            if not self._dialer.reachable or not self.tally.upstream_connections:
+            if several or not self._dialer.reachable or not self.tally.upstream_connections:
                 await self._dialer.probe()
             await asyncio.sleep(UPSTREAM_PROBE_S if self._dialer.reachable else UPSTREAM_RETRY_S)
 

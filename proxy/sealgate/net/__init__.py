@@ -1,9 +1,10 @@
 """The sockets: the only room that knows asyncio transports.
 
-    listener  accepts clients, within the limits        relay     one session and its two sockets
-    upstream  dials the broker                          leg       one socket: its flow, its TLS, its end
-    tls       contexts for both legs                    sockets   binding, keepalive, closing the door
-    warn      how what peers do wrong is told
+    listener   accepts clients, within the limits       relay      one session and its two sockets
+    upstream   dials the broker                         leg        one socket: its flow, its TLS, its end
+    endpoints  which broker is tried first              connecting every address of a name
+    tls        contexts for both legs                   sockets    binding, keepalive, closing the door
+    warn       how what peers do wrong is told
 
 `app` builds a `Listener` and hands it what relays need. The warning: nothing here may wait for a peer; a
 peer that does not read stops only what is sent to it (protocol.md B1 to B3).

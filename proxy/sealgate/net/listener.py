@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sealgate.net.relay import Relay, Shared
-from sealgate.net.sockets import bind, keep_alive, plain_address, turn_away
+from sealgate.net.sockets import bind, plain_address, tune, turn_away
 from sealgate.reason import GateError, Reason
 
 log: Final = logging.getLogger("sealgate.net")
@@ -202,7 +202,7 @@ class Listener:
 
     async def _connect(self, relay: Relay, client: socket.socket) -> None:
         try:
-            keep_alive(client)
+            tune(client)
             async with asyncio.timeout(self._shared.terms.limits.handshake_s):
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: relay.client, client, ssl=self._tls

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from sealgate.accounts.login import Attempt, Caller, LoginRecord, Outcome
+from sealgate.net.endpoints import Route
 from sealgate.net.leg import Hold, Leg
 from sealgate.net.logins import Logins, Ticket
 from sealgate.net.sockets import plain_address
@@ -48,12 +49,15 @@ from sealgate.session.events import (
 )
 from sealgate.session.records import RefusalRecord
 from sealgate.session.session import Session
-from sealgate.session.states import Side
+from sealgate.session.states import Side, State
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStore
 
 log: Final = logging.getLogger("sealgate.net")
 
 CHALLENGE_BYTES: Final = 16
+#: Brokers do not speak before they are spoken to; what does is cut by its nonsense.
+EARLY_READS_MAX: Final = 4
+_BEYOND_HANDSHAKE: Final = frozenset({State.RUNNING, State.CLOSING, State.CLOSED, State.ERROR})
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,10 +94,14 @@ class Relay:
     __slots__ = (
         "_accepted",
         "_dialing",
+        "_early",
         "_host",
         "_login",
+        "_patience",
+        "_route",
         "_shared",
         "_told",
+        "_tried",
         "_upstream",
         "address",
         "client",
@@ -107,8 +115,15 @@ class Relay:
         self._host: Final = listener
         self._accepted: Final = instant()
         self._upstream: Leg | None = None
-        self._dialing: asyncio.Task[bool] | None = None
         self._login: Ticket | None = None
+        self._dialing: asyncio.Task[asyncio.Protocol | None] | None = None
+        #: Every upstream leg there has been, most of them one.
+        self._tried: Final[list[Leg]] = []
+        #: What they sent before one of them was chosen.
+        self._early: Final[list[tuple[Leg, bytes]]] = []
+        #: From the first dial until the broker's part of the handshake is over.
+        self._route: Route | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._told = False
         self.client: Final = Leg(self, Side.CLIENT)
         #: The client's address, which limits are counted by, and the same with its port, for the record.
@@ -127,8 +142,6 @@ class Relay:
             self.session = Session(terms, self.address, challenge, self._accepted, self._caller(leg))
         else:
             terms.tally.upstream_connections += 1
-            self._upstream = leg
-            self.feed(UpstreamConnected(_is_loopback(leg)))
 
     def _caller(self, leg: Leg) -> Caller:
         """What there is to know of the client before it speaks."""
@@ -140,10 +153,18 @@ class Relay:
         return Caller(loopback, names, logins.offers_external(names))
 
     def received(self, leg: Leg, data: bytes) -> None:
-        self.feed(BytesReceived(leg.side, data))
+        if self._is_current(leg):
+            self.feed(BytesReceived(leg.side, data))
+        elif leg in self._tried and len(self._early) < EARLY_READS_MAX:
+            self._early.append((leg, data))
 
     def hung_up(self, leg: Leg) -> None:
-        self.feed(Disconnected(leg.side))
+        if self._is_current(leg):
+            self.feed(Disconnected(leg.side))
+
+    def _is_current(self, leg: Leg) -> bool:
+        """Not a broker's that was left for another one, or not chosen yet."""
+        return leg is self.client or leg is self._upstream
 
     def congested(self, leg: Leg, on: bool) -> None:
         """A peer that does not read stops the other side from being read (protocol.md B1, B2)."""
@@ -159,8 +180,9 @@ class Relay:
         else:
             tally.upstream_connections -= 1
         # Whatever the other side was kept waiting for will not come.
-        self.congested(leg, False)
-        self.feed(Disconnected(leg.side))
+        if self._is_current(leg):
+            self.congested(leg, False)
+            self.feed(Disconnected(leg.side))
         self._end()
 
     # What the listener asks for
@@ -181,6 +203,7 @@ class Relay:
             self._upstream.abort()
         if self._dialing is not None:
             self._dialing.cancel()
+        self._lose_patience()
 
     # The session
 
@@ -190,7 +213,10 @@ class Relay:
         if session is None:
             return
         try:
-            for command in self._handle(session, event):
+            commands = self._handle(session, event)
+            if self._route is not None:
+                self._judge(session, self._route)
+            for command in commands:
                 self._carry_out(command)
         except Exception:
             log.exception("session failed", extra={"event": "session.error", "client": self.address})
@@ -212,6 +238,20 @@ class Relay:
             spent = time.perf_counter() - started
             self._shared.terms.tally.verify_seconds.observe(spent / examined, examined)
         return commands
+
+    def _judge(self, session: Session, route: Route) -> None:
+        """Remember how the broker does in the handshake."""
+        conversation = session.conversation
+        dialer = self._shared.dialer
+        if conversation.upstream_failure:
+            dialer.failed(route, conversation.upstream_failure)
+            conversation.upstream_failure = ""
+        elif conversation.state not in (State.HEADER, State.DIALING, State.START):
+            self._lose_patience()
+            if conversation.state is State.RUNNING:
+                dialer.served(route)
+            if conversation.state in _BEYOND_HANDSHAKE:
+                self._route = None
 
     def tell(self, cause: GateError) -> None:
         """Log why the gate closes this connection. The detail never holds what was sent."""
@@ -288,23 +328,68 @@ class Relay:
             self._dialing.cancel()
 
     def _dial(self) -> None:
-        dial = self._shared.dialer.dial(lambda: Leg(self, Side.UPSTREAM))
+        """Connect to the next broker of this client's route, and leave the one there is."""
+        self._lose_patience()
+        self._choose(None)
+        if self._route is None:
+            self._route = self._shared.dialer.route()
+        dial = self._shared.dialer.dial(self._route, self._new_upstream)
         self._dialing = asyncio.get_running_loop().create_task(dial)
         # Not in the task itself: one that is cancelled before its first turn runs nothing.
         self._dialing.add_done_callback(self._dialed)
 
-    def _dialed(self, dialing: asyncio.Task[bool]) -> None:
+    def _new_upstream(self) -> Leg:
+        self._tried.append(Leg(self, Side.UPSTREAM))
+        return self._tried[-1]
+
+    def _dialed(self, dialing: asyncio.Task[asyncio.Protocol | None]) -> None:
         """The broker is there or not, or the client left meanwhile."""
         self._dialing = None
-        if dialing.cancelled() or not dialing.result():
-            if self._upstream is not None:
-                self._upstream.drop()
+        connected = None if dialing.cancelled() else dialing.result()
+        self._choose(connected)
+        early = self._early.copy()
+        self._early.clear()
+        upstream = self._upstream
+        if upstream is None:
             self.feed(UpstreamFailed())
+        else:
+            self.feed(UpstreamConnected(_is_loopback(upstream)))
+            self._await_start()
+            for leg, data in early:
+                self.received(leg, data)
+            if upstream.closed and self._is_current(upstream):
+                self.feed(Disconnected(Side.UPSTREAM))
         self._end()
+
+    def _choose(self, connected: asyncio.Protocol | None) -> None:
+        """Keep this upstream and let go of all others."""
+        self._upstream = None
+        for leg in self._tried:
+            if leg is connected:
+                self._upstream = leg
+            elif leg.transport is not None:
+                leg.drop()
+        self._tried[:] = [] if self._upstream is None else [self._upstream]
+
+    def _await_start(self) -> None:
+        """A broker that does not speak is left for the next one, where there is one."""
+        if self._route is not None and self.session is not None:
+            if self.session.conversation.state is not State.START:
+                return
+            patience_s = self._shared.dialer.patience_s(self._route)
+            if patience_s is not None:
+                loop = asyncio.get_running_loop()
+                self._patience = loop.call_later(patience_s, self.feed, Disconnected(Side.UPSTREAM))
+
+    def _lose_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _end(self) -> None:
         upstream_closed = self._upstream is None or self._upstream.closed
         if self.client.closed and upstream_closed and self._dialing is None:
+            self._lose_patience()
             self._host.ended(self)
 
 

@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import struct
 import sys
+from functools import partial
 from typing import Final
 
 BACKLOG: Final = 1024
@@ -38,7 +39,9 @@ async def bind(host: str, port: int, reuse_port: bool = False) -> list[socket.so
     With `reuse_port` another process of the same user, which asks for it too, may listen there as well.
     """
     shared = reuse_port and hasattr(socket, "SO_REUSEPORT")
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # Not the loop's own: uvloop's drops the scope of an address such as fe80::1%eth0.
+    lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    infos = await asyncio.get_running_loop().run_in_executor(None, lookup)
     with contextlib.ExitStack() as unwinding:
         sockets = []
         for family, address in sorted({(info[0], info[4]) for info in infos}):
@@ -71,8 +74,9 @@ def turn_away(listening: socket.socket) -> bool:
     return True
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """Let the kernel notice peers that vanish on connections without heartbeats (protocol.md K7)."""
+def tune(sock: socket.socket) -> None:
+    """Small frames leave at once, and the kernel notices peers that vanish without heartbeats (K7)."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE:
         if hasattr(socket, name):  # macOS calls the first one otherwise

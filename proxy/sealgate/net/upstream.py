@@ -3,98 +3,119 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
-from sealgate.net.sockets import keep_alive
+from sealgate.net.connecting import connect
+from sealgate.net.endpoints import Endpoint, Endpoints, Memory, Route
+from sealgate.net.sockets import tune
 from sealgate.net.warn import Warn
 
-#: Below the timeouts of clients, whose own can not help: their TCP connect has succeeded (protocol.md U1).
+#: One client's patience with all endpoints: below the timeouts of clients, whose own can not help, for their
+#: TCP connect has succeeded (protocol.md U1). Each endpoint gets its share of what is left, but not less than
+#: the second figure.
 DIAL_S_MAX: Final = 4.0
+DIAL_S_MIN: Final = 1.0
 #: Connections being made at the same time: RabbitMQ's default backlog. After a restart of the broker all
 #: clients come at once; the rest wait within their handshake deadline (protocol.md U4).
 DIALS_MAX: Final = 128
-#: For so long an endpoint that failed is tried after the others, so that not every client waits for it.
-AVOID_S: Final = 10.0
-AMQP_PORT: Final = 5672
-AMQPS_PORT: Final = 5671
-
-
-@dataclass(slots=True, frozen=True)
-class Endpoint:
-    """A broker's address. `tls` is None for plain TCP."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
-
-
-def endpoint(url: str, tls: ssl.SSLContext | None, server_name: str | None) -> Endpoint:
-    """The address an `amqp://` or `amqps://` URL names. Not its credentials: clients bring their own."""
-    parts = urlsplit(url)
-    secure = parts.scheme == "amqps"
-    host = parts.hostname or "localhost"
-    if not secure:
-        return Endpoint(host, parts.port or AMQP_PORT)
-    return Endpoint(host, parts.port or AMQPS_PORT, tls, server_name or host)
 
 
 class Dialer:
-    """Tries the configured endpoints in order. `reachable` tells how the last dial went, None before any."""
+    """Tries the endpoints, those first that have not failed of late.
+
+    Failures are told by `warn`. `clock` and `dice` are for `Endpoints`.
+    """
 
     def __init__(
-        self, endpoints: list[Endpoint], warn: Warn, clock: Callable[[], float] = time.monotonic
+        self,
+        endpoints: Sequence[Endpoint],
+        warn: Warn,
+        clock: Callable[[], float] = time.monotonic,
+        dice: Callable[[], float] = random.random,
     ) -> None:
-        self._endpoints: Final = endpoints
         self._warn: Final = warn
         self._clock: Final = clock
-        self._failed_at: Final[dict[Endpoint, float]] = {}
         self._slots: Final = asyncio.Semaphore(DIALS_MAX)
-        self.reachable: bool | None = None
+        self.endpoints: Final = Endpoints(endpoints, clock, dice)
 
-    async def dial(self, protocol: Callable[[], asyncio.Protocol]) -> bool:
-        """Connect `protocol()` to the first endpoint that answers; false when none did."""
+    @property
+    def reachable(self) -> bool | None:
+        """Whether any endpoint is, as far as is known; None before the first dial."""
+        return self.endpoints.reachable
+
+    def states(self) -> dict[str, Memory]:
+        """What is known of each endpoint, by its address."""
+        return self.endpoints.states()
+
+    def route(self) -> Route:
+        """For one client."""
+        return self.endpoints.route()
+
+    async def dial(self, route: Route, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Protocol | None:
+        """Connect to the next endpoint of `route` that answers; None when none is left.
+
+        Returns the one of all `protocol()` made on the way that counts; who made them drops the others.
+        """
         async with self._slots:
-            for target in sorted(self._endpoints, key=self._avoided):
-                if await self._connect(target, protocol):
-                    self.reachable = True
-                    return True
-        self.reachable = False
-        return False
+            while route.left:
+                route.current = route.left.pop(0)
+                connected = await self._connect(route.current, self._share_s(route), protocol)
+                if connected is not None:
+                    return connected
+        route.current = None
+        return None
+
+    def _share_s(self, route: Route) -> float:
+        """How long the endpoint that was just taken may keep the client waiting, `start` included."""
+        now = self._clock()
+        if route.ends is None:
+            route.ends = now + DIAL_S_MAX
+        share_s = max((route.ends - now) / (len(route.left) + 1), DIAL_S_MIN)
+        route.current_ends = now + share_s
+        return share_s
+
+    def patience_s(self, route: Route) -> float | None:
+        """How long from now the broker may take to speak; None when there is no other to turn to."""
+        return max(route.current_ends - self._clock(), 0.0) if route.left else None
+
+    def served(self, route: Route) -> None:
+        """The broker that `route` leads to now is a good one."""
+        if route.current is not None:
+            self.endpoints.served(route.current)
+
+    def failed(self, route: Route, why: str) -> None:
+        """It could be connected to, but does not serve."""
+        if route.current is not None:
+            self._note(route.current, why, connects=True)
 
     async def probe(self) -> bool:
-        """Whether an endpoint can be reached now: a TCP (and TLS) connection, closed at once."""
-        return await self.dial(_Probe)
+        """Look whether each endpoint can be reached now: a TCP (and TLS) connection, closed at once."""
+        found = await asyncio.gather(
+            *[self._connect(target, DIAL_S_MAX, _Probe) for target in self.endpoints]
+        )
+        return any(found)
 
-    def _avoided(self, target: Endpoint) -> bool:
-        failed_at = self._failed_at.get(target)
-        return failed_at is not None and self._clock() - failed_at < AVOID_S
-
-    async def _connect(self, target: Endpoint, protocol: Callable[[], asyncio.Protocol]) -> bool:
-        loop = asyncio.get_running_loop()
+    async def _connect(
+        self, target: Endpoint, timeout_s: float, protocol: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Protocol | None:
         try:
-            transport, _ = await asyncio.wait_for(
-                loop.create_connection(
-                    protocol, target.host, target.port, ssl=target.tls, server_hostname=target.server_name
-                ),
-                DIAL_S_MAX,
-            )
+            transport, connected = await asyncio.wait_for(connect(target, protocol), timeout_s)
         except (OSError, ValueError) as error:
             # A ValueError is a name that DNS or TLS can not even be asked for.
-            self._failed_at[target] = self._clock()
-            address = f"{target.host}:{target.port}"
-            why = str(error) or type(error).__name__
-            self._warn("upstream.unreachable", address, upstream=address, error=why)
-            return False
-        self._failed_at.pop(target, None)
+            self._note(target, str(error) or "no answer", connects=False)
+            return None
+        self.endpoints.connected(target)
         if not transport.is_closing():  # as a probe's is
-            keep_alive(transport.get_extra_info("socket"))
-        return True
+            tune(transport.get_extra_info("socket"))
+        return connected
+
+    def _note(self, target: Endpoint, why: str, connects: bool) -> None:
+        self.endpoints.failed(target, why, connects)
+        event = "upstream.failed" if connects else "upstream.unreachable"
+        self._warn(event, target.address, upstream=target.address, error=why)
 
 
 class _Probe(asyncio.Protocol):

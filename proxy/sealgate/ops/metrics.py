@@ -34,16 +34,21 @@ PREFIX: Final = "sealgate_"
 
 Labels = tuple[str, ...]
 Gauges = Mapping[str, tuple[str, Callable[[], float]]]
+#: Name without prefix -> (help, label, value by label).
+LabelledGauges = Mapping[str, tuple[str, str, Callable[[], Mapping[str, float]]]]
 V = TypeVar("V")
 
 
-def build_registry(tally: Tally, store: ClaimStore | None, gauges: Gauges) -> CollectorRegistry:
+def build_registry(
+    tally: Tally, store: ClaimStore | None, gauges: Gauges, labelled: LabelledGauges | None = None
+) -> CollectorRegistry:
     """A registry of its own with our metrics and the process's.
 
-    `gauges` are further ones, asked at each scrape: name without prefix -> (help, value).
+    `gauges` and `labelled` are further ones, asked at each scrape: name without prefix -> (help, value), and
+    (help, label, value by label).
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(TallyCollector(tally, store, gauges))
+    registry.register(TallyCollector(tally, store, gauges, labelled or {}))
     ProcessCollector(registry=registry)
     return registry
 
@@ -62,10 +67,12 @@ class TallyCollector(Collector):
         tally: Tally,
         store: ClaimStore | None,
         gauges: Gauges,
+        labelled: LabelledGauges,
     ) -> None:
         self._tally = tally
         self._store = store
         self._gauges = gauges
+        self._labelled = labelled
 
     def collect(self) -> Iterator[Metric]:
         yield from self._messages()
@@ -174,6 +181,8 @@ class TallyCollector(Collector):
         injected = {name: (text, value()) for name, (text, value) in self._gauges.items()}
         for name, (text, value) in {**own, **injected}.items():
             yield _gauge(name, text, (), [((), value)])
+        for name, (text, label, values) in self._labelled.items():
+            yield _gauge(name, text, (label,), _single(values()))
         build = (__version__, platform.python_version(), platform.python_implementation())
         yield _gauge("build_info", "What runs here.", ("version", "python", "implementation"), [(build, 1.0)])
 

@@ -13,7 +13,10 @@ from sealgate.verify.verdict import Claim
 
 @dataclass(slots=True, frozen=True)
 class DialUpstream:
-    """Connect to the broker, then report UpstreamConnected or UpstreamFailed."""
+    """Connect to a broker, then report UpstreamConnected, or UpstreamFailed when there is none.
+
+    Asked for again, it is the next broker that is wanted, none twice; the one before is left without a word.
+    """
 
 
 @dataclass(slots=True, frozen=True)

@@ -256,6 +256,8 @@ class Conversation:
     draining: bool = False
     #: A fault of the client's, found while the broker's frames were carried out.
     fault: GateError | None = None
+    #: What the broker did wrong in the handshake, for who chooses between brokers; they clear it.
+    upstream_failure: str = ""
     #: Why the gate closes the connection, once it does; the first reason counts.
     cause: GateError | None = None
 

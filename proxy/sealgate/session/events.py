@@ -33,7 +33,7 @@ class UpstreamConnected:
 
 @dataclass(slots=True, frozen=True)
 class UpstreamFailed:
-    """No upstream could be reached."""
+    """No upstream could be reached, or none is left to try."""
 
 
 @dataclass(slots=True, frozen=True)

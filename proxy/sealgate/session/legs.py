@@ -18,12 +18,16 @@ from sealgate.wire.constants import (
     CLASS_CONNECTION,
     CONNECTION_CLOSE,
     CONNECTION_CLOSE_OK,
+    CONNECTION_FORCED,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
+    INTERNAL_ERROR,
 )
 from sealgate.wire.frames import Frame, encode_frame
 
 _ESTABLISHED: Final = frozenset({State.RUNNING, State.CLOSING})
+#: What a broker says that starts or stops: not the client's doing.
+_BROKERS_OWN: Final = frozenset({CONNECTION_FORCED, INTERNAL_ERROR})
 _CLOSE_OK: Final = encode_frame(FRAME_METHOD, 0, methods.encode_connection_close_ok())
 
 
@@ -139,6 +143,8 @@ class Legs:
             return
         method = methods.method_id(frame.payload)
         if method == CONNECTION_CLOSE:
+            if self._refused_by_broker(frame):
+                return
             conversation.out.upstream_method(0, methods.encode_connection_close_ok())
             self._upstream_gone()
             self._pass_close(frame)
@@ -148,6 +154,19 @@ class Legs:
                 self._answer_client_close()
         else:
             conversation.out.client(frame.raw)
+
+    def _refused_by_broker(self, frame: Frame) -> bool:
+        """Note a close for the broker's own reasons in the handshake; whether another broker is tried."""
+        conversation = self._conversation
+        if conversation.state in _ESTABLISHED:
+            return False
+        code = methods.read_close(frame.payload)[0]
+        if conversation.state is State.START:
+            self.upstream_lost(f"{code} instead of connection.start")
+            return True
+        if code in _BROKERS_OWN:
+            conversation.upstream_failure = f"{code} in the handshake"
+        return False
 
     def _pass_close(self, frame: Frame) -> None:
         """The broker closes: its code and text reach the client unchanged (protocol.md X1)."""
@@ -171,7 +190,7 @@ class Legs:
     def disconnected(self, side: Side) -> None:
         """A socket is gone."""
         if side is Side.UPSTREAM:
-            self.upstream_failed()
+            self.upstream_lost("lost in the handshake")
             return
         conversation = self._conversation
         if conversation.client_leg is Leg.CLOSED:
@@ -183,6 +202,23 @@ class Legs:
         else:
             conversation.state = State.CLOSING
             self._since = conversation.now.mono
+
+    def upstream_lost(self, how: str) -> None:
+        """The broker's connection is gone or useless: try the next broker if the client has heard nothing.
+
+        It counts against the broker where no client can bring it about: not by silence, which RabbitMQ ends
+        after 10 s, and not by a wrong password.
+        """
+        conversation = self._conversation
+        if conversation.upstream_leg is Leg.CLOSED:
+            return
+        if conversation.state in (State.START, State.OPEN_OK):
+            conversation.upstream_failure = how
+        if conversation.state is State.START and conversation.client_leg is Leg.OPEN:
+            conversation.state = State.DIALING
+            conversation.out.dial()
+            return
+        self.upstream_failed()
 
     def upstream_failed(self) -> None:
         """The broker can not be reached, or was lost without a close."""

@@ -82,7 +82,7 @@ class Session:
         self._handshake: Final = Handshake(conversation, self._login)
         self._timers: Final = Timers(conversation, self._client_frames, self._legs, refuser, now.mono)
         self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
-        self._upstream_splitter: Final = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
+        self._upstream_splitter = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
         self._header = b""
         self._reading_client = True
 
@@ -183,6 +183,8 @@ class Session:
             conversation.out.close(Side.UPSTREAM)
             return
         conversation.state = State.START
+        # Anew: what a broker before this one has left unfinished is not this one's.
+        self._upstream_splitter = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
         self._timers.heard(Side.UPSTREAM)
         conversation.out.upstream(self._header)
 
@@ -209,7 +211,7 @@ class Session:
         conversation = self._conversation
         self._timers.heard(Side.UPSTREAM)
         self._upstream_splitter.feed(data)
-        while conversation.upstream_leg is not Leg.CLOSED:
+        while conversation.upstream_leg is not Leg.CLOSED and conversation.state is not State.DIALING:
             try:
                 frame = self._upstream_splitter.next()
                 if frame is None:
@@ -217,7 +219,7 @@ class Session:
                 self._upstream_frame(frame)
             except GateError:
                 # The broker broke the protocol: that is not the client's doing, and is told as a loss.
-                self._legs.upstream_failed()
+                self._legs.upstream_lost("broke the protocol")
         self._raise_fault()
 
     def _raise_fault(self) -> None:

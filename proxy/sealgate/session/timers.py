@@ -72,6 +72,8 @@ class Timers:
             if conversation.draining:
                 self._legs.expire()
             elif conversation.now.mono - self._started > conversation.terms.limits.handshake_s:
+                if conversation.state is State.START:
+                    conversation.upstream_failure = "silent"
                 raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
             return
         self._channels()
