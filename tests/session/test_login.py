@@ -175,6 +175,17 @@ def test_guest_from_elsewhere_is_no_local_guest(mechanism: str, response: str) -
     assert talk.told[0].user == "guest"
 
 
+def test_login_that_hides_its_user_from_us_is_no_way_around() -> None:
+    """RabbitMQ takes a table with a name twice, and the first of the two."""
+    login = entry_longstr("LOGIN", b"guest")
+    response = (login + entry_longstr("PASSWORD", b"guest") + entry_longstr("LOGIN", b"alice")).decode()
+    talk = started(loopback=True, loopback_users=GUESTS)
+    talk.heard_by_client()
+    talk.client(0, start_ok(response, "AMQPLAIN"))
+    assert (talk.to_broker, talk.to_client) == (b"", b"")
+    assert talk.tally.logins == {"malformed": 1}
+
+
 @pytest.mark.parametrize(
     ("caller", "upstream", "users", "user"),
     [

@@ -41,6 +41,10 @@ def test_user_is_read_from_the_response(mechanism: str, response: bytes, user: s
     assert sasl_user(mechanism, response) == user
 
 
+def test_name_that_is_longer_than_any_is_cut_and_stays_longer_than_any() -> None:
+    assert len(sasl_user("PLAIN", b"\x00" + b"u" * 100_000 + b"\x00p")) == 256
+
+
 @pytest.mark.parametrize("password", [b"", b"secret", b"\xff\xfe", "ü".encode(), b"x" * 20_000])
 def test_password_is_read_as_the_bytes_it_is(password: bytes) -> None:
     assert read_login("PLAIN", b"\x00guest\x00" + password) == (b"guest", password)

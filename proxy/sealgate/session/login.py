@@ -88,14 +88,27 @@ class Login:
             # Not offered. The broker would take it for Sealgate, whose certificate it sees.
             self._refuse(LoginResult.MALFORMED, user)
             return False
-        if user in conversation.terms.loopback_users and self._looks_local():
-            self._refuse(LoginResult.LOOPBACK, user)
-            return False
+        if conversation.terms.loopback_users and self._looks_local():
+            return self._is_no_loopback_user(start_ok, user)
         return True
 
     def _looks_local(self) -> bool:
         """Whether the broker would take this client for one on its own host (protocol.md A4)."""
         return self._conversation.upstream_loopback and not self._conversation.caller.loopback
+
+    def _is_no_loopback_user(self, start_ok: methods.StartOk, user: str) -> bool:
+        """Whether the broker may hear of a client from elsewhere.
+
+        RabbitMQ takes tables that we do not, with a name twice for one (measured): who is in there is not known.
+        """
+        if user in self._conversation.terms.loopback_users:
+            self._refuse(LoginResult.LOOPBACK, user)
+            return False
+        mechanism = start_ok.mechanism
+        if mechanism in (PLAIN, AMQPLAIN) and read_login(mechanism, start_ok.response) is None:
+            self._refuse(LoginResult.MALFORMED, "")
+            return False
+        return True
 
     def _check(self, frame: Frame, start_ok: methods.StartOk) -> None:
         conversation = self._conversation

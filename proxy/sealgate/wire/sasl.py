@@ -17,6 +17,9 @@ EXTERNAL: Final = "EXTERNAL"
 #: Of rabbitmq_auth_mechanism_ssl's kin in RabbitMQ's own source: the response is the name alone.
 _RABBIT_CR_DEMO: Final = "RABBIT-CR-DEMO"
 
+#: One more than a short string holds, and a user's name in a users file or a user_id may have.
+USER_BYTES_MAX: Final = 256
+
 _LONG_TEXT: Final = b"S"
 _LENGTH_BYTES: Final = 4
 _NO_NAMES: Final[frozenset[str]] = frozenset()
@@ -46,8 +49,11 @@ def sasl_user(mechanism: str, response: bytes) -> str:
 
 
 def shown(user: bytes) -> str:
-    """A user's name as text; what is not UTF-8 becomes replacement characters, which no known user has."""
-    return user.decode(errors="replace")
+    """A user's name as text: it is remembered and logged, so one longer than any is cut.
+
+    What is not UTF-8 becomes replacement characters, which no known user has.
+    """
+    return user[:USER_BYTES_MAX].decode(errors="replace")
 
 
 def encode_plain(user: str, password: str) -> bytes:
