@@ -76,6 +76,15 @@ def test_right_password_forgets_the_users_failures_and_not_the_addresss() -> Non
     assert attempts.locked("alice", "10.0.0.1", 0.0)
 
 
+def test_address_is_suspect_while_its_failures_count() -> None:
+    attempts = Attempts(RULE, WIDE)
+    assert not attempts.is_suspect("10.0.0.1", 0.0)
+    attempts.failed("alice", "10.0.0.1", 0.0)
+    assert attempts.is_suspect("10.0.0.1", 59.0)
+    assert not attempts.is_suspect("10.0.0.1", 60.0)
+    assert not attempts.is_suspect("10.0.0.2", 1.0)
+
+
 def test_memory_is_bounded_and_the_oldest_is_forgotten() -> None:
     counter = Counter(RULE)
     for number in range(module.ENTRIES_MAX + 50):

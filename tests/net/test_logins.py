@@ -97,6 +97,26 @@ async def test_addresses_have_their_turns_and_one_hash_each_at_a_time(threads: T
         logins.close()
 
 
+async def test_address_that_guessed_wrong_waits_for_all_others(threads: Threads) -> None:
+    logins = queue()
+    told: list[Outcome] = []
+    try:
+        for number in range(3):
+            logins.check(guess(f"wrong{number}"), f"10.0.1.{number}", told.append)
+            threads.let()
+            await eventually(lambda wanted=number + 1: len(told) == wanted, "an answer")
+        for number in range(3):
+            logins.check(guess(f"again{number}"), f"10.0.1.{number}", told.append)
+        for number in range(2):
+            logins.check(guess(f"fresh{number}"), f"10.0.2.{number}", told.append)
+        threads.let(5)
+        await eventually(lambda: len(told) == 8, "all answers")
+        # The first of them had begun before the others came.
+        assert threads.begun[3:] == [b"again0", b"fresh0", b"fresh1", b"again1", b"again2"]
+    finally:
+        logins.close()
+
+
 async def test_guesses_sent_at_once_are_locked_out_like_those_sent_one_by_one(threads: Threads) -> None:
     logins = queue(failures_max=3)
     told: list[Outcome] = []

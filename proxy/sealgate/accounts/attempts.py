@@ -50,10 +50,18 @@ class Counter:
         row = self._rows.get(key)
         return row is not None and now < row.locked_until
 
+    def has_failed(self, key: Hashable, now: float) -> bool:
+        """Whether there are failures that still count."""
+        row = self._rows.get(key)
+        return row is not None and not self._is_over(row, now)
+
+    def _is_over(self, row: _Row, now: float) -> bool:
+        return now - max(row.since, row.locked_until) >= self._rule.window_s
+
     def failed(self, key: Hashable, now: float) -> None:
         rule = self._rule
         row = self._rows.pop(key, None)
-        if row is None or now - max(row.since, row.locked_until) >= rule.window_s:
+        if row is None or self._is_over(row, now):
             row = _Row(0, now)
         row.failures += 1
         if row.failures >= rule.failures_max:
@@ -84,6 +92,10 @@ class Attempts:
 
     def locked(self, user: str, address: str, now: float) -> bool:
         return self._users.locked((user, address), now) or self._addresses.locked(address, now)
+
+    def is_suspect(self, address: str, now: float) -> bool:
+        """Whether a login from there has failed of late."""
+        return self._addresses.has_failed(address, now)
 
     def failed(self, user: str, address: str, now: float) -> None:
         self._users.failed((user, address), now)

@@ -71,6 +71,10 @@ class Desk:
         self._known.clear()
         self._attempts.clear()
 
+    def is_suspect(self, address: str, now: float) -> bool:
+        """Whether others should be served before this address."""
+        return self._attempts.is_suspect(address, now)
+
     def begin(self, attempt: Attempt, address: str, now: float) -> Outcome | Work:
         """The outcome, or the work it takes to tell. `address` is what the attempt is counted by."""
         if attempt.external:

@@ -1,7 +1,7 @@
-"""Checks logins in threads: one at a time for each address, the addresses in turn.
+"""Checks logins in threads: one at a time for each address; in turn, those without failures first.
 
-So a flood from one address waits for itself; what a client waits for is one hash of each other address before
-its own. A client that leaves takes its login out of the queue.
+So a flood waits for itself, from however many addresses it comes once each has guessed wrong. A client that
+leaves takes its login out of the queue.
 """
 
 from __future__ import annotations
@@ -108,7 +108,10 @@ class Logins:
 
     def _next(self) -> None:
         """Give the threads what they have room for, and answer what needs no thread."""
-        for address in list(self._queues):
+        if len(self._busy) >= self._workers:
+            return
+        now = self._clock()
+        for address in sorted(self._queues, key=lambda queued: self._desk.is_suspect(queued, now)):
             while len(self._busy) < self._workers and address not in self._busy:
                 ticket = self._take(address)
                 if ticket is None:

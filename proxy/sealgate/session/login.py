@@ -99,7 +99,7 @@ class Login:
     def _is_no_loopback_user(self, start_ok: methods.StartOk, user: str) -> bool:
         """Whether the broker may hear of a client from elsewhere.
 
-        RabbitMQ takes tables that we do not, with a name twice for one (measured): who is in there is not known.
+        RabbitMQ takes tables that we do not, with a name twice for one (measured): who is in them is unknown.
         """
         if user in self._conversation.terms.loopback_users:
             self._refuse(LoginResult.LOOPBACK, user)
