@@ -117,6 +117,27 @@ async def test_address_that_guessed_wrong_waits_for_all_others(threads: Threads)
         logins.close()
 
 
+async def test_what_takes_no_hash_waits_for_nobodys(threads: Threads) -> None:
+    logins = queue(failures_max=1)
+    told: list[Outcome] = []
+    try:
+        threads.let(2)
+        for password, address in (("wonder", "10.0.0.1"), ("wrong", "10.0.0.2")):
+            logins.check(guess(password), address, told.append)
+            await eventually(lambda wanted=password: wanted.encode() in threads.begun, "a hash")
+        await eventually(lambda: len(told) == 2, "both answers")
+        logins.check(guess("slow"), "10.0.0.3", told.append)
+        for password, address in (("wonder", "10.0.0.4"), ("wrong", "10.0.0.2")):
+            assert logins.check(guess(password), address, told.append) is None
+        external = Attempt("", external=True, certificate=("alice.example",))
+        assert logins.check(external, "10.0.0.5", told.append) is None
+        assert [outcome.result for outcome in told[2:]] == [
+            LoginResult.OK, LoginResult.LOCKED, LoginResult.OK,
+        ]  # fmt: skip
+    finally:
+        logins.close()
+
+
 async def test_guesses_sent_at_once_are_locked_out_like_those_sent_one_by_one(threads: Threads) -> None:
     logins = queue(failures_max=3)
     told: list[Outcome] = []

@@ -75,8 +75,8 @@ class Desk:
         """Whether others should be served before this address."""
         return self._attempts.is_suspect(address, now)
 
-    def begin(self, attempt: Attempt, address: str, now: float) -> Outcome | Work:
-        """The outcome, or the work it takes to tell. `address` is what the attempt is counted by."""
+    def at_once(self, attempt: Attempt, address: str, now: float) -> Outcome | None:
+        """The outcome, where it takes no work. `address` is what the attempt is counted by."""
         if attempt.external:
             return self._certificate(attempt)
         if self._attempts.locked(attempt.user, address, now):
@@ -86,6 +86,14 @@ class Desk:
         user = self._book.get(attempt.user)
         if user is not None and user.active and self._is_known(attempt):
             return self._passed(user, address)
+        return None
+
+    def begin(self, attempt: Attempt, address: str, now: float) -> Outcome | Work:
+        """The outcome, or the work it takes to tell."""
+        outcome = self.at_once(attempt, address, now)
+        if outcome is not None:
+            return outcome
+        user = self._book.get(attempt.user)
         self.hashes += 1
         if user is None or user.password is None:
             return Work(attempt, address, self._decoy(attempt.user))

@@ -23,7 +23,7 @@ from sealgate.accounts.login import Attempt, LoginResult, Outcome
 from sealgate.accounts.users import UserBook
 
 #: Hashing yields the processor to the event loop.
-_NICENESS: Final = 10
+_NICENESS: Final = 5
 #: What one customer of a provider has: failures are counted by it.
 _IPV6_PREFIX: Final = 64
 
@@ -77,14 +77,18 @@ class Logins:
 
     def check(self, attempt: Attempt, host: str, answer: Answer) -> Ticket | None:
         """Call `answer` once, now or later; None when it was now."""
-        if self._closed or self.waiting >= self._waiting_max:
-            answer(Outcome(LoginResult.BUSY))
+        address = counted_address(host)
+        outcome = self._desk.at_once(attempt, address, self._clock())
+        if outcome is None and (self._closed or self.waiting >= self._waiting_max):
+            outcome = Outcome(LoginResult.BUSY)
+        if outcome is not None:
+            answer(outcome)
             return None
-        ticket = Ticket(attempt, counted_address(host), answer)
+        ticket = Ticket(attempt, address, answer)
         self._queues.setdefault(ticket.address, deque()).append(ticket)
         self.waiting += 1
         self._next()
-        return None if ticket.answer is None else ticket
+        return ticket
 
     def cancel(self, ticket: Ticket) -> None:
         """Nobody waits for the answer any more. A hash that is being computed counts all the same."""
