@@ -394,6 +394,57 @@ def test_close_of_the_broker_reaches_the_client_unchanged() -> None:
     assert talk.session.conversation.state is State.CLOSED
 
 
+def closing_gateway(confirms: bool = False) -> Talk:
+    """A signing sidecar whose gateway has sent its client away; the client does not know yet."""
+    signer = Talk(Role.SIGN).shake_hands().open_channel(confirms=confirms)
+    signer.session.conversation.signer.challenge = CHALLENGE
+    signer.broker(0, commands.Connection.Close(320, "CONNECTION_FORCED - please reconnect", 0, 0))
+    assert methods_of(signer.heard_by_client()) == ["Connection.Close"]
+    return signer
+
+
+def test_gateway_that_drains_still_gets_what_was_sent_before_its_close_was_heard() -> None:
+    """Without confirms nobody would send it again."""
+    signer = closing_gateway()
+    publish, header, body = unsealed()
+    signer.client(1, publish, header)
+    assert signer.heard_by_broker() == []
+    signer.client(1, body)
+    assert methods_of(signer.heard_by_broker()) == ["Basic.Publish", "ContentHeader", "ContentBody"]
+    signer.client(0, commands.Connection.CloseOk())
+    assert methods_of(signer.heard_by_broker()) == ["Connection.CloseOk"]
+    assert set(signer.closed) == {Side.CLIENT, Side.UPSTREAM}
+    assert signer.session.conversation.state is State.CLOSED
+
+
+def test_gateway_that_drains_gets_nothing_more_where_there_are_confirms() -> None:
+    """The client was not told that it arrived, and sends it again elsewhere."""
+    signer = closing_gateway(confirms=True)
+    signer.client(1, *unsealed())
+    signer.client(0, commands.Connection.CloseOk())
+    assert methods_of(signer.heard_by_broker()) == ["Connection.CloseOk"]
+    assert signer.session.conversation.state is State.CLOSED
+
+
+@pytest.mark.parametrize("end", ["vanishes", "is silent", "loses its gateway"])
+def test_gateway_that_drains_is_answered_when_the_client_does_not(end: str) -> None:
+    signer = closing_gateway()
+    if end == "vanishes":
+        signer.give(Disconnected(Side.CLIENT))
+    elif end == "is silent":
+        signer.wait(signer.terms.limits.close_s)
+        signer.give(Ticked(False, False))
+    else:
+        signer.give(Disconnected(Side.UPSTREAM))
+        signer.client(1, *unsealed())
+        signer.client(0, commands.Connection.CloseOk())
+    told = [] if end == "loses its gateway" else ["Connection.CloseOk"]
+    assert methods_of(signer.heard_by_broker()) == told
+    assert set(signer.closed) == {Side.CLIENT, Side.UPSTREAM}
+    assert signer.session.conversation.state is State.CLOSED
+    assert signer.terms.tally.buffered_bytes == 0
+
+
 def test_lost_broker_is_told_as_320() -> None:
     talk = Talk().shake_hands().open_channel()
     talk.give(Disconnected(Side.UPSTREAM))

@@ -86,7 +86,8 @@ class Legs:
         conversation = self._conversation
         if conversation.client_leg is Leg.OPEN:
             return True
-        if not conversation.draining or conversation.upstream_leg is not Leg.OPEN:
+        draining = conversation.draining and conversation.upstream_leg is Leg.OPEN
+        if not draining and conversation.upstream_leg is not Leg.CLOSE_RECEIVED:
             return False
         channel = conversation.channels.get(frame.channel)
         return channel is not None and channel.ledger is None
@@ -143,11 +144,8 @@ class Legs:
             return
         method = methods.method_id(frame.payload)
         if method == CONNECTION_CLOSE:
-            if self._refused_by_broker(frame):
-                return
-            conversation.out.upstream_method(0, methods.encode_connection_close_ok())
-            self._upstream_gone()
-            self._pass_close(frame)
+            if not self._refused_by_broker(frame):
+                self._upstream_closes(frame)
         elif method == CONNECTION_CLOSE_OK:
             if conversation.upstream_leg is Leg.CLOSE_SENT:
                 self._upstream_gone()
@@ -168,18 +166,29 @@ class Legs:
             conversation.upstream_failure = f"{code} in the handshake"
         return False
 
-    def _pass_close(self, frame: Frame) -> None:
-        """The broker closes: its code and text reach the client unchanged (protocol.md X1)."""
+    def _upstream_closes(self, frame: Frame) -> None:
+        """The broker closes: its code and text reach the client unchanged (protocol.md X1).
+
+        A gateway that drains (known by its challenge) still takes what has no confirms: our close-ok waits
+        for the client's, so that nothing is lost that was sent before the client heard of the close.
+        """
         conversation = self._conversation
-        if conversation.client_leg is Leg.OPEN:
-            conversation.out.client(frame.raw)
-            conversation.out.mute_client()
-            conversation.client_leg = Leg.CLOSE_SENT
-            conversation.state = State.CLOSING
-            self._since = conversation.now.mono
+        still_open = conversation.client_leg is Leg.OPEN
+        if still_open and conversation.state is State.RUNNING and conversation.signer.challenge:
+            conversation.upstream_leg = Leg.CLOSE_RECEIVED
+        else:
+            self._answer_upstream_close()
+        if still_open:
+            self.close_client(frame.payload)
         else:
             self._answer_client_close()
-        self._drop_all()
+        for channel in conversation.channels.values():
+            if conversation.upstream_leg is Leg.CLOSED or channel.ledger is not None:
+                self._client_frames.discard(channel)
+
+    def _answer_upstream_close(self) -> None:
+        self._conversation.out.upstream_method(0, methods.encode_connection_close_ok())
+        self._upstream_gone()
 
     def _answer_client_close(self) -> None:
         conversation = self._conversation
@@ -375,6 +384,8 @@ class Legs:
             conversation.out.close(Side.CLIENT)
             for channel in conversation.channels.values():
                 self._client_frames.abandon(channel)
+        if conversation.upstream_leg is Leg.CLOSE_RECEIVED:
+            self._answer_upstream_close()
         self._finish()
 
     def _upstream_gone(self) -> None:
