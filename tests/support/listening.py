@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from sealgate.net.endpoints import Endpoint, Route
 from sealgate.net.listener import Listener
 from sealgate.net.logins import Logins
 from sealgate.net.relay import Relay, Shared
+from sealgate.net.sockets import Network
 from sealgate.net.upstream import Dialer
 from sealgate.session.conversation import Role, Terms
 from sealgate.session.limits import Limits
@@ -82,6 +83,7 @@ class Listening:
         logins: Logins | None = None,
         port: int = 0,
         reuse_port: bool = False,
+        proxies: Sequence[Network] = (),
     ) -> None:
         self.tally = Tally()
         self.store = NotingStore()
@@ -97,7 +99,7 @@ class Listening:
         )
         self.dialer = NotingDialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
         shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn, logins)
-        self.listener = Listener(shared, host, port, tls, connections_per_address_max, reuse_port)
+        self.listener = Listener(shared, host, port, tls, connections_per_address_max, reuse_port, proxies)
 
     def warn(self, event: str, key: str = "", **fields: Any) -> None:
         self.warned.append({"event": event, **fields})

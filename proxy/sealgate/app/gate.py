@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import platform
 import time
@@ -72,6 +73,7 @@ class Gate:
             self._credentials.listen_tls,
             settings.limits.connections_per_address_max,
             settings.listen.reuse_port,
+            [ipaddress.ip_network(network) for network in settings.listen.proxy_protocol],
         )
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []

@@ -6,6 +6,7 @@ references never repeat the value: it may hold a password.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -156,6 +157,14 @@ def _check_secret(value: str) -> str:
     return check_reference(value) if is_reference(value) else value
 
 
+def _check_network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError('must be a network such as "10.0.0.0/8" or "fd00::/8", or an address') from None
+    return value
+
+
 def _check_media_type(value: str) -> str:
     if value not in ("", "*") and not _MEDIA_TYPE.fullmatch(value):
         raise ValueError('must be a content type such as "application/json", or "" for none')
@@ -217,6 +226,7 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]
 FilePath = Annotated[str, Field(min_length=1)]
 Kid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Glob = Annotated[str, Field(max_length=255)]
+Network = Annotated[str, AfterValidator(_check_network)]
 MediaType = Annotated[str, AfterValidator(_check_media_type)]
 Compression = Annotated[str, AfterValidator(_check_compression)]
 Rate = Annotated[str, AfterValidator(_check_rate)]

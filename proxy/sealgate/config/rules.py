@@ -173,6 +173,9 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
         yield ("upstream", "tls", "verify"), "is off: anyone on the path can be the broker"
     if settings.admin.enabled and not _is_local(settings.admin.address.host):
         yield ("admin", "address"), "is open to the network and has no login; a firewall is needed"
+    for index, network in enumerate(settings.listen.proxy_protocol):
+        if network.endswith("/0"):
+            yield ("listen", "proxy_protocol", index), "is everybody: anyone may claim to be anyone"
     for index, url in enumerate(settings.upstream.urls):
         if url.startswith("amqp:") and not _is_local(_host_of(url)):
             yield (

@@ -49,6 +49,8 @@ class Listen(Section):
     """Where AMQP clients connect. The port defaults to 6672, with TLS to 6671."""
     reuse_port: StrictBool = True
     """Let a new gateway of the same user listen on the port while the old one drains (SO_REUSEPORT)."""
+    proxy_protocol: tuple[f.Network, ...] = ()
+    """Networks of load balancers: each connection from there must begin with a PROXY header (v1 or v2)."""
     tls: ListenTls | None = None
     """TLS towards clients; absent means plain AMQP."""
 

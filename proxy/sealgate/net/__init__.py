@@ -4,6 +4,8 @@
     upstream   dials the broker                         leg        one socket: its flow, its TLS, its end
     endpoints  which broker is tried first              connecting every address of a name
     tls        contexts for both legs                   sockets    binding, keepalive, closing the door
+    logins     who may log in, asked beside the loop    proxy_header  who a load balancer's client is
+    reading    that header and nothing more, from a socket
     warn       how what peers do wrong is told
 
 `app` builds a `Listener` and hands it what relays need. The warning: nothing here may wait for a peer; a

@@ -6,13 +6,17 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from sealgate.net.proxy_header import ProxyHeaderError, Source
+from sealgate.net.reading import read_proxy_header
 from sealgate.net.relay import Relay, Shared
-from sealgate.net.sockets import bind, plain_address, tune, turn_away
+from sealgate.net.sockets import Network, among, bind, plain_address, tune, turn_away
 from sealgate.reason import GateError, Reason
+from sealgate.session.events import Instant
 
 log: Final = logging.getLogger("sealgate.net")
 
@@ -40,13 +44,17 @@ class Listener:
         tls: ssl.SSLContext | None,
         connections_per_address_max: int,
         reuse_port: bool = False,
+        proxies: Sequence[Network] = (),
     ) -> None:
+        """From `proxies` each connection must begin with a PROXY header, which names the client."""
         self._shared: Final = shared
         self._host: Final = host
         self._asked_port: Final = port
         self._tls: Final = tls
         self._connections_per_address_max: Final = connections_per_address_max
         self._reuse_port: Final = reuse_port
+        self._proxies: Final = tuple(proxies)
+        self._introducing: Final[set[asyncio.Task[None]]] = set()
         self._draining = False
         self._parted = False
         self._per_address: Final[Counter[str]] = Counter()
@@ -68,8 +76,8 @@ class Listener:
 
     @property
     def connections(self) -> int:
-        """Clients, those in their TLS handshake included."""
-        return len(self._relays)
+        """Clients, those in their TLS handshake included, and those that a proxy has not named yet."""
+        return len(self._relays) + len(self._introducing)
 
     async def start(self) -> None:
         """Bind and accept. Raises OSError when the address can not be bound."""
@@ -116,7 +124,7 @@ class Listener:
         self._note_emptied()
 
     def _cut_entering(self) -> None:
-        for entering in self._entering.values():
+        for entering in (*self._entering.values(), *self._introducing):
             entering.cancel()
 
     async def emptied(self, timeout_s: float) -> bool:
@@ -159,12 +167,54 @@ class Listener:
             loop.call_later(EXHAUSTED_PAUSE_S, self._watch, listening)
             return False
         client.setblocking(False)
-        relay = Relay(self._shared, self, plain_address(peer[0]), peer[1])
+        address = plain_address(peer[0])
+        if among(address, self._proxies):
+            self._introduce(client, address, peer[1])
+        else:
+            self._welcome(client, Relay(self._shared, self, address, peer[1]))
+        return True
+
+    def _introduce(self, client: socket.socket, proxy: str, port: int) -> None:
+        """Hear from a proxy who its client is. Until then nobody is counted: proxies are few and trusted."""
+        introducing = asyncio.get_running_loop().create_task(self._hear_of(client, proxy, port))
+        self._introducing.add(introducing)
+        self._emptied.clear()
+
+        def introduced(done: asyncio.Task[None]) -> None:
+            self._introducing.discard(done)
+            if done.cancelled():
+                client.close()
+            self._note_emptied()
+
+        introducing.add_done_callback(introduced)
+
+    async def _hear_of(self, client: socket.socket, proxy: str, port: int) -> None:
+        itself = Relay(self._shared, self, proxy, port)
+        try:
+            async with asyncio.timeout(self._shared.terms.limits.handshake_s):
+                source = await read_proxy_header(client)
+        except TimeoutError:
+            self._refuse(itself, Reason.CONN_HANDSHAKE, "the PROXY header took too long")
+        except ProxyHeaderError as error:
+            self._refuse(itself, Reason.CONN_PROTOCOL, str(error))
+        except OSError as error:
+            # It went away: a health check does nothing else.
+            log.debug("gone before it was let in", extra={"client": itself.address, "error": str(error)})
+        else:
+            self._welcome(client, self._named(source, itself.accepted) or itself)
+            return
+        client.close()
+
+    def _named(self, source: Source, accepted: Instant) -> Relay | None:
+        if not source.host:
+            return None
+        return Relay(self._shared, self, plain_address(source.host), source.port, accepted)
+
+    def _welcome(self, client: socket.socket, relay: Relay) -> None:
         if self._admit(relay):
             self._let_in(relay, client)
         else:
             client.close()
-        return True
 
     def _admit(self, relay: Relay) -> bool:
         """Count a new client; false when its address has too many connections already."""
@@ -203,7 +253,8 @@ class Listener:
     async def _connect(self, relay: Relay, client: socket.socket) -> None:
         try:
             tune(client)
-            async with asyncio.timeout(self._shared.terms.limits.handshake_s):
+            left_s = relay.accepted.mono + self._shared.terms.limits.handshake_s - time.monotonic()
+            async with asyncio.timeout(left_s):
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: relay.client, client, ssl=self._tls
                 )
@@ -228,7 +279,7 @@ class Listener:
 
     def _note_emptied(self) -> None:
         """Nobody is here, and while draining nobody can come any more."""
-        if not self._relays and not (self._draining and self._sockets):
+        if not self.connections and not (self._draining and self._sockets):
             self._emptied.set()
 
     def _tick(self) -> None:

@@ -92,7 +92,6 @@ class Relay:
     """Owns the session of one client connection, and carries out its commands."""
 
     __slots__ = (
-        "_accepted",
         "_dialing",
         "_early",
         "_host",
@@ -103,17 +102,20 @@ class Relay:
         "_told",
         "_tried",
         "_upstream",
+        "accepted",
         "address",
         "client",
         "host",
         "session",
     )
 
-    def __init__(self, shared: Shared, listener: Host, host: str, port: int) -> None:
-        """`host` and `port` are the client's. Its handshake deadline begins now."""
+    def __init__(
+        self, shared: Shared, listener: Host, host: str, port: int, accepted: Instant | None = None
+    ) -> None:
+        """`host` and `port` are the client's. Its handshake deadline begins now, or at `accepted`."""
         self._shared: Final = shared
         self._host: Final = listener
-        self._accepted: Final = instant()
+        self.accepted: Final = accepted or instant()
         self._upstream: Leg | None = None
         self._login: Ticket | None = None
         self._dialing: asyncio.Task[asyncio.Protocol | None] | None = None
@@ -139,7 +141,7 @@ class Relay:
         if leg.side is Side.CLIENT:
             terms.tally.client_connections += 1
             challenge = os.urandom(CHALLENGE_BYTES)
-            self.session = Session(terms, self.address, challenge, self._accepted, self._caller(leg))
+            self.session = Session(terms, self.address, challenge, self.accepted, self._caller(leg))
         else:
             terms.tally.upstream_connections += 1
 

@@ -9,8 +9,11 @@ import ipaddress
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 BACKLOG: Final = 1024
 #: Seconds of silence before the kernel asks, between its questions, and how many (protocol.md K7): below the
@@ -81,6 +84,14 @@ def tune(sock: socket.socket) -> None:
     for name, value in KEEPALIVE:
         if hasattr(socket, name):  # macOS calls the first one otherwise
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def among(host: str, networks: Sequence[Network]) -> bool:
+    """Whether the address is in one of them."""
+    if not networks:
+        return False
+    address = ipaddress.ip_address(host)
+    return any(address in network for network in networks)
 
 
 def plain_address(host: str) -> str:
