@@ -218,6 +218,17 @@ async def test_a_well_summed_line_that_is_no_record_is_damage(path_later: tuple[
     assert await outcome_after(path, clock, [make_claim("n", int(clock.seconds))]) == [HORIZON]
 
 
+@pytest.mark.parametrize("horizon", [b"", b"x", b"-1", b"1_0", b"0x1"])
+async def test_a_well_summed_first_line_without_a_number_is_damage(
+    path_later: tuple[Path, Clock], horizon: bytes
+) -> None:
+    path, clock = path_later
+    writer = journal_room._Writer(path)
+    writer.write([b"sealgate-journal-1 6f1c " + horizon, b"closed"])
+    os.close(writer.fd)
+    assert await outcome_after(path, clock, [make_claim("n", int(clock.seconds))]) == [HORIZON]
+
+
 @pytest.mark.parametrize(("clean", "expected"), [(True, GRANTED), (False, HORIZON)])
 async def test_after_a_power_cut_only_a_clean_close_is_trusted(
     path_later: tuple[Path, Clock], clean: bool, expected: ClaimStatus

@@ -296,7 +296,8 @@ class _Reader:
         text = line[9:-1]
         crc = _parse_crc(line)
         fields = text.split(b" ")
-        if crc == zlib.crc32(text) and len(fields) == 3 and fields[0] in (_MAGIC, _MAGIC_AHEAD):
+        known = len(fields) == 3 and fields[0] in (_MAGIC, _MAGIC_AHEAD) and fields[2].isdigit()
+        if known and crc == zlib.crc32(text):
             self.ahead = fields[0] == _MAGIC_AHEAD
             self.boot = fields[1]
             self.horizon = int(fields[2])
