@@ -14,11 +14,14 @@ TESTS ?= tests
 BENCH ?=
 INTEROP ?=
 FAULTS ?= tests/faults
+TARGET ?=
+SECONDS ?= 60
+WORKERS ?= 1
 
-.PHONY: help setup demo test coverage interop check faults format bench clean
+.PHONY: help setup demo test coverage interop check faults format bench fuzz fuzz-corpus clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv with everything to run and test
 
@@ -82,6 +85,16 @@ bench: setup  ## CPU time per message beside HAProxy (BENCH="--runs 3 --write")
 	@$(INSTALL) haproxy gcc
 	@$(BIN)/python benchmarks/run.py $(BENCH)
 
+fuzz: $(VENV)/.fuzz  ## CPU SECONDS=60 of atheris for each target (TARGET="header table" WORKERS=2)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --workers $(WORKERS) $(TARGET)
+
+fuzz-corpus: $(VENV)/.fuzz  ## write what fuzzing has learnt into the tree, as few inputs as cover it
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --keep $(TARGET)
+
+$(VENV)/.fuzz: $(READY)
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install -c constraints.txt -e '.[fuzz]'
+	@touch $@
+
 clean:  ## remove what was made here
-	rm -rf $(VENV) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz .import_linter_cache
 	find proxy tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
