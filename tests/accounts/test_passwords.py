@@ -3,9 +3,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealgate.accounts.passwords import (
     COST_DEFAULT,
+    MEMORY_BYTES_MAX,
     Cost,
     HashError,
     hash_password,
@@ -74,6 +77,16 @@ def test_any_other_text_is_refused(text: str, told: str) -> None:
         parse_hash(text)
     assert told in str(refused.value)
     assert HASH_TEXT not in str(refused.value)
+
+
+@given(st.text() | st.from_regex(r"\$scrypt\$ln=[0-9]+,r=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/=]*\$[A-Za-z0-9+/]*"))
+def test_any_text_is_a_hash_or_refused(text: str) -> None:
+    try:
+        known = parse_hash(text)
+    except HashError:
+        return
+    assert known.cost.memory_bytes <= MEMORY_BYTES_MAX
+    assert len(known.digest) == 32
 
 
 @pytest.mark.parametrize("password", [b"", b"x" * 1025, b"a\x00b"])

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealgate.accounts.passwords import Cost, hash_password
-from sealgate.accounts.userfile import USERS_MAX, UserfileError, load_users
+from sealgate.accounts.userfile import USERS_MAX, UserfileError, _Reader, load_users
 from sealgate.accounts.users import BrokerLogin, UserBook
 
 BROKER = BrokerLogin("gateway", "broker-secret")
@@ -131,6 +133,23 @@ def test_all_errors_are_told_at_once_with_their_paths() -> None:
 )
 def test_what_is_no_user_is_told(text: str, told: str) -> None:
     assert errors(text)[0].startswith(told)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.just(HASH),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = st.sampled_from(
+    ["name", "password", "certificate", "vhosts", "state", "broker_user", "broker_password", "x"]
+)
+
+
+@given(st.lists(st.dictionaries(FIELDS, VALUES), max_size=3))
+def test_any_tables_are_users_or_refused(tables: list[dict[str, object]]) -> None:
+    reader = _Reader(resolve, BROKER)
+    users = reader.read({"user": tables})
+    assert len(users) == len(tables) or reader.errors
 
 
 def test_there_are_not_too_many() -> None:

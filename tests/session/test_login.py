@@ -372,6 +372,18 @@ def test_answer_when_the_broker_has_left_goes_nowhere() -> None:
     assert talk.to_broker == b""
 
 
+def test_broker_that_hangs_up_while_we_check_says_nothing_of_the_password() -> None:
+    talk = replacing()
+    talk.client(0, start_ok())
+    talk.give(Disconnected(Side.UPSTREAM))
+    (close,) = talk.heard_by_client()
+    assert close.reply_code == 320
+    assert talk.told == []
+    talk.give(GRANTED)
+    talk.client(0, commands.Connection.CloseOk())
+    assert (talk.to_broker, talk.session.conversation.state) == (b"", State.CLOSED)
+
+
 def test_what_the_client_pipelines_waits_for_its_login() -> None:
     talk = replacing()
     talk.client(0, start_ok(), commands.Connection.TuneOk(2047, 131072, 0), commands.Connection.Open("/"))

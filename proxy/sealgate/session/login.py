@@ -31,6 +31,7 @@ from sealgate.wire.sasl import AMQPLAIN, EXTERNAL, PLAIN, encode_plain, read_log
 
 #: A client that can do this is told of a refused login before the silence (protocol.md H6).
 _TOLD_CAPABILITY: Final = "authentication_failure_close"
+_BROKER_AWAY: Final = "the broker is not available"
 _OPEN: Final = (CONNECTION_OPEN >> 16, CONNECTION_OPEN & 0xFFFF)
 _UPDATE_SECRET: Final = (CONNECTION_UPDATE_SECRET >> 16, CONNECTION_UPDATE_SECRET & 0xFFFF)
 
@@ -173,12 +174,21 @@ class Login:
         return False
 
     def broker_left(self) -> bool:
-        """Whether the broker hung up on our own login: without the capability that is how it refuses."""
+        """Whether the broker hung up while the client waits for its login, and the client is told so.
+
+        A client that is cut there would take its password for wrong.
+        """
         conversation = self._conversation
-        ours = conversation.terms.replace_credentials and conversation.state is State.AUTHENTICATE
-        if ours and conversation.upstream_leg is not Leg.CLOSED:
+        if not conversation.terms.replace_credentials or conversation.upstream_leg is Leg.CLOSED:
+            return False
+        if conversation.state is State.AUTHENTICATE:
+            # To a client without the capability that is how it refuses.
             self._broker_refused("the broker hung up on Sealgate's own login")
-        return ours
+        elif conversation.state is State.CHECKING:
+            self._legs.forsake(_BROKER_AWAY)
+        else:
+            return False
+        return True
 
     def _need_plain(self, offered: list[str]) -> None:
         if PLAIN in offered:
@@ -191,7 +201,7 @@ class Login:
         """Our configuration's fault: the client is told the broker is away, and nothing of credentials."""
         self._count(LoginResult.BROKER)
         self._tell(LoginResult.BROKER, self._conversation.peer.user, detail)
-        self._legs.forsake("the broker is not available")
+        self._legs.forsake(_BROKER_AWAY)
 
     def admits(self, vhost: str) -> bool:
         """Whether the user may open `vhost`. If not, the client is told so as a broker would."""
