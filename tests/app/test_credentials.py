@@ -114,7 +114,7 @@ def test_what_deserves_a_warning_is_told_at_each_reload(home: Home, caplog: pyte
 # Certificates
 
 
-def test_renewed_certificates_are_taken_into_the_contexts_in_use(
+def test_renewed_certificates_make_contexts_for_the_next_handshakes(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -126,15 +126,57 @@ def test_renewed_certificates_are_taken_into_the_contexts_in_use(
     )
     tally = Tally()
     credentials = Credentials(settings, tally)
+    listen = credentials.listen_tls
     credentials.poll(Applied())
     assert caplog.records == []
+    assert credentials.listen_tls is listen
     authority.issue("gateway")
     credentials.poll(Applied())
     credentials.poll(Applied())
     assert events(caplog.records) == ["certificates.reloaded"]
     assert dict(tally.config_reloads) == {"ok": 1}
+    assert credentials.listen_tls is not listen
     assert credentials.upstream_tls is not None
     assert len(credentials.upstream_tls.get_ca_certs()) == 1
+
+
+def test_certificate_of_each_name_is_looked_at(home: Home) -> None:
+    authority = Authority(home.folder)
+    pair, other = authority.issue("gateway"), authority.issue("other")
+    names = [{"names": ["other.example.com"], "cert": other.cert, "key": other.key}]
+    tally = Tally()
+    settings = home.settings(listen={"tls": {"cert": pair.cert, "key": pair.key, "names": names}})
+    credentials = Credentials(settings, tally)
+    good = credentials.listen_tls
+    assert good is not None
+    assert good.sni_callback is not None
+    Path(other.key).write_text(Path(pair.key).read_text())
+    credentials.poll(Applied())
+    assert credentials.certificates_trouble.startswith("listen.tls.names[0]: ")
+    assert credentials.listen_tls is good
+    authority.issue("other")
+    credentials.poll(Applied())
+    assert credentials.certificates_trouble == ""
+    assert credentials.listen_tls is not good
+
+
+def test_authority_is_gone_from_the_context_when_it_is_gone_from_the_file(home: Home) -> None:
+    authority, other = Authority(home.folder), Authority(home.folder / "other", "other")
+    pair = authority.issue("gateway")
+    bundle = home.folder / "clients.pem"
+    bundle.write_text(Path(authority.ca).read_text() + Path(other.ca).read_text())
+    tls = {"cert": pair.cert, "key": pair.key, "client_ca": str(bundle)}
+    upstream = {"urls": ["amqps://broker"], "tls": {"ca": str(bundle)}}
+    credentials = Credentials(home.settings(listen={"tls": tls}, upstream=upstream), Tally())
+
+    def believed() -> list[int]:
+        contexts = (credentials.listen_tls, credentials.upstream_tls)
+        return [len(context.get_ca_certs()) for context in contexts if context is not None]
+
+    assert believed() == [2, 2]
+    bundle.write_text(Path(authority.ca).read_text())
+    credentials.poll(Applied())
+    assert believed() == [1, 1]
 
 
 @pytest.mark.parametrize("broken", ["nonsense", "another key", "gone"])

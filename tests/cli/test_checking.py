@@ -76,6 +76,14 @@ def test_tls_files_are_looked_at_and_a_readable_private_key_warned_about(good: P
     assert [line.partition(" can be")[0] for line in result.stderr.splitlines()] == [f"warning: {key}:"]
 
 
+def test_everybody_as_a_proxy_is_warned_about(good: Path) -> None:
+    write(good, f'{good.read_text()}[listen]\nproxy_protocol = ["10.0.0.0/8", "::/0"]\n')
+    result = run("check-config", str(good))
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert "listen.proxy_protocol[1]: is everybody" in line
+
+
 def test_journal_in_a_directory_that_is_there_is_ok(good: Path) -> None:
     write(good, f'{good.read_text()}[replay]\njournal = "{good.parent / "nonces"}"\n')
     assert run("check-config", str(good)).exit_code == 0

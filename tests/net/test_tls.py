@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pamqp import commands
 
-from sealgate.net.tls import client_context, refresh, server_context
+from sealgate.net.tls import client_context, server_context
 from support.certificates import Authority, Pair
 from support.listening import Listening, listening
 from support.peers import PROTOCOL_HEADER, Client, ScriptedBroker, connect, eventually
@@ -106,7 +106,7 @@ async def test_plain_client_on_the_tls_port_is_closed_at_once(authority: Authori
         assert b"AMQP" not in await client.wait_for_end()
         await eventually(lambda: place.idle, "the client to be forgotten")
         (line,) = place.warned
-        assert line["event"] == "tls.refused"
+        assert (line["event"], line["detail"]) == ("tls.refused", "the client speaks no TLS")
         assert line["client"].startswith("127.0.0.1:")
         await client.close()
 
@@ -117,6 +117,7 @@ async def test_tls_client_on_the_plain_port_is_closed_at_once(authority: Authori
             await connect(place.port, authority.client())
         await eventually(lambda: place.idle, "the client to be forgotten")
         assert place.reasons == ["conn.protocol"]
+        assert place.warned[0]["detail"] == "TLS on a port without"
 
 
 async def test_client_that_only_connects_to_the_tls_port_leaves_no_trace(authority: Authority) -> None:
@@ -162,7 +163,7 @@ async def test_renewed_certificate_is_shown_to_the_next_client_and_disturbs_nobo
     async with ScriptedBroker() as broker, listening(broker.port, tls=context) as place:
         before = await connect(place.port, own)
         authority.issue("localhost")
-        refresh(context, authority.ca, served.cert, served.key)
+        place.tls = serving(served, client_ca=authority.ca)
         after = await connect(place.port, own)
         assert serial(before) != serial(after)
         for client in (before, after):

@@ -44,8 +44,8 @@ def start_in_the_middle(talk: Talk) -> None:
     [
         (lose, "lost in the handshake"),
         (close_with_320, "320 instead of connection.start"),
-        (speak_another_protocol, "broke the protocol"),
-        (start_in_the_middle, "broke the protocol"),
+        (speak_another_protocol, "speaks no AMQP 0-9-1"),
+        (start_in_the_middle, "speaks no AMQP 0-9-1"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

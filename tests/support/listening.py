@@ -85,6 +85,8 @@ class Listening:
         reuse_port: bool = False,
         proxies: Sequence[Network] = (),
     ) -> None:
+        #: For the next handshakes.
+        self.tls = tls
         self.tally = Tally()
         self.store = NotingStore()
         self.kept: list[RefusalRecord] = []
@@ -99,7 +101,9 @@ class Listening:
         )
         self.dialer = NotingDialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
         shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn, logins)
-        self.listener = Listener(shared, host, port, tls, connections_per_address_max, reuse_port, proxies)
+        self.listener = Listener(
+            shared, host, port, lambda: self.tls, connections_per_address_max, reuse_port, proxies
+        )
 
     def warn(self, event: str, key: str = "", **fields: Any) -> None:
         self.warned.append({"event": event, **fields})

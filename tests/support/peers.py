@@ -229,10 +229,14 @@ def unanswering(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
             yield full.getsockname()[1]
 
 
-async def connect(port: int, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Client:
-    """A client that has said nothing yet. With `tls` the server must be called `localhost`."""
-    name = "localhost" if tls is not None else None
-    return Client(*await asyncio.open_connection(host, port, ssl=tls, server_hostname=name, limit=READ_BYTES))
+async def connect(
+    port: int, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", name: str | None = "localhost"
+) -> Client:
+    """A client that has said nothing yet. With `tls` it asks for the server `name`, or for none."""
+    asked = (name or "") if tls is not None else None
+    return Client(
+        *await asyncio.open_connection(host, port, ssl=tls, server_hostname=asked, limit=READ_BYTES)
+    )
 
 
 async def meet(port: int, broker: ScriptedBroker, heartbeat_s: int = 0) -> tuple[Client, Upstream]:

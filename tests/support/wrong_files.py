@@ -45,6 +45,34 @@ FILES = [
         ),
     ),
     Wrong(
+        "names_served_twice_wrongly_and_from_nowhere",
+        '[listen.tls]\ncert = "/dev/null"\nkey = "/dev/null"\n'
+        '[[listen.tls.names]]\nnames = ["a.test"]\ncert = "/nowhere/a.crt"\nkey = "/dev/null"\n'
+        '[[listen.tls.names]]\nnames = ["A.test"]\ncert = "/dev/null"\nkey = "/dev/null"\n',
+        (
+            'FILE: listen.tls.names[1].names: has "A.test", which has a certificate already',
+            "FILE: listen.tls.names[0].cert: /nowhere/a.crt can not be read: No such file or directory",
+        ),
+    ),
+    Wrong(
+        "names_that_are_none",
+        '[listen.tls]\ncert = "/dev/null"\nkey = "/dev/null"\n'
+        '[[listen.tls.names]]\nnames = ["a..test"]\ncert = "/dev/null"\nkey = "/dev/null"\n'
+        '[[listen.tls.names]]\nnames = []\ncert = "/dev/null"\nkey = "/dev/null"\n',
+        (
+            "FILE: listen.tls.names[0].names[0]: must be a host name, or",
+            "FILE: listen.tls.names[1].names: is empty",
+        ),
+    ),
+    Wrong(
+        "networks_that_are_none",
+        '[listen]\nproxy_protocol = ["10.0.0.1/8", "localhost"]\n',
+        (
+            'FILE: listen.proxy_protocol[0]: must be a network such as "10.0.0.0/8" or "fd00::/8", or an',
+            'FILE: listen.proxy_protocol[1]: must be a network such as "10.0.0.0/8" or "fd00::/8", or an',
+        ),
+    ),
+    Wrong(
         "key_in_the_wrong_section",
         '[publish]\nmax_age = "5m"\n',
         ("FILE: publish.max_age: is not known; did you mean replay.max_age?",),

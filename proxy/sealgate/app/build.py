@@ -10,7 +10,7 @@ from typing import Final
 from sealgate.config.settings import Rule as RuleSettings
 from sealgate.config.settings import Settings
 from sealgate.net.endpoints import endpoint
-from sealgate.net.tls import client_context, server_context
+from sealgate.net.tls import client_context, serve_by_name, server_context
 from sealgate.net.upstream import Dialer
 from sealgate.net.warn import Warn
 from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
@@ -166,10 +166,21 @@ def build_listen_tls(settings: Settings) -> ssl.SSLContext | None:
     tls = settings.listen.tls
     if tls is None:
         return None
+    context = _server_context("listen.tls", tls.cert, tls.key, tls.client_ca)
+    others: dict[str, ssl.SSLContext] = {}
+    for index, entry in enumerate(tls.names):
+        other = _server_context(f"listen.tls.names[{index}]", entry.cert, entry.key, tls.client_ca)
+        others.update(dict.fromkeys(entry.names, other))
+    if others:
+        serve_by_name(context, others)
+    return context
+
+
+def _server_context(setting: str, cert: str, key: str, client_ca: str | None) -> ssl.SSLContext:
     try:
-        return server_context(tls.cert, tls.key, tls.client_ca)
+        return server_context(cert, key, client_ca)
     except (OSError, ssl.SSLError) as error:
-        raise start_error("listen.tls", error) from error
+        raise start_error(setting, error) from error
 
 
 def build_upstream_tls(settings: Settings, urls: Sequence[str]) -> ssl.SSLContext | None:

@@ -19,7 +19,6 @@ from sealgate.config.errors import ConfigError
 from sealgate.config.reload import KeySource
 from sealgate.config.settings import Settings
 from sealgate.config.sources import Stamp, stamp_of
-from sealgate.net.tls import refresh
 from sealgate.session.records import Tally
 from sealgate.signing.keyring import Keyring
 
@@ -29,7 +28,7 @@ log: Final = logging.getLogger("sealgate.app")
 class Credentials:
     """Warnings about keys at start are told with those about the configuration (`config.checking`).
 
-    `apply` is given each new keyring; the TLS contexts are renewed in place, for the next handshakes."""
+    `apply` is given each new keyring; the TLS contexts are those for the next handshakes."""
 
     def __init__(self, settings: Settings, tally: Tally) -> None:
         """Raises `StartError` when keys or files do not serve."""
@@ -38,8 +37,8 @@ class Credentials:
         self._keys: Final = KeySource(settings)
         self.keyring: Final = self._keys_at_start()
         self._stamps: dict[str, Stamp] = self._look()
-        self.listen_tls: Final = build.build_listen_tls(settings)
-        self.upstream_tls: Final = self._upstream_tls()
+        self.listen_tls = build.build_listen_tls(settings)
+        self.upstream_tls = self._upstream_tls()
         self.keys_trouble = ""
         self.certificates_trouble = ""
 
@@ -90,23 +89,14 @@ class Credentials:
             return
         self._stamps = self._look()
         try:
-            # Tried on contexts of their own first: a broken file must not reach one that is in use.
-            build.build_listen_tls(self._settings)
-            self._upstream_tls()
-            self._refresh()
-        except (StartError, OSError) as error:
+            listen, upstream = build.build_listen_tls(self._settings), self._upstream_tls()
+        except StartError as error:
             self.certificates_trouble = str(error)
         else:
+            self.listen_tls, self.upstream_tls = listen, upstream
             self.certificates_trouble = ""
             log.info("certificates in use", extra={"event": "certificates.reloaded"})
         self._tell("certificates", self.certificates_trouble)
-
-    def _refresh(self) -> None:
-        listen, upstream = self._settings.listen.tls, self._settings.upstream.tls
-        if self.listen_tls is not None and listen is not None:
-            refresh(self.listen_tls, listen.client_ca, listen.cert, listen.key)
-        if self.upstream_tls is not None and upstream is not None:
-            refresh(self.upstream_tls, upstream.ca, upstream.cert, upstream.key)
 
     def _look(self) -> dict[str, Stamp]:
         """The TLS files as they are now."""
@@ -114,6 +104,8 @@ class Credentials:
         names: list[str | None] = []
         if listen is not None:
             names += [listen.cert, listen.key, listen.client_ca]
+            for other in listen.names:
+                names += [other.cert, other.key]
         if upstream is not None:
             names += [upstream.cert, upstream.key, upstream.ca]
         return {name: stamp_of(Path(name)) for name in names if name is not None}

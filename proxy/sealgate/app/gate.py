@@ -70,7 +70,7 @@ class Gate:
             ),
             settings.listen.address.host,
             settings.listen.address.port,
-            self._credentials.listen_tls,
+            lambda: self._credentials.listen_tls,
             settings.limits.connections_per_address_max,
             settings.listen.reuse_port,
             [ipaddress.ip_network(network) for network in settings.listen.proxy_protocol],
@@ -154,11 +154,19 @@ class Gate:
     def reload(self) -> None:
         """Read keys, certificates and users again; what does not load leaves the last good ones in force."""
         self._credentials.reload(self._apply_keyring)
+        self._apply_tls()
         if self._users is not None:
             self._users.reload()
 
     def _apply_keyring(self, keyring: Keyring) -> None:
         build.apply_keyring(self._terms, self._settings, keyring)
+
+    def _apply_tls(self) -> None:
+        context = self._credentials.upstream_tls
+        if context is not None:
+            self._dialer.use_tls(context)
+            if self._quarantine is not None:
+                self._quarantine.use_tls(context)
 
     def _build_quarantine(self) -> Quarantine | None:
         quarantine = self._settings.quarantine
@@ -248,6 +256,7 @@ class Gate:
         while True:
             await asyncio.sleep(POLL_S)
             self._credentials.poll(self._apply_keyring)
+            self._apply_tls()
             if self._users is not None:
                 self._users.poll()
 

@@ -28,7 +28,7 @@ def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
     """Add to `loaded` what is wrong, and what deserves a warning, on this machine."""
     if loaded.unread:
         return
-    for path, secret in _FILES:
+    for path, secret in (*_FILES, *_files_of_names(loaded)):
         name = _value(loaded, path)
         if isinstance(name, str):
             _check_file(loaded, path, FilePath(name), secret)
@@ -48,8 +48,21 @@ def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
 def _value(loaded: Loaded, path: Path) -> object:
     value: object = loaded.settings
     for part in path:
-        value = getattr(value, str(part), None)
+        if isinstance(part, int):
+            value = value[part] if isinstance(value, tuple) else None
+        else:
+            value = getattr(value, part, None)
     return value
+
+
+def _files_of_names(loaded: Loaded) -> list[tuple[Path, bool]]:
+    """As `_FILES`, for each entry of listen.tls.names."""
+    names = _value(loaded, ("listen", "tls", "names"))
+    count = len(names) if isinstance(names, tuple) else 0
+    kinds = (("cert", False), ("key", True))
+    return [
+        (("listen", "tls", "names", index, key), secret) for index in range(count) for key, secret in kinds
+    ]
 
 
 def _check_file(loaded: Loaded, path: Path, file: FilePath, secret: bool) -> None:

@@ -20,6 +20,8 @@ _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEDIA_WORD: Final = r"[A-Za-z0-9!#$&^_.+-]{1,100}"
 #: Parameters are part of the text that is compared, so they are taken as they are.
 _MEDIA_TYPE: Final = re.compile(rf"{_MEDIA_WORD}/{_MEDIA_WORD}( ?;[ -~]{{1,50}})?", re.ASCII)
+_LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
+_SERVER_NAME: Final = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
 #: What this version can decompress, within `content.inflated_bytes_max`.
 COMPRESSIONS: Final = ("application/x-gzip", "application/x-bz2", "application/x-lzma", "application/zstd")
 #: Schemes of secret references; the last two come with a later version.
@@ -157,6 +159,18 @@ def _check_secret(value: str) -> str:
     return check_reference(value) if is_reference(value) else value
 
 
+def _check_server_name(value: str) -> str:
+    if len(value) > 253 or not _SERVER_NAME.fullmatch(value):
+        raise ValueError('must be a host name, or "*." and what follows, such as "*.example.com"')
+    return value
+
+
+def _check_some(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("is empty")
+    return values
+
+
 def _check_network(value: str) -> str:
     try:
         ipaddress.ip_network(value)
@@ -226,6 +240,8 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]
 FilePath = Annotated[str, Field(min_length=1)]
 Kid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Glob = Annotated[str, Field(max_length=255)]
+ServerName = Annotated[str, AfterValidator(_check_server_name)]
+ServerNames = Annotated[tuple[ServerName, ...], AfterValidator(_check_some)]
 Network = Annotated[str, AfterValidator(_check_network)]
 MediaType = Annotated[str, AfterValidator(_check_media_type)]
 Compression = Annotated[str, AfterValidator(_check_compression)]

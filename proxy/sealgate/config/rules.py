@@ -56,6 +56,19 @@ def _replacement_is_whole(settings: Settings) -> Iterator[Finding]:
             yield ("credentials", name), 'is only for mode = "replace"'
 
 
+def _names_are_served_once(settings: Settings) -> Iterator[Finding]:
+    tls = settings.listen.tls
+    seen: set[str] = set()
+    for index, entry in enumerate(tls.names if tls is not None else ()):
+        for name in entry.names:
+            if name.lower() in seen:
+                yield (
+                    ("listen", "tls", "names", index, "names"),
+                    f'has "{name}", which has a certificate already',
+                )
+            seen.add(name.lower())
+
+
 def _signing_keys_fit_the_action(settings: Settings) -> Iterator[Finding]:
     publish = settings.publish
     if publish.action == "sign" and publish.sign_with is None:
@@ -140,6 +153,7 @@ RULES: Final = (
     Rule((("upstream", "urls"),), _upstream_is_there),
     Rule((("upstream", "urls"), ("upstream", "tls")), _upstream_tls_is_used),
     Rule((("credentials",),), _replacement_is_whole),
+    Rule((("listen",),), _names_are_served_once),
     Rule((("publish",),), _signing_keys_fit_the_action),
     Rule((("replay", "journal"), ("replay", "store")), _journal_is_for_the_memory_store),
     Rule((("limits", "gateways"), ("replay", "store")), _gateways_share_a_store),

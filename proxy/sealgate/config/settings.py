@@ -35,6 +35,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class ServedName(Section):
+    names: f.ServerNames
+    """Names that clients ask for: exact, or *.example.com."""
+    cert: f.FilePath
+    """Certificate chain for them, PEM file."""
+    key: f.FilePath
+    """Private key of the certificate, PEM file."""
+
+
 class ListenTls(Section):
     cert: f.FilePath
     """Certificate chain, PEM file."""
@@ -42,6 +51,8 @@ class ListenTls(Section):
     """Private key of the certificate, PEM file."""
     client_ca: f.FilePath | None = None
     """CA bundle, PEM file. When set, clients must present a certificate signed by it."""
+    names: tuple[ServedName, ...] = ()
+    """Other certificates by the name that the client asks for (SNI); cert and key above are for the rest."""
 
 
 class Listen(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -73,12 +73,13 @@ class Endpoints:
         self, endpoints: Iterable[Endpoint], clock: Callable[[], float], dice: Callable[[], float]
     ) -> None:
         """`clock` counts seconds; `dice` gives a number from 0 to 1, so that gates do not retry in step."""
-        self._memories: Final = {endpoint: Memory() for endpoint in endpoints}
+        self._targets = list(dict.fromkeys(endpoints))
+        self._memories: Final = {target.address: Memory() for target in self._targets}
         self._clock: Final = clock
         self._dice: Final = dice
 
     def __iter__(self) -> Iterator[Endpoint]:
-        return iter(self._memories)
+        return iter(self._targets)
 
     @property
     def reachable(self) -> bool | None:
@@ -88,17 +89,23 @@ class Endpoints:
 
     def states(self) -> dict[str, Memory]:
         """By address."""
-        return {target.address: memory for target, memory in self._memories.items()}
+        return dict(self._memories)
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """For the next dials of those that use TLS."""
+        self._targets = [
+            target if target.tls is None else replace(target, tls=context) for target in self._targets
+        ]
 
     def route(self) -> Route:
-        return Route(sorted(self._memories, key=self._avoided))
+        return Route(sorted(self._targets, key=self._avoided))
 
     def _avoided(self, target: Endpoint) -> bool:
-        return self._clock() < self._memories[target].avoid_until
+        return self._clock() < self._memories[target.address].avoid_until
 
     def connected(self, target: Endpoint) -> None:
         """A socket (and its TLS) is up. Where it failed later than that, the count stays."""
-        memory = self._memories[target]
+        memory = self._memories[target.address]
         if not memory.connects:
             self.served(target)
         elif not self._avoided(target):
@@ -106,11 +113,11 @@ class Endpoints:
 
     def served(self, target: Endpoint) -> None:
         """It spoke AMQP."""
-        self._memories[target] = Memory(up=True)
+        self._memories[target.address] = Memory(up=True)
 
     def failed(self, target: Endpoint, why: str, connects: bool) -> None:
         """Tried in vain. Those who tried it at the same time are one failure."""
-        memory = self._memories[target]
+        memory = self._memories[target.address]
         memory.up, memory.why, memory.connects = False, why, connects
         if not self._avoided(target):
             wait_s = min(AVOID_S_MIN * 2.0 ** min(memory.failures, 16), AVOID_S_MAX)

@@ -28,6 +28,8 @@ EXHAUSTED_PAUSE_S: Final = 0.5
 DOOR_S: Final = 0.2
 #: From the start of a drain until clients are sent away: connections made for one message end by themselves.
 PARTING_S: Final = 0.5
+#: What OpenSSL calls it when something else than TLS comes.
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 
 
 class Listener:
@@ -41,12 +43,15 @@ class Listener:
         shared: Shared,
         host: str,
         port: int,
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext | None],
         connections_per_address_max: int,
         reuse_port: bool = False,
         proxies: Sequence[Network] = (),
     ) -> None:
-        """From `proxies` each connection must begin with a PROXY header, which names the client."""
+        """`tls` is asked at each handshake, None for plain TCP.
+
+        From `proxies` each connection must begin with a PROXY header, which names the client.
+        """
         self._shared: Final = shared
         self._host: Final = host
         self._asked_port: Final = port
@@ -256,13 +261,14 @@ class Listener:
             left_s = relay.accepted.mono + self._shared.terms.limits.handshake_s - time.monotonic()
             async with asyncio.timeout(left_s):
                 await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: relay.client, client, ssl=self._tls
+                    lambda: relay.client, client, ssl=self._tls()
                 )
         except TimeoutError:
             self._refuse(relay, Reason.CONN_HANDSHAKE, "the TLS handshake took too long")
         except ssl.SSLError as error:
             why = error.reason or type(error).__name__
-            self._shared.warn("tls.refused", f"{why} {relay.host}", error=why, client=relay.address)
+            told = {"detail": "the client speaks no TLS"} if why in _NO_TLS else {}
+            self._shared.warn("tls.refused", f"{why} {relay.host}", error=why, client=relay.address, **told)
         except OSError as error:
             # It went away: a health check does nothing else.
             log.debug("gone before it was let in", extra={"client": relay.address, "error": str(error)})

@@ -1,8 +1,13 @@
-"""TLS contexts for both legs: 1.2 at least, host names checked."""
+"""TLS contexts for both legs: 1.2 at least, host names checked.
+
+A context is never changed once it is in use. New files make a new one, for the handshakes to come: what a
+changed one would keep (authorities taken out of a file, tickets of earlier sessions) is then gone.
+"""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from typing import Any, Final
 
 #: Of one certificate, and characters of each: what is longer is no user's.
@@ -22,6 +27,22 @@ def server_context(cert: str, key: str, client_ca: str | None) -> ssl.SSLContext
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def serve_by_name(context: ssl.SSLContext, others: Mapping[str, ssl.SSLContext]) -> None:
+    """Let `context`, for the listener, hand over to another one by the name that the client asks for (SNI).
+
+    Names are exact, or `*.` and what follows the first dot. Who asks for none or another gets `context`.
+    """
+    by_name = {name.lower(): other for name, other in others.items()}
+
+    def choose(handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+        wanted = (name or "").lower()
+        chosen = by_name.get(wanted) or by_name.get("*." + wanted.partition(".")[2])
+        if chosen is not None:
+            handshake.context = chosen
+
+    context.sni_callback = choose
 
 
 def certificate_names(peercert: dict[str, Any] | None) -> tuple[str, ...]:
@@ -50,15 +71,3 @@ def client_context(ca: str | None, cert: str | None, key: str | None, verify: bo
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def refresh(context: ssl.SSLContext, ca: str | None, cert: str | None, key: str | None) -> None:
-    """Let a context in use take the files as they are now, for its next handshakes.
-
-    Authorities are added, none is taken away before a restart. Raises OSError (ssl.SSLError among it); try
-    the files on a context of their own first.
-    """
-    if cert is not None:
-        context.load_cert_chain(cert, key)
-    if ca is not None:
-        context.load_verify_locations(ca)

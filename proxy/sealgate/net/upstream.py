@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -49,6 +50,10 @@ class Dialer:
     def states(self) -> dict[str, Memory]:
         """What is known of each endpoint, by its address."""
         return self.endpoints.states()
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Use this context from now on where TLS is used."""
+        self.endpoints.use_tls(context)
 
     def route(self) -> Route:
         """For one client."""
@@ -105,7 +110,8 @@ class Dialer:
             transport, connected = await asyncio.wait_for(connect(target, protocol), timeout_s)
         except (OSError, ValueError) as error:
             # A ValueError is a name that DNS or TLS can not even be asked for.
-            self._note(target, str(error) or "no answer", connects=False)
+            told = "no answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            self._note(target, told, connects=False)
             return None
         self.endpoints.connected(target)
         if not transport.is_closing():  # as a probe's is

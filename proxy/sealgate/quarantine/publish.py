@@ -104,6 +104,10 @@ class Quarantine:
     def pending_bytes(self) -> int:
         return self._pending.size_bytes
 
+    def use_tls(self, context: SSLContext) -> None:
+        """For the next connection to a broker with TLS."""
+        self._ssl_context = context
+
     def keep(self, record: RefusalRecord) -> None:
         """Take `record` for the broker, or count it as dropped when there is no room. Never raises."""
         if self._closing.is_set() or not self._pending.has_room(record):

@@ -32,6 +32,8 @@ from sealgate.wire.frames import Frame, encode_frame
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 #: 0-9 clients say this; RabbitMQ speaks 0-9-1 to them (protocol.md H2).
 PROTOCOL_HEADER_0_9: Final = b"AMQP\x01\x01\x00\x09"
+#: The first byte of a ClientHello.
+TLS_HANDSHAKE: Final = b"\x16"
 #: Room for the header that signing adds: a token is at most 1,024 bytes (hostile.jsonl FR25).
 ADDED_HEADER_BYTES_MAX: Final = 1024
 SERVER_PROPERTY: Final = frozenset({"sealgate"})
@@ -41,7 +43,8 @@ def check_protocol_header(data: bytes) -> None:
     """Raises GateError conn.protocol as soon as `data`, up to 8 bytes of it, can not be AMQP 0-9-1."""
     size = len(data)
     if data != PROTOCOL_HEADER[:size] and data != PROTOCOL_HEADER_0_9[:size]:
-        raise GateError(Reason.CONN_PROTOCOL, "not an AMQP 0-9-1 protocol header")
+        what = "TLS on a port without" if data[:1] == TLS_HANDSHAKE else "not an AMQP 0-9-1 protocol header"
+        raise GateError(Reason.CONN_PROTOCOL, what)
 
 
 class Handshake:

@@ -219,7 +219,7 @@ class Session:
                 self._upstream_frame(frame)
             except GateError:
                 # The broker broke the protocol: that is not the client's doing, and is told as a loss.
-                self._legs.upstream_lost("broke the protocol")
+                self._legs.upstream_lost("speaks no AMQP 0-9-1")
         self._raise_fault()
 
     def _raise_fault(self) -> None:
