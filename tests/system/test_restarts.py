@@ -54,15 +54,13 @@ def publish_through_restarts(
     process: GatewayProcess,
     stops: list[signal.Signals],
     count: int = COUNT,
-    refusals: Counter[str] | None = None,
     killing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> set[int]:
     """Run the publisher to its end while `process` is stopped by each signal, evenly spread over the load.
 
     Returns what was unconfirmed when the process was killed: nobody can know whether that had arrived.
-    `refusals` is given the reasons that the processes counted. The kill happens within `killing`.
+    The kill happens within `killing`.
     """
-    refusals = Counter() if refusals is None else refusals
     in_doubt: set[int] = set()
     failure: list[BaseException] = []
 
@@ -81,7 +79,6 @@ def publish_through_restarts(
         )
         assert not failure, failure
         cuts = len(publisher.cuts)
-        refusals.update(process.refusals())
         with killing() if number is signal.SIGKILL else nullcontext():
             code = process.stop(number)
         assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), process.log_text()[-2000:]
@@ -92,7 +89,6 @@ def publish_through_restarts(
     thread.join(120)
     assert not failure, failure
     assert not thread.is_alive(), f"{len(publisher.confirmed)} of {count} confirmed"
-    refusals.update(process.refusals())
     return in_doubt
 
 
@@ -156,14 +152,14 @@ def publish_and_never_double(
     secret = new_secret()
     settings = refusing(replay)
     signer = StoredNonceSigner(secret, vhost, QUEUE)
-    refusals: Counter[str] = Counter()
     with (
         valve(server.port) as broker,
         gateway(home, broker.port, [key("k1", secret)], settings) as process,
     ):
         pass_horizon()
+        # Slow enough that a busy machine does not miss the moments of the stops.
         publisher = Publisher(
-            process.port, vhost, count, signer.frames, WINDOW, on_refused=signer.seal_afresh
+            process.port, vhost, count, signer.frames, WINDOW, count / 10, on_refused=signer.seal_afresh
         )
 
         def all_in_doubt() -> bool:
@@ -177,7 +173,7 @@ def publish_and_never_double(
             over = time.monotonic() + away_s
             wait_until(lambda: time.monotonic() > over, away_s + 1, "the gateway's absence to be over")
 
-        killed = publish_through_restarts(publisher, process, STOPS, count, refusals, killing)
+        killed = publish_through_restarts(publisher, process, STOPS, count, killing)
     found = arrived(server.port, vhost, QUEUE, 10 * count)
     seals = Counter(properties.headers["x-seal"] for properties in found)
     assert set(seals.values()) == {1}, "a sealed message was forwarded twice"
@@ -187,8 +183,6 @@ def publish_and_never_double(
     assert len(killed) == WINDOW
     assert doubled == set(signer.afresh) == killed
     assert len(signer.afresh) == WINDOW, "a message that was sealed afresh was refused again"
-    assert refusals["replay.inflight"] == WINDOW
-    assert set(refusals) <= {"replay.inflight", "replay.duplicate"}
     closing_lines.append(
         f"restarts, {what}, in doubt is refused: {count} tasks confirmed and in the broker, {len(STOPS)} "
         f"restarts, {len(publisher.in_doubt)} published again, no sealed message there twice; "
