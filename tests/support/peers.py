@@ -174,8 +174,9 @@ class Upstream(Peer):
 class ScriptedBroker:
     """Accepts connections and leaves all else to the test. Use as a context."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0, host: str = "127.0.0.1") -> None:
         self._tls = tls
+        self._host = host
         self.port = port
         self.accepted = 0
         self._waiting: asyncio.Queue[Upstream] = asyncio.Queue()
@@ -183,7 +184,7 @@ class ScriptedBroker:
 
     async def __aenter__(self) -> ScriptedBroker:
         self._server = await asyncio.start_server(
-            self._take, "127.0.0.1", self.port, ssl=self._tls, limit=READ_BYTES
+            self._take, self._host, self.port, ssl=self._tls, limit=READ_BYTES
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -239,9 +240,15 @@ async def connect(
     )
 
 
-async def meet(port: int, broker: ScriptedBroker, heartbeat_s: int = 0) -> tuple[Client, Upstream]:
+async def meet(
+    port: int,
+    broker: ScriptedBroker,
+    heartbeat_s: int = 0,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+) -> tuple[Client, Upstream]:
     """A client and the broker's end of it, through the gateway at `port`, with hands shaken."""
-    client = await connect(port)
+    client = await connect(port, tls, host)
     upstream_hands = asyncio.ensure_future(_shake(broker, heartbeat_s))
     await client.shake_hands(heartbeat_s)
     return client, await upstream_hands
