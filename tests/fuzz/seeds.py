@@ -5,8 +5,11 @@ They stay in the corpus whatever they cover.
 
 from __future__ import annotations
 
+import bz2
 import hashlib
+import lzma
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +18,7 @@ import pamqp.encode
 import pamqp.frame
 
 from fuzz.oracles.methods import READERS
+from fuzz.targets.conversations import examples
 from fuzz.targets.messages import POLICIES, signed_messages
 from sealgate.reason import Reason
 from sealgate.signing.material import generate_ed25519, generate_hmac
@@ -61,8 +65,11 @@ def by_hand() -> Iterator[tuple[str, bytes]]:
     yield from _of_vectors()
     yield from _of_tokens()
     yield from _of_changes()
+    yield from _of_streams()
     yield from _of_methods()
     yield from _of_files()
+    for conversation in examples():
+        yield "session", conversation
     for payload in STRICTLY_REFUSED.values():
         if len(payload) < 2048:
             yield "header", payload
@@ -122,6 +129,32 @@ def _of_changes() -> Iterator[tuple[str, bytes]]:
         for at in (index, index + 7):
             yield "verifier", bytes((1, 4, 0, 10, at, 3))
             yield "verifier", bytes((1, 4, 0, 9, 0, at, 0))
+
+
+def _of_streams() -> Iterator[tuple[str, bytes]]:
+    """Compressed bodies: whole, cut, with something behind them, twice, and far larger than they look."""
+    text = b'[[2, 3], {}, {"callbacks": null}]' * 3
+    huge = bytes(200_000)
+    for number, compress in enumerate((zlib.compress, bz2.compress, lzma.compress)):
+        whole = compress(text)
+        for stream in (
+            whole,
+            whole[:-1],
+            whole[:9],
+            whole + b"x",
+            whole + whole,
+            compress(b""),
+            compress(huge),
+        ):
+            yield "inflate", bytes((number,)) + stream
+        yield "inflate", bytes((number,)) + compress(bytes(65_536))
+    alone = lzma.compress(text, lzma.FORMAT_ALONE)
+    dictionary = b"\x5d" + struct.pack("<IQ", 2**32 - 1, 2**64 - 1) + alone[13:]
+    without_end = alone[:5] + struct.pack("<Q", len(text)) + alone[13:]
+    for stream in (alone, dictionary, without_end):
+        yield "inflate", b"\x02" + stream
+    raw = zlib.compressobj(wbits=31)
+    yield "inflate", b"\x00" + raw.compress(text) + raw.flush()
 
 
 def _of_methods() -> Iterator[tuple[str, bytes]]:

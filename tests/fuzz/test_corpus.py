@@ -14,8 +14,8 @@ from fuzz.strategies import near
 from fuzz.targets import TARGETS, Target
 
 #: Calls of functions, C's included, that one input may take: so many, and so many for each of its octets.
-CALLS_MAX = 40_000
-CALLS_PER_OCTET_MAX = 400
+CALLS_MAX = 100_000
+CALLS_PER_OCTET_MAX = 1000
 
 
 def every_input(target: Target) -> list[bytes]:

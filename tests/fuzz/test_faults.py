@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from fuzz import corpus
 from fuzz.strategies import headers, near, tables
-from fuzz.targets import TARGETS, bodies, messages, records, seals, wire
+from fuzz.targets import TARGETS, bodies, conversations, messages, records, seals, wire
 from sealgate.reason import GateError, Reason
 from sealgate.signing import canonical, keyfile, token
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.material import MaterialKind
 from sealgate.stores import journal
 from sealgate.verify import authority, checks, inflate, pickles, strict_json, strict_msgpack
+from sealgate.verify.verdict import GRANTED, Accepted
 from sealgate.wire import frames, methods, properties, table
 
 Patch = pytest.MonkeyPatch
@@ -318,6 +319,29 @@ def _sign_again(patch: Patch) -> None:
     """Have the messages of the target signed by the faulty product."""
     for made in (messages.signed_messages, messages._signing_inputs, messages._tokens):
         made.cache_clear()
+
+
+@fault("session")
+def lets_every_message_pass(patch: Patch) -> None:
+    patch.setattr(checks.Verifier, "_examine", lambda self, examination: Accepted("k1", ""))
+
+
+@fault("session")
+def forgets_what_came_before_a_single_octet(patch: Patch) -> None:
+    def feed(original: Callable[..., Any]) -> Callable[..., Any]:
+        def careless(self: frames.FrameSplitter, data: bytes) -> None:
+            if len(data) == 1 and data == b"\xce":
+                self._pending.clear()
+            original(self, data)
+
+        return careless
+
+    wrapped(patch, frames.FrameSplitter, "feed", feed)
+
+
+@fault("session")
+def forwards_a_message_twice(patch: Patch) -> None:
+    patch.setattr(conversations._Store, "__call__", lambda self, claim: GRANTED)
 
 
 @fault("record")

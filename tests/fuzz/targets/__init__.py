@@ -8,6 +8,7 @@ The map:
 - `bodies`: strict JSON and msgpack, decompression, pickles in base64; against what kombu reads.
 - `messages`: whole messages through `Verifier.examine`: envelopes under a good seal, and signed messages that
   were changed afterwards.
+- `conversations`: a whole `Session` between peers that send anything.
 - `records`: what others may have written where Sealgate reads: quarantine queues, journals.
 
 A target needs no fuzzing engine: `engine` runs it under atheris, the suite replays the corpus through it. It
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fuzz.targets import bodies, messages, records, seals, wire
+from fuzz.targets import bodies, conversations, messages, records, seals, wire
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ def _all() -> dict[str, Target]:
         Target("pickles", bodies.pickles, 1024, "pickles in base64"),
         Target("envelopes", messages.envelopes, 2048, "envelopes and canvas of every profile, well signed"),
         Target("verifier", messages.verifier, 512, "signed messages, changed: accepted means unchanged"),
+        Target(
+            "session", conversations.session, 256, "conversations: nothing goes through that nobody signed"
+        ),
         Target("record", records.record, 2048, "records in a quarantine queue"),
         Target("journal", records.journal, 1024, "journals of nonces"),
     )
