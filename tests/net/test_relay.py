@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from pamqp import body, commands, header
 
+from sealgate.net import leg
 from sealgate.net import relay as relay_module
 from sealgate.net.endpoints import Route
 from sealgate.session.limits import Limits
@@ -231,6 +232,41 @@ async def test_client_that_vanishes_takes_the_broker_side_with_it() -> None:
         await upstream.answer_close()
         await eventually(lambda: place.idle, "both legs to close")
         assert place.warned == []
+
+
+async def close_and_hear(client: Client, upstream: Upstream) -> None:
+    """The client closes as it should, and is told so; its socket is still open."""
+    client.say(0, commands.Connection.Close(200, "bye", 0, 0))
+    await upstream.expect(commands.Connection.Close)
+    upstream.say(0, commands.Connection.CloseOk())
+    await client.expect(commands.Connection.CloseOk)
+
+
+async def test_client_that_has_closed_is_left_to_hang_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of several threads take a socket that ends before they do for a loss (protocol.md X3)."""
+    monkeypatch.setattr(leg, "LINGER_S_MAX", 3600)
+    async with ScriptedBroker() as broker, listening(broker.port) as place:
+        client, upstream = await meet(place.port, broker)
+        await close_and_hear(client, upstream)
+        await eventually(lambda: place.tally.upstream_connections == 0, "the broker to be let go")
+        client.send(b"whatever it still says counts for nothing")
+        assert await upstream.wait_for_end() == b""
+        assert place.tally.client_connections == 1
+        await client.close()
+        await eventually(lambda: place.idle, "both legs to close")
+        assert place.warned == []
+
+
+async def test_client_that_has_closed_and_does_not_hang_up_is_closed_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leg, "LINGER_S_MAX", 0.2)
+    async with ScriptedBroker() as broker, listening(broker.port) as place:
+        client, upstream = await meet(place.port, broker)
+        await close_and_hear(client, upstream)
+        assert await client.wait_for_end() == b""
+        await eventually(lambda: place.idle, "both legs to close")
+        await client.close()
 
 
 async def test_broker_that_does_not_answer_a_close_is_cut() -> None:

@@ -15,6 +15,9 @@ WRITE_BUFFER_BYTES_MAX: Final = 262_144
 OWED_BYTES_MAX: Final = 16_777_216
 #: A socket that was asked to close has this long to take what is still to be sent.
 FLUSH_S_MAX: Final = 5.0
+#: So long a client that was told close-ok may take to hang up. RabbitMQ leaves it more than 15 s (protocol.md
+#: X3); clients of several threads that find the socket closed first report a lost connection.
+LINGER_S_MAX: Final = 2.0
 #: After a read of so much there is more, and everybody else has a turn first: uvloop would read on for up to
 #: 32 times 256 kB, which takes about a second where every message must be checked (measured).
 TURN_BYTES: Final = 131_072
@@ -75,6 +78,8 @@ class Leg(asyncio.Protocol):
         self._owner.connected(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
         self._owner.received(self, data)
         if len(data) >= TURN_BYTES:
             self.hold(Hold.TURN, True)
@@ -120,18 +125,28 @@ class Leg(asyncio.Protocol):
         transport = self.transport
         if transport is None or self.closed or transport.is_closing():
             return
-        if self._holds and transport.is_reading():
+        # Once it is closing only its end is waited for, and that is seen by reading.
+        wanted = self._closing or not self._holds
+        if transport.is_reading() and not wanted:
             transport.pause_reading()
-        elif not self._holds and not transport.is_reading():
+        elif wanted and not transport.is_reading():
             transport.resume_reading()
 
-    def close(self) -> None:
-        """Flush, then close; cut after `FLUSH_S_MAX`."""
+    def close(self, linger: bool = False) -> None:
+        """Flush, then close; cut after `FLUSH_S_MAX`. `linger`: let the peer close first, soon."""
         if self.transport is None or self._closing or self.closed:
             return
         self._closing = True
-        self.transport.close()
-        self._cutting = asyncio.get_running_loop().call_later(FLUSH_S_MAX, self.abort)
+        if linger:
+            self._regulate()
+            self._cutting = asyncio.get_running_loop().call_later(LINGER_S_MAX, self._finish)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self.transport is not None and not self.closed:
+            self.transport.close()
+            self._cutting = asyncio.get_running_loop().call_later(FLUSH_S_MAX, self.abort)
 
     def abort(self) -> None:
         """Cut now."""

@@ -278,7 +278,7 @@ class Relay:
         elif isinstance(command, RenewClaims):
             self._shared.store.renew(command.claims)
         elif isinstance(command, Close):
-            self._close(command.side)
+            self._close(command)
         elif isinstance(command, DialUpstream):
             self._dial()
         elif isinstance(command, CheckLogin):
@@ -321,9 +321,9 @@ class Relay:
             fields["detail"] = record.detail
         self._shared.warn("login.refused", f"{result} {self.host}", **fields, client=record.client)
 
-    def _close(self, side: Side) -> None:
-        if side is Side.CLIENT:
-            self.client.close()
+    def _close(self, command: Close) -> None:
+        if command.side is Side.CLIENT:
+            self.client.close(command.linger)
         elif self._upstream is not None:
             self._upstream.close()
         elif self._dialing is not None:

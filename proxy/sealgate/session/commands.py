@@ -27,9 +27,10 @@ class Send:
 
 @dataclass(slots=True, frozen=True)
 class Close:
-    """Flush what was sent to this side, then close its socket."""
+    """Flush what was sent to this side, then close its socket; `linger`: once the peer has, or soon after."""
 
     side: Side
+    linger: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -111,7 +111,7 @@ class Outbox:
         self._releases: list[Claim] = []
         self._renew: list[Claim] = []
         self._keep: list[RefusalRecord] = []
-        self._closes: list[Side] = []
+        self._closes: list[Close] = []
         self._logins: list[LoginRecord] = []
         self._login: Attempt | None = None
         self._reading: list[SetReading] = []
@@ -143,8 +143,8 @@ class Outbox:
     def dial(self) -> None:
         self._dial = True
 
-    def close(self, side: Side) -> None:
-        self._closes.append(side)
+    def close(self, side: Side, linger: bool = False) -> None:
+        self._closes.append(Close(side, linger))
 
     def reading(self, side: Side, on: bool) -> None:
         self._reading.append(SetReading(side, on))
@@ -206,7 +206,7 @@ class Outbox:
             commands.extend(self._reading)
             self._reading.clear()
         if self._closes:
-            commands.extend([Close(side) for side in self._closes])
+            commands.extend(self._closes)
             self._closes.clear()
         if self._logins:
             commands.extend([TellLogin(record) for record in self._logins])

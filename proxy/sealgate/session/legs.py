@@ -194,7 +194,8 @@ class Legs:
         conversation = self._conversation
         if conversation.client_leg is Leg.CLOSE_RECEIVED:
             conversation.out.last_client_method(methods.encode_connection_close_ok())
-            self._client_gone()
+            # The client hangs up itself, as it would on the broker.
+            self._client_gone(linger=True)
 
     def disconnected(self, side: Side) -> None:
         """A socket is gone."""
@@ -376,12 +377,12 @@ class Legs:
         conversation.state = State.CLOSING
         self._since = conversation.now.mono
 
-    def _client_gone(self) -> None:
+    def _client_gone(self, linger: bool = False) -> None:
         conversation = self._conversation
         if conversation.client_leg is not Leg.CLOSED:
             conversation.client_leg = Leg.CLOSED
             conversation.out.mute_client()
-            conversation.out.close(Side.CLIENT)
+            conversation.out.close(Side.CLIENT, linger)
             for channel in conversation.channels.values():
                 self._client_frames.abandon(channel)
         if conversation.upstream_leg is Leg.CLOSE_RECEIVED:
