@@ -13,7 +13,7 @@ UPSTREAM ?=
 TESTS ?= tests
 BENCH ?=
 INTEROP ?=
-FAULTS ?= tests/faults
+FAULTS ?= tests/faults tests/system/test_rolling.py
 TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
@@ -58,7 +58,7 @@ coverage: setup  ## the same, and fail when the core's branches are not covered
 
 faults: setup  ## faults at full size, with figures (FAULTS="tests/faults/test_slow_peers.py -k loris" for a part)
 	@$(INSTALL) gcc || true
-	@$(RUN_TESTS) $(BIN)/python -m pytest --full --timeout=1800 $(FAULTS)
+	@$(RUN_TESTS) $(BIN)/python -m pytest --full $(FAULTS)
 
 # With the servers there, a test that cannot find one fails; without, it is skipped and the rest runs.
 define RUN_TESTS

@@ -22,6 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="faults at full size: `make faults`")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """At full size a test may take half an hour, whatever its short version may."""
+    if config.getoption("full"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(1800), append=False)
+
+
 @pytest.fixture(scope="session")
 def full(pytestconfig: pytest.Config) -> bool:
     """Whether a test that has a short version is to run at full size."""

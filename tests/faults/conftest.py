@@ -21,7 +21,15 @@ ROOM: dict[str, Any] = {"limits": {"connections_per_address_max": 10_000}}
 Start = Callable[..., GatewayProcess]
 
 
-@pytest.fixture(params=LOOPS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both event loops, but where a file's short version says which are enough."""
+    if "loop" in metafunc.fixturenames:
+        short = getattr(metafunc.module, "SHORT_LOOPS", LOOPS)
+        loops = LOOPS if metafunc.config.getoption("full") else short
+        metafunc.parametrize("loop", loops, indirect=True)
+
+
+@pytest.fixture
 def loop(request: pytest.FixtureRequest) -> str:
     """The event loop that gateways run on."""
     return str(request.param)

@@ -267,7 +267,7 @@ def test_handshakes_that_never_end(
 ) -> None:
     """Silent, or a byte now and then, before or after the broker is dialed: each is cut at its deadline."""
     count = 1200 if full else 150
-    process = start(limits={"handshake_s": 3})
+    process = start(limits={"handshake_s": 2, "close_s": 2})
     watched = Watched(process, count * CONNECTION_BYTES // 16 + SLACK_BYTES)
     with canary(process.port, vhost) as bird, ExitStack() as stack:
         lorises = [Loris(process.port, number) for number in range(count)]

@@ -26,6 +26,7 @@ from support.watched import MIB, Watched, needs_proc
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240), needs_proc]
 
 Start = Callable[..., GatewayProcess]
+SHORT_LOOPS = ("uvloop",)
 
 SLACK_BYTES = 24 * MIB
 CONNECTION_BYTES = MIB
