@@ -153,7 +153,7 @@ def test_pulled_cable(
     count = 300 if full else 30
     with another_host() as (name, near, here):
         port = free_port()
-        process = start(port=port, listen={"address": f"0.0.0.0:{port}"})
+        process = start(port=port, listen={"address": f"0.0.0.0:{port}"}, credentials={"loopback_users": []})
         fill(rabbitmq, vhost, PREFETCH * count)
         watched = Watched(process, count * CONNECTION_BYTES // 4 + SLACK_BYTES)
         inside = ("ip", "netns", "exec", name)
