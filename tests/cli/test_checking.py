@@ -84,6 +84,13 @@ def test_everybody_as_a_proxy_is_warned_about(good: Path) -> None:
     assert "listen.proxy_protocol[1]: is everybody" in line
 
 
+def test_shared_port_without_an_admin_address_is_warned_about(good: Path) -> None:
+    write(good, f"{good.read_text()}[admin]\nenabled = false\n")
+    result = run("check-config", str(good))
+    assert result.exit_code == 0
+    assert "listen.reuse_port: is on, and no admin address" in result.stderr
+
+
 def test_journal_in_a_directory_that_is_there_is_ok(good: Path) -> None:
     write(good, f'{good.read_text()}[replay]\njournal = "{good.parent / "nonces"}"\n')
     assert run("check-config", str(good)).exit_code == 0

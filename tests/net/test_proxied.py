@@ -11,6 +11,7 @@ import struct
 import pytest
 from pamqp import commands
 
+from sealgate.net import listener
 from sealgate.net.proxy_header import V2_START
 from sealgate.session.limits import Limits
 from support.certificates import Authority
@@ -166,6 +167,24 @@ async def test_limit_counts_clients_not_their_proxy() -> None:
             for client in clients:
                 client.abort()
             await eventually(lambda: place.idle, "all to be forgotten")
+
+
+async def test_connections_without_a_name_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "UNNAMED_MAX", 2)
+    async with listening(1, proxies=LOOPBACK) as place:
+        waiting = [await connect(place.port) for _ in range(2)]
+        await eventually(lambda: place.listener.connections == 2, "two without a name")
+        late = await connect(place.port)
+        assert await late.wait_for_end() == b""
+        assert place.reasons == ["conn.limit"]
+        assert place.tally.limits_hit["unnamed_max"] == 1
+        waiting[0].send(V1)
+        await eventually(lambda: len(place.relays) == 1, "a name")
+        again = await connect(place.port)
+        await eventually(lambda: place.listener.connections == 3, "a place for another one")
+        for client in (*waiting, late, again):
+            client.abort()
+        await eventually(lambda: place.idle, "all to be forgotten")
 
 
 async def test_mapped_address_is_told_as_ipv4() -> None:

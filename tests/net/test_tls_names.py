@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from pathlib import Path
 
@@ -82,7 +84,7 @@ async def test_client_certificate_is_asked_for_under_every_name(authority: Autho
 async def test_authority_that_was_taken_out_of_the_file_is_believed_no_more(
     tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
-    """Nor are the sessions that its clients kept; who is connected stays."""
+    """Who is connected stays."""
     old, new = Authority(tmp_path / "old", "old"), Authority(tmp_path / "new", "new")
     both = tmp_path / "both.pem"
     both.write_text(Path(old.ca).read_text() + Path(new.ca).read_text())
@@ -114,6 +116,31 @@ async def test_authority_that_was_taken_out_of_the_file_is_believed_no_more(
             client.abort()
         broker.forget()
         await eventually(lambda: place.idle, "all to be forgotten")
+
+
+async def test_session_of_a_client_does_not_outlive_its_authority(tmp_path: Path) -> None:
+    """A ticket spares the certificate: one that is still good would let the client in without."""
+    old, new = Authority(tmp_path / "old", "old"), Authority(tmp_path / "new", "new")
+    pair = old.issue("localhost")
+    client_tls = old.client(old.issue("person"))
+    client_tls.maximum_version = ssl.TLSVersion.TLSv1_2  # in which a ticket comes with the handshake
+
+    def visit(port: int, session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        """(whether the session was taken up, the next one)"""
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as raw,
+            client_tls.wrap_socket(raw, server_hostname="localhost", session=session) as secure,
+        ):
+            return bool(secure.session_reused), secure.session
+
+    async with listening(1, tls=server_context(pair.cert, pair.key, old.ca)) as place:
+        _, session = await asyncio.to_thread(visit, place.port, None)
+        resumed, session = await asyncio.to_thread(visit, place.port, session)
+        assert resumed
+        place.tls = server_context(pair.cert, pair.key, new.ca)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await asyncio.to_thread(visit, place.port, session)
+        await eventually(lambda: place.idle, "the clients to be forgotten")
 
 
 async def test_no_protocol_is_negotiated_with_clients(authority: Authority) -> None:

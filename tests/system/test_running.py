@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -256,6 +258,17 @@ def test_address_in_use_ends_the_start_with_78(tmp_path: Path) -> None:
             assert exit_code(process) == 78
             assert "listen.address" in process.log_text()
             assert "Traceback" not in process.log_text()
+
+
+def test_second_start_of_the_same_file_is_told(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+    """The AMQP port would be shared; the admin address is not."""
+    with gateway(tmp_path, rabbitmq.port, [key("k1", new_secret())]) as process:
+        command = [sys.executable, "-m", "sealgate", "run", "--config", str(process.config)]
+        again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert again.returncode == 78
+        assert "admin.address: " in again.stderr
+        assert "Traceback" not in again.stderr
+        assert process.ready()
 
 
 def test_nothing_secret_is_logged_at_the_finest_level(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:

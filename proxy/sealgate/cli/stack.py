@@ -73,7 +73,8 @@ def sidecar(listen: str, upstream: str, keys: str, kid: str) -> Gate:
 def _gate(sections: Mapping[str, Mapping[str, Any]], listen: str, upstream: str, keys: str) -> Gate:
     settings = {
         "deployment": DEPLOYMENT,
-        "listen": {"address": listen},
+        # Nothing else tells of a second start by mistake: there is no admin address.
+        "listen": {"address": listen, "reuse_port": False},
         "upstream": {"urls": [upstream]},
         "keys": {"source": keys},
         "replay": {"clock_skew": _CLOCK_SKEW},

@@ -187,6 +187,8 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
         yield ("upstream", "tls", "verify"), "is off: anyone on the path can be the broker"
     if settings.admin.enabled and not _is_local(settings.admin.address.host):
         yield ("admin", "address"), "is open to the network and has no login; a firewall is needed"
+    if settings.listen.reuse_port and not settings.admin.enabled and publish.action == "verify":
+        yield ("listen", "reuse_port"), "is on, and no admin address tells of a second start by mistake"
     for index, network in enumerate(settings.listen.proxy_protocol):
         if network.endswith("/0"):
             yield ("listen", "proxy_protocol", index), "is everybody: anyone may claim to be anyone"

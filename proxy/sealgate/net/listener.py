@@ -28,6 +28,9 @@ EXHAUSTED_PAUSE_S: Final = 0.5
 DOOR_S: Final = 0.2
 #: From the start of a drain until clients are sent away: connections made for one message end by themselves.
 PARTING_S: Final = 0.5
+#: Connections of load balancers that have not named their client yet: a balancer names it at once, so that
+#: these are as many as a backlog.
+UNNAMED_MAX: Final = 1024
 #: What OpenSSL calls it when something else than TLS comes.
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 
@@ -180,7 +183,13 @@ class Listener:
         return True
 
     def _introduce(self, client: socket.socket, proxy: str, port: int) -> None:
-        """Hear from a proxy who its client is. Until then nobody is counted: proxies are few and trusted."""
+        """Hear from a proxy who its client is; until then it is in nobody's count."""
+        if len(self._introducing) >= UNNAMED_MAX:
+            self._shared.terms.tally.limits_hit["unnamed_max"] += 1
+            detail = f"{UNNAMED_MAX} connections without their PROXY header"
+            self._refuse(Relay(self._shared, self, proxy, port), Reason.CONN_LIMIT, detail)
+            client.close()
+            return
         introducing = asyncio.get_running_loop().create_task(self._hear_of(client, proxy, port))
         self._introducing.add(introducing)
         self._emptied.clear()
