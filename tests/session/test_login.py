@@ -125,6 +125,8 @@ def test_refusal_of_the_broker_is_followed_by_its_silence() -> None:
     refused(talk)
     (close,) = talk.heard_by_client()
     assert (close.reply_code, close.reply_text) == (403, REFUSED_TEXT.format("PLAIN"))
+    assert talk.tally.logins == {"refused": 1}
+    assert [(record.user, record.client) for record in talk.told] == [("alice", "127.0.0.1:5")]
     talk.wait(2.9)
     talk.give(Ticked())
     assert Side.CLIENT not in talk.closed
@@ -132,6 +134,19 @@ def test_refusal_of_the_broker_is_followed_by_its_silence() -> None:
     talk.give(Ticked())
     assert Side.CLIENT in talk.closed
     assert talk.session.conversation.state is State.CLOSED
+
+
+def test_broker_that_hangs_up_on_a_login_is_counted_as_refusing_it() -> None:
+    talk = started()
+    talk.heard_by_client()
+    talk.client(0, start_ok(properties={}))
+    talk.give(Disconnected(Side.UPSTREAM))
+    assert (talk.to_client, Side.CLIENT in talk.closed) == (b"", True)
+    assert talk.tally.logins == {"refused": 1}
+
+
+def test_right_login_is_counted_when_the_broker_goes_on() -> None:
+    assert Talk().shake_hands().tally.logins == {"ok": 1}
 
 
 def test_refused_client_that_speaks_is_cut_as_the_broker_cuts_it() -> None:

@@ -23,6 +23,7 @@ class LoginResult(Enum):
     VHOST = "vhost"
     BUSY = "busy"
     BROKER = "broker"  # the broker refused Sealgate's own credentials
+    REFUSED = "refused"  # the broker refused the client's, where logins pass through
 
 
 @dataclass(slots=True, frozen=True)

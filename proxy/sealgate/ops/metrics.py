@@ -169,7 +169,7 @@ class TallyCollector(Collector):
         yield _counter("config_reloads", "Reloads by result.", ("result",), _single(tally.config_reloads))
         yield _counter(
             "logins",
-            "Logins that were judged here, by result.",
+            "Logins by result.",
             ("result",),
             _single(tally.logins),
         )

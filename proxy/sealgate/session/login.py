@@ -21,6 +21,7 @@ from sealgate.wire.constants import (
     CONNECTION_CLOSE,
     CONNECTION_OPEN,
     CONNECTION_SECURE,
+    CONNECTION_TUNE,
     CONNECTION_UPDATE_SECRET,
     FRAME_METHOD,
     NOT_ALLOWED,
@@ -168,10 +169,18 @@ class Login:
                 self._broker_refused("the broker refused Sealgate's own login")
                 return True
             return False
-        if method == CONNECTION_CLOSE and methods.read_close(frame.payload)[0] == ACCESS_REFUSED:
+        if method == CONNECTION_TUNE:
+            self._count(LoginResult.OK)
+        elif method == CONNECTION_CLOSE and methods.read_close(frame.payload)[0] == ACCESS_REFUSED:
+            self._refused_by_broker("")
             self._legs.turn_away(frame.payload)
             return True
         return False
+
+    def _refused_by_broker(self, detail: str) -> None:
+        """A login that passed through failed: the broker's log has Sealgate's address for the client's."""
+        self._count(LoginResult.REFUSED)
+        self._tell(LoginResult.REFUSED, self._conversation.peer.user, detail)
 
     def broker_left(self) -> bool:
         """Whether the broker hung up while the client waits for its login, and the client is told so.
@@ -179,7 +188,11 @@ class Login:
         A client that is cut there would take its password for wrong.
         """
         conversation = self._conversation
-        if not conversation.terms.replace_credentials or conversation.upstream_leg is Leg.CLOSED:
+        if conversation.upstream_leg is Leg.CLOSED:
+            return False
+        if not conversation.terms.replace_credentials:
+            if conversation.state is State.AUTHENTICATE:
+                self._refused_by_broker("the broker hung up")
             return False
         if conversation.state is State.AUTHENTICATE:
             # To a client without the capability that is how it refuses.

@@ -57,7 +57,7 @@ class Tally:
     config_reloads: Counter[str] = field(default_factory=Counter)
     #: limit name -> times hit
     limits_hit: Counter[str] = field(default_factory=Counter)
-    #: How logins ended, as far as Sealgate judged them: accounts.login.LoginResult -> count
+    #: How logins ended: accounts.login.LoginResult -> count
     logins: Counter[str] = field(default_factory=Counter)
     client_connections: int = 0
     upstream_connections: int = 0
