@@ -8,7 +8,7 @@ The rooms, top to bottom; an import may only go down:
     ops config devbroker
     ---------------------------------------------------------------------------------
     session                 one client-broker conversation: events in, commands out
-    verify                  a message in, a verdict out
+    verify  accounts        a message in, a verdict out; a login in, a grant out
     signing  wire           bytes; they know nothing of each other
     reason                  the closed set of reasons
 

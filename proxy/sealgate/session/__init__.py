@@ -3,6 +3,7 @@
     events    what happened (past participles)          commands  what the caller must do (imperatives)
     states    every state and every transition          limits    the bounds, with their reasons
     handshake the relay up to `connection.open-ok`      channel   one channel: content assembly, what is held
+    login     who the client is, and who says so        legs      channel 0, closing, draining, loss
     confirms  the delivery-tag ledger                   refuse    how a refusal is told
     records   counts, and the record of a refusal       session   the object that ties them together
 

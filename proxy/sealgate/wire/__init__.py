@@ -8,6 +8,7 @@ The map:
 - `properties`: the content header of a message; takes headers out and puts headers in.
 - `arguments`: the reader and the encoders of method arguments.
 - `methods`: the few methods that must be read or written. All others pass as opaque bytes.
+- `sasl`: what a login says of its user.
 
 Called by `session` (frames, methods, content headers) and `verify` (header values, the canonical form). Knows
 nothing of signing: the names a signature leaves out come in as arguments.
