@@ -202,11 +202,15 @@ class Talk:
         data, self.to_broker = self.to_broker, b""
         return [part for _, part in decode(data)]
 
+    def start(self) -> None:
+        """The broker is dialed, and speaks first."""
+        self.give(UpstreamConnected())
+        self.broker(0, commands.Connection.Start(server_properties=dict(SERVER_PROPERTIES)))
+
     def shake_hands(self, product: str = "test", tune: tuple[int, int, int] = (2047, 131072, 60)) -> Talk:
         """The whole handshake, up to an open connection; nothing of it is left to hear."""
         self.client_bytes(b"AMQP\x00\x00\x09\x01")
-        self.give(UpstreamConnected())
-        self.broker(0, commands.Connection.Start(server_properties=dict(SERVER_PROPERTIES)))
+        self.start()
         properties = {"product": product, "capabilities": {"publisher_confirms": True}}
         self.client(
             0,

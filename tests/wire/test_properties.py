@@ -30,6 +30,7 @@ from sealgate.wire.properties import (
     USER_ID,
     ContentHeader,
     read_body_size,
+    restore,
     scan_content_header,
     splice,
 )
@@ -226,6 +227,17 @@ def test_splice_adds_a_missing_table_in_its_place(present: tuple[int, ...]) -> N
 def test_splice_leaves_an_emptied_table_in_place() -> None:
     sealed = headers_only(entry_longstr("x-seal", b"token"))
     assert splice(scan(sealed), frozenset({"x-seal"}), b"") == headers_only(b"")
+
+
+def test_restore_takes_out_what_splice_added() -> None:
+    for payload in (every_property(), content_header(), headers_only(entry("a", "V"))):
+        sealed = splice(scan(payload), NO_NAMES, entry_longstr("x-seal", b"token"))
+        assert restore(scan(sealed), frozenset({"x-seal", "x-countersign"})) == payload
+
+
+def test_restore_leaves_an_empty_table_that_it_did_not_add() -> None:
+    for payload in (headers_only(b""), content_header()):
+        assert restore(scan(payload), frozenset({"x-seal"})) == payload
 
 
 texts = st.none() | st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=40)

@@ -27,20 +27,24 @@ from sealgate.wire.constants import (
     FRAME_OVERHEAD_BYTES,
 )
 from sealgate.wire.frames import Frame, encode_frame
-from sealgate.wire.properties import scan_content_header, splice
+from sealgate.wire.properties import restore, scan_content_header
 
 
 class BrokerFrames:
     """Takes the broker's frames on channels above 0."""
 
-    __slots__ = ("_client", "_conversation", "_refuser")
+    __slots__ = ("_client", "_conversation", "_passes", "_refuser")
 
     def __init__(self, conversation: Conversation, client: ClientFrames, refuser: Refuser) -> None:
         self._conversation: Final = conversation
         self._client: Final = client
         self._refuser: Final = refuser
+        self._passes: Final = conversation.terms.role is Role.PASS
 
     def frame(self, frame: Frame) -> None:
+        if self._passes:
+            self._conversation.out.client(frame.raw)
+            return
         channel = self._conversation.channels.get(frame.channel)
         if channel is not None and frame.type == FRAME_METHOD:
             self._method(channel, frame)
@@ -126,7 +130,7 @@ class BrokerFrames:
             # Passed where rules only observe: no claim and no seal of ours is in there.
             return frame.raw
         if self._conversation.terms.role is Role.SIGN:
-            return encode_frame(FRAME_HEADER, frame.channel, splice(header, SIGNER_STRIPS, b""))
+            return encode_frame(FRAME_HEADER, frame.channel, restore(header, SIGNER_STRIPS))
         if channel.ledger is not None:
             channel.ledger.returned(Seal(token_of(header), *target))
         return frame.raw

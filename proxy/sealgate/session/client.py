@@ -27,6 +27,13 @@ from sealgate.wire.constants import (
 from sealgate.wire.frames import Frame
 from sealgate.wire.properties import read_body_size, scan_content_header
 
+_CONFIRM_SELECT: Final = CONFIRM_SELECT.to_bytes(methods.METHOD_ID_BYTES, "big")
+#: With each of these a channel number begins anew.
+_CHANNEL_TURNS: Final = frozenset(
+    method.to_bytes(methods.METHOD_ID_BYTES, "big")
+    for method in (CHANNEL_OPEN, CHANNEL_CLOSE, CHANNEL_CLOSE_OK)
+)
+
 
 class ClientFrames:
     """Takes the client's frames on channels above 0."""
@@ -40,6 +47,9 @@ class ClientFrames:
 
     def frame(self, frame: Frame) -> None:
         """Raises GateError of the families frame, conn and method: the connection is to be closed."""
+        if self._role is Role.PASS:
+            self._pass(frame)
+            return
         channel = self._conversation.channels.get(frame.channel)
         if channel is None:
             self._unopened(frame)
@@ -54,8 +64,6 @@ class ClientFrames:
             self._conversation.hold(channel, frame)
         elif channel.state not in CHANNEL_LIVE:
             self._closing(channel, frame)
-        elif self._role is Role.PASS:
-            self._carry_out(channel, frame)
         elif frame.type == FRAME_METHOD:
             self._method(channel, frame)
         elif frame.type == FRAME_HEADER:
@@ -106,15 +114,29 @@ class ClientFrames:
             if isinstance(item, Publication):
                 self._publishing.drop(item)
 
+    def _pass(self, frame: Frame) -> None:
+        """Pass on unread. All that is noted is which channels have confirms, for the day of a drain."""
+        conversation = self._conversation
+        if frame.type == FRAME_METHOD:
+            method = frame.payload[: methods.METHOD_ID_BYTES]
+            if method == _CONFIRM_SELECT:
+                channel = conversation.channels[frame.channel] = Channel(frame.channel)
+                channel.ledger = ConfirmLedger()
+            elif method in _CHANNEL_TURNS:
+                conversation.channels.pop(frame.channel, None)
+        conversation.out.upstream(frame.raw)
+
     def _unopened(self, frame: Frame) -> None:
         conversation = self._conversation
         if frame.type != FRAME_METHOD:
             raise GateError(Reason.FRAME_CHANNEL, "content on a channel that is not open")
         method = methods.method_id(frame.payload)
-        if method == CHANNEL_CLOSE_OK:
-            return
+        if method == BASIC_PUBLISH:
+            raise GateError(Reason.FRAME_CHANNEL, "a publish on a channel that is not open")
         if method != CHANNEL_OPEN:
-            raise GateError(Reason.FRAME_CHANNEL, "the channel is not open", method)
+            # The broker has an answer of its own to that.
+            conversation.out.upstream(frame.raw)
+            return
         if frame.channel > conversation.channel_max:
             conversation.terms.tally.limits_hit["channel_max"] += 1
             raise GateError(Reason.CONN_CHANNELS, f"channel_max is {conversation.channel_max}")
@@ -133,6 +155,8 @@ class ClientFrames:
             elif method == CHANNEL_CLOSE_OK:
                 self._turn(channel, method)
             return
+        if method == CHANNEL_OPEN and channel.state is ChannelState.CLIENT_CLOSING:
+            raise GateError(Reason.FRAME_CHANNEL, "the channel is not closed yet")
         if method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK):
             self._turn(channel, method)
             self._conversation.out.upstream(frame.raw)
@@ -162,7 +186,7 @@ class ClientFrames:
         if frame.type == FRAME_METHOD:
             method = methods.method_id(frame.payload)
             if method == CONFIRM_SELECT:
-                if channel.ledger is None and self._role is not Role.PASS:
+                if channel.ledger is None:
                     channel.ledger = ConfirmLedger()
             elif method == CHANNEL_CLOSE:
                 channel.client_close = frame

@@ -254,6 +254,10 @@ class Conversation:
     failures: deque[float] = field(default_factory=deque)
     #: Set while the gate shuts down: what the client still sends is not taken on if it would be confirmed.
     draining: bool = False
+    #: The broker has told the client that it does not read for now.
+    blocked: bool = False
+    #: The client's bytes are no frames any more; where all is passed on the broker has them as they come.
+    unframed: bool = False
     #: A fault of the client's, found while the broker's frames were carried out.
     fault: GateError | None = None
     #: What the broker did wrong in the handshake, for who chooses between brokers; they clear it.

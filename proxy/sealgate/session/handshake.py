@@ -18,6 +18,7 @@ from sealgate.session.states import HANDSHAKE, Side, State
 from sealgate.wire import methods
 from sealgate.wire.constants import (
     CONNECTION_CLOSE,
+    CONNECTION_CLOSE_OK,
     CONNECTION_OPEN,
     CONNECTION_START,
     CONNECTION_START_OK,
@@ -37,6 +38,9 @@ TLS_HANDSHAKE: Final = b"\x16"
 #: Room for the header that signing adds: a token is at most 1,024 bytes (hostile.jsonl FR25).
 ADDED_HEADER_BYTES_MAX: Final = 1024
 SERVER_PROPERTY: Final = frozenset({"sealgate"})
+
+#: A client that gives up before it is in says so to the broker, which may answer. (RabbitMQ just hangs up.)
+_ENDINGS: Final = frozenset({(Side.CLIENT, CONNECTION_CLOSE), (Side.UPSTREAM, CONNECTION_CLOSE_OK)})
 
 
 def check_protocol_header(data: bytes) -> None:
@@ -72,6 +76,9 @@ class Handshake:
         if frame.type != FRAME_METHOD or frame.channel:
             raise GateError(Reason.FRAME_ORDER, "only connection methods belong to the handshake")
         method = methods.method_id(frame.payload)
+        if (side, method) in _ENDINGS:
+            self._pass(side, frame.raw)
+            return
         following = HANDSHAKE.get((conversation.state, side, method))
         if following is None:
             raise GateError(
@@ -81,10 +88,14 @@ class Handshake:
             return
         raw = self._changed(method, frame)
         conversation.state = following
+        if following is not State.RUNNING or not conversation.draining:
+            self._pass(side, raw)
+
+    def _pass(self, side: Side, raw: bytes) -> None:
         if side is Side.CLIENT:
-            conversation.out.upstream(raw)
-        elif following is not State.RUNNING or not conversation.draining:
-            conversation.out.client(raw)
+            self._conversation.out.upstream(raw)
+        else:
+            self._conversation.out.client(raw)
 
     def is_refusal(self, frame: Frame) -> bool:
         """Whether the broker closes the connection with this frame instead of going on."""

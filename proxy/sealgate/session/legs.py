@@ -10,15 +10,17 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.client import ClientFrames
-from sealgate.session.conversation import Conversation
+from sealgate.session.conversation import Conversation, Role
 from sealgate.session.refuse import connection_code, reply_text
 from sealgate.session.states import Leg, Side, State
 from sealgate.wire import methods
 from sealgate.wire.constants import (
     CLASS_CONNECTION,
+    CONNECTION_BLOCKED,
     CONNECTION_CLOSE,
     CONNECTION_CLOSE_OK,
     CONNECTION_FORCED,
+    CONNECTION_UNBLOCKED,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
     INTERNAL_ERROR,
@@ -70,7 +72,24 @@ class Legs:
 
     @property
     def deaf(self) -> bool:
-        return self._deaf
+        """Nothing the client says counts any more, but its answer to our close."""
+        # After bytes that were no frames nothing can be told apart.
+        return self._deaf or (self._conversation.unframed and self._conversation.client_leg is not Leg.OPEN)
+
+    @property
+    def lets_broker_judge(self) -> bool:
+        """Whether bytes that are no frames go to the broker as they come, for it to refuse.
+
+        Only where all is passed on, and with the client's own login: what Sealgate logs in, it reads.
+        """
+        conversation = self._conversation
+        terms = conversation.terms
+        return (
+            terms.role is Role.PASS
+            and not terms.replace_credentials
+            and conversation.state is State.RUNNING
+            and conversation.client_leg is Leg.OPEN
+        )
 
     def overhear(self, data: bytes) -> None:
         """Bytes of a client that is refused: its `connection.close-ok` alone still counts, and ends it.
@@ -90,6 +109,9 @@ class Legs:
         if not draining and conversation.upstream_leg is not Leg.CLOSE_RECEIVED:
             return False
         channel = conversation.channels.get(frame.channel)
+        if conversation.terms.role is Role.PASS:
+            # Only channels with confirms are known there.
+            return channel is None
         return channel is not None and channel.ledger is None
 
     def settled(self) -> bool:
@@ -113,18 +135,28 @@ class Legs:
             if frame.payload:
                 raise GateError(Reason.FRAME_SIZE, "a heartbeat has no payload")
             return
-        if frame.type != FRAME_METHOD:
-            raise GateError(Reason.FRAME_ORDER, "content on channel 0")
-        method = methods.method_id(frame.payload)
-        if method >> 16 != CLASS_CONNECTION:
-            raise GateError(Reason.FRAME_CHANNEL, "channel 0 is for connection methods")
+        method = self._method_of(frame)
         if method == CONNECTION_CLOSE:
             self._client_closes(frame)
-        elif method == CONNECTION_CLOSE_OK:
-            if conversation.client_leg is Leg.CLOSE_SENT:
-                self._client_gone()
+        elif method == CONNECTION_CLOSE_OK and conversation.client_leg is Leg.CLOSE_SENT:
+            self._client_gone()
         elif conversation.client_leg is Leg.OPEN:
             conversation.out.upstream(frame.raw)
+
+    def _method_of(self, frame: Frame) -> int:
+        """The method in a frame on channel 0. Raises GateError for what does not belong there; 0 for that
+        where all is passed on, for the broker to judge."""
+        try:
+            if frame.type != FRAME_METHOD:
+                raise GateError(Reason.FRAME_ORDER, "content on channel 0")
+            method = methods.method_id(frame.payload)
+            if method >> 16 != CLASS_CONNECTION:
+                raise GateError(Reason.FRAME_CHANNEL, "channel 0 is for connection methods")
+        except GateError:
+            if self._conversation.terms.role is Role.PASS:
+                return 0
+            raise
+        return method
 
     def _client_closes(self, frame: Frame) -> None:
         conversation = self._conversation
@@ -151,6 +183,8 @@ class Legs:
                 self._upstream_gone()
                 self._answer_client_close()
         else:
+            if method in (CONNECTION_BLOCKED, CONNECTION_UNBLOCKED):
+                conversation.blocked = method == CONNECTION_BLOCKED
             conversation.out.client(frame.raw)
 
     def _refused_by_broker(self, frame: Frame) -> bool:
@@ -181,6 +215,9 @@ class Legs:
         if still_open:
             self.close_client(frame.payload)
         else:
+            if conversation.client_leg is Leg.CLOSE_RECEIVED:
+                # Crossing closes: the client hears both.
+                conversation.out.last_client_method(frame.payload)
             self._answer_client_close()
         for channel in conversation.channels.values():
             if conversation.upstream_leg is Leg.CLOSED or channel.ledger is not None:
@@ -255,13 +292,18 @@ class Legs:
         self._client_close = None
         started = conversation.state not in (State.HEADER, State.DIALING, State.START)
         established = conversation.state in _ESTABLISHED
-        if started:
+        if started and (established or not self._hangs_up(error)):
             self._close_client(error)
         else:
             self._client_gone()
         if not established:
             self._upstream_gone()
         self.advance()
+
+    def _hangs_up(self, error: GateError) -> bool:
+        """Whether a broken handshake ends without a word: RabbitMQ has none for that."""
+        own = error.reason.family == "conn" and error.reason is not Reason.CONN_HANDSHAKE
+        return self._conversation.terms.role is Role.PASS and not own
 
     def turn_away(self, close: bytes, patient: bool = False) -> None:
         """A login is refused: say `close`, if anything, and then nothing until `login_refused_s` are over.
@@ -326,7 +368,7 @@ class Legs:
         conversation = self._conversation
         if self._client_close is not None:
             conversation.out.upstream(self._client_close.raw)
-        elif conversation.client_leg is Leg.CLOSED or self._deaf:
+        elif conversation.client_leg is Leg.CLOSED or self.deaf:
             conversation.out.upstream_method(
                 0, methods.encode_connection_close(200, "sealgate: client gone", 0, 0)
             )

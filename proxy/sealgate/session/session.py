@@ -156,6 +156,9 @@ class Session:
         if self._conversation.state is State.REFUSED:
             self._legs.turned_away_speaks()
             return
+        if self._conversation.unframed:
+            self._conversation.out.upstream(data)
+            return
         if self._conversation.state is State.HEADER:
             data = self._protocol_header(data)
         self._client_splitter.feed(data)
@@ -192,7 +195,14 @@ class Session:
         """Take the client's frames while it is the client's turn."""
         conversation = self._conversation
         while conversation.state in CLIENT_TURN and self._legs.client_may_speak:
-            frame = self._client_splitter.next()
+            try:
+                frame = self._client_splitter.next()
+            except GateError:
+                if not self._legs.lets_broker_judge:
+                    raise
+                conversation.unframed = True
+                conversation.out.upstream(self._client_splitter.rest())
+                return
             if frame is None:
                 return
             if conversation.state not in (State.RUNNING, State.CLOSING):

@@ -116,8 +116,12 @@ class Timers:
         interval = conversation.heartbeat_s
         if not interval or leg is not Leg.OPEN:
             return
+        if side is Side.UPSTREAM and conversation.unframed:
+            # A heartbeat would land in the middle of whatever the client is sending.
+            return
         now = conversation.now.mono
-        if paused:
+        if paused or (conversation.blocked and side is Side.CLIENT):
+            # A broker that blocks publishers does not read, and so does not judge, either (protocol.md B4).
             self._heard[side] = now
         elif now - self._heard[side] > 2 * interval + 1:
             conversation.terms.tally.limits_hit["heartbeat"] += 1

@@ -68,6 +68,14 @@ class FrameSplitter:
         else:
             self._pending.extend(data)
 
+    def rest(self) -> bytes:
+        """Everything fed and not yet given out, once no more frames are wanted."""
+        rest = self._data[self._at :] + bytes(self._pending)
+        self._data = b""
+        self._at = 0
+        self._pending.clear()
+        return rest
+
     def next(self) -> Frame | None:
         """The next whole frame, or None when more bytes are needed.
 

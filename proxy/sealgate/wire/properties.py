@@ -139,6 +139,20 @@ def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     return payload[:start] + _U32.pack(len(content)) + content + payload[stop:]
 
 
+def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
+    """The header's payload as it was before headers called `remove` were added by `splice`.
+
+    A table that is left empty goes too: whether its sender had an empty one or none can not be known.
+    """
+    names = header.table.values.keys()
+    if header.table_span is None or not names or not remove.issuperset(names):
+        return splice(header, remove, b"")
+    payload = header.payload
+    start, stop = header.table_span
+    flags = _U16.pack(header.flags & ~_HEADERS_FLAG)
+    return payload[:_FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
+
+
 def _with_table(header: ContentHeader, content: bytes) -> bytes:
     payload = header.payload
     at = FIXED_BYTES
