@@ -175,10 +175,14 @@ class RabbitMQServer:
         if not self._spare_vhosts:
             first = self._vhosts_made
             names = [f"test{number}" for number in range(first, first + _VHOST_BATCH)]
-            self.ctl("eval", _MAKE_VHOSTS.format(names=",".join(f'<<"{name}">>' for name in names)))
+            self.make_vhosts(names)
             self._vhosts_made += _VHOST_BATCH
             self._spare_vhosts = names[::-1]
         return self._spare_vhosts.pop()
+
+    def make_vhosts(self, names: list[str]) -> None:
+        """Virtual hosts with these names, in which guest may do everything."""
+        self.ctl("eval", _MAKE_VHOSTS.format(names=",".join(f'<<"{name}">>' for name in names)))
 
     def queue_depths(self, vhost: str) -> dict[str, int]:
         """Messages (ready and unacknowledged) of every queue of `vhost`, as the broker counts them."""
