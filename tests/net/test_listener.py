@@ -161,20 +161,23 @@ async def test_handshakes_under_way_are_cut_when_a_drain_has_waited(
         await client.close()
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("soft", [True, False], ids=["soft", "where the kernel can not"])
 async def test_those_who_connected_before_a_drain_are_let_in_and_told_320(
-    soft: bool, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, soft: bool, secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reset in the backlog would be an error of ours to a client that came in time."""
     if not soft:
         monkeypatch.setattr(listener, "turn_away", lambda _: False)
-    async with ScriptedBroker() as broker, listening(broker.port) as place:
+    tls = authority.server(authority.issue("localhost")) if secure else None
+    options = {"ssl": authority.client(), "server_hostname": "localhost"} if secure else {}
+    async with ScriptedBroker() as broker, listening(broker.port, tls=tls) as place:
         # Nobody has accepted them: the event loop has had no turn.
         sockets = [socket.create_connection(("127.0.0.1", place.port)) for _ in range(20)]
         place.listener.drain()
         for connected in sockets:
             connected.setblocking(False)
-            client = Client(*await asyncio.open_connection(sock=connected))
+            client = Client(*await asyncio.open_connection(sock=connected, **options))
             shaking = asyncio.ensure_future(broker.accept_and_shake_hands())
             answer = await client.open()
             # As soon as the door is closed nobody is let in any more.

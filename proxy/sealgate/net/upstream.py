@@ -14,10 +14,10 @@ from sealgate.net.endpoints import Endpoint, Endpoints, Memory, Route
 from sealgate.net.sockets import tune
 from sealgate.net.warn import Warn
 
-#: One client's patience with all endpoints: below the timeouts of clients, whose own can not help, for their
-#: TCP connect has succeeded (protocol.md U1). Each endpoint gets its share of what is left, but not less than
-#: the second figure.
-DIAL_S_MAX: Final = 4.0
+#: One client's patience with all endpoints: below the timeouts of clients, of which Celery's 4 s are the
+#: shortest (protocol.md U1: where they only bound the TCP connect they never help, for that has succeeded).
+#: Each endpoint gets its share of what is left, but not less than the second figure.
+DIAL_S_MAX: Final = 3.5
 DIAL_S_MIN: Final = 1.0
 #: Connections being made at the same time: RabbitMQ's default backlog. After a restart of the broker all
 #: clients come at once; the rest wait within their handshake deadline (protocol.md U4).
