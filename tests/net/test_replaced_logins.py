@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -138,6 +139,20 @@ async def test_loopback_is_told_of_both_sockets() -> None:
         assert conversation.caller.loopback
         client.abort()
         await asyncio.sleep(0)
+
+
+async def test_client_behind_a_local_proxy_is_not_local_itself() -> None:
+    local = ipaddress.ip_network("127.0.0.0/8")
+    async with ScriptedBroker() as broker, listening(broker.port, proxies=[local]) as place:
+        client = await connect(place.port)
+        client.send(b"PROXY TCP4 203.0.113.9 192.0.2.1 50000 5672\r\n" + PROTOCOL_HEADER)
+        await (await broker.accept()).read(8)
+        (relay,) = place.relays
+        assert relay.session is not None
+        assert not relay.session.conversation.caller.loopback
+        client.abort()
+        broker.forget()
+        await eventually(lambda: place.idle, "the client to be forgotten")
 
 
 async def test_names_of_a_certificate_are_its_common_and_alternative_names() -> None:

@@ -263,6 +263,21 @@ def test_broker_hears_our_login_in_the_clients_start_ok(mechanism: str, response
     assert talk.tally.logins == {"ok": 1}
 
 
+def test_login_may_come_a_byte_at_a_time() -> None:
+    talk = Talk(replace=True)
+    talk.client_bytes(HEADER)
+    talk.give(UpstreamConnected())
+    start = on(0, commands.Connection.Start(server_properties=dict(SERVER_PROPERTIES), mechanisms="PLAIN"))
+    for octet in start:
+        talk.give(BytesReceived(Side.UPSTREAM, bytes([octet])))
+    talk.to_broker = b""
+    for octet in on(0, start_ok()):
+        assert talk.logins == []
+        talk.client_bytes(bytes([octet]))
+    talk.give(GRANTED)
+    assert talk.to_broker == on(0, start_ok("\x00gateway\x00broker-secret"))
+
+
 def test_certificate_is_checked_again_when_it_is_used() -> None:
     known = Caller(certificate=("bob.example",), external=True)
     talk = replacing(caller=known)
