@@ -446,6 +446,18 @@ def test_broker_that_refuses_our_own_login_is_away_to_the_client(answer: str) ->
     assert talk.session.conversation.state is State.CLOSED
 
 
+def test_broker_in_maintenance_does_not_refuse_our_own_login() -> None:
+    talk = replacing()
+    talk.client(0, start_ok())
+    talk.give(GRANTED)
+    talk.heard_by_client()
+    talk.broker(0, commands.Connection.Close(320, "CONNECTION_FORCED - maintenance", 0, 0))
+    (close,) = talk.heard_by_client()
+    assert (close.reply_code, close.reply_text) == (320, "CONNECTION_FORCED - maintenance")
+    assert talk.session.conversation.upstream_failure == "320 in the handshake"
+    assert (talk.tally.logins, talk.told) == ({"ok": 1}, [])
+
+
 def test_missing_vhost_is_the_brokers_to_tell() -> None:
     talk = replacing()
     talk.client(0, start_ok())

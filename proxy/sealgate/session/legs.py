@@ -29,7 +29,7 @@ from sealgate.wire.frames import Frame, encode_frame
 
 _ESTABLISHED: Final = frozenset({State.RUNNING, State.CLOSING})
 #: What a broker says that starts or stops: not the client's doing.
-_BROKERS_OWN: Final = frozenset({CONNECTION_FORCED, INTERNAL_ERROR})
+BROKERS_OWN: Final = frozenset({CONNECTION_FORCED, INTERNAL_ERROR})
 _CLOSE_OK: Final = encode_frame(FRAME_METHOD, 0, methods.encode_connection_close_ok())
 
 
@@ -196,7 +196,7 @@ class Legs:
         if conversation.state is State.START:
             self.upstream_lost(f"{code} instead of connection.start")
             return True
-        if code in _BROKERS_OWN:
+        if code in BROKERS_OWN:
             conversation.upstream_failure = f"{code} in the handshake"
         return False
 

@@ -12,7 +12,7 @@ from typing import Final
 from sealgate.accounts.login import Attempt, Grant, LoginRecord, LoginResult, Outcome
 from sealgate.reason import GateError, Reason
 from sealgate.session.conversation import Conversation
-from sealgate.session.legs import Legs
+from sealgate.session.legs import BROKERS_OWN, Legs
 from sealgate.session.states import Leg, State
 from sealgate.verify.globs import permits
 from sealgate.wire import methods
@@ -164,6 +164,8 @@ class Login:
         if conversation.state is not State.AUTHENTICATE or frame.type != FRAME_METHOD or frame.channel:
             return False
         method = methods.method_id(frame.payload)
+        if method == CONNECTION_CLOSE and methods.read_close(frame.payload)[0] in BROKERS_OWN:
+            return False
         if conversation.terms.replace_credentials:
             if method in (CONNECTION_CLOSE, CONNECTION_SECURE):
                 self._broker_refused("the broker refused Sealgate's own login")
