@@ -1,7 +1,8 @@
 """The target for the room `session`: whole conversations, with peers that send anything at any time.
 
 Nothing but a surprise of the fuzzer's own may come out of `Session.handle`; what reaches the broker are whole
-frames; and no publish reaches it that nobody signed, or twice.
+frames (but where all is passed on, which has what the client says instead); and no publish reaches it that
+nobody signed, or twice.
 """
 
 from __future__ import annotations
@@ -282,9 +283,10 @@ def _check_client(talk: Talk) -> None:
 
 def _check_broker(talk: Talk, role: Role, signed: set[bytes]) -> None:
     if role is Role.PASS:
-        # Passed on frame by frame.
-        for _ in _frames(talk.to_broker):
-            pass
+        # Passed on frame by frame, and as it comes from the first octets on that are no frame.
+        if not talk.session.conversation.unframed:
+            for _ in _frames(talk.to_broker):
+                pass
         return
     forwarded = list(_publishes(talk.to_broker))
     found = [_meaning(message) for message in forwarded]
