@@ -57,11 +57,11 @@ coverage: setup  ## the same, and fail when the core's branches are not covered
 	    | $(BIN)/python tests/support/branches.py $(BRANCHES_MIN)
 
 faults: setup  ## faults at full size, with figures (FAULTS="tests/faults/test_slow_peers.py -k loris" for a part)
-	@$(INSTALL) gcc || true
 	@$(RUN_TESTS) $(BIN)/python -m pytest --full $(FAULTS)
 
 # With the servers there, a test that cannot find one fails; without, it is skipped and the rest runs.
 define RUN_TESTS
+$(INSTALL) gcc || true; \
 if $(INSTALL) rabbitmq redis; then servers=1; else servers=0; \
     echo "Without these servers only the tests that need none of them are run." >&2; fi; \
 env SEALGATE_TESTS_REQUIRE_SERVERS=$$servers

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.gateway import GatewayProcess, gateway
+from support.gateway import GatewayProcess, Start, gateway
 from support.hostile_keys import KEY_TABLES
 from support.loops import LOOPS, loop_env, loop_of
 from support.rabbitmq_server import RabbitMQServer
 
 #: Everybody in a test comes from one address.
 ROOM: dict[str, Any] = {"limits": {"connections_per_address_max": 10_000}}
-
-Start = Callable[..., GatewayProcess]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,22 +15,19 @@ from pamqp import commands
 
 from sealgate.net.leg import WRITE_BUFFER_BYTES_MAX
 from support.canary import canary
-from support.gateway import GatewayProcess
+from support.gateway import Start
 from support.hostile_publish import a_task, publish
 from support.peers import Client, connect
 from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
 from support.raw_client import HEARTBEAT, RawClient, frame, raw_client
 from support.tcp_table import unread_at, wait_until_still
-from support.watched import MIB, Watched, needs_proc
+from support.watched import CONNECTION_BYTES, MIB, SLACK_BYTES, Watched, needs_proc
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300), needs_proc]
 
-Start = Callable[..., GatewayProcess]
 SHORT_LOOPS = ("uvloop",)
 
-SLACK_BYTES = 24 * MIB
-CONNECTION_BYTES = MIB
 ROUNDS = 50
 HEARTBEAT_S = 1
 QUEUE = "work"

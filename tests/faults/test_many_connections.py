@@ -8,23 +8,21 @@ import resource
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from pamqp import commands
 
 from support.canary import Canary, canary
-from support.gateway import GatewayProcess
+from support.gateway import Start
 from support.peers import GUEST, PROTOCOL_HEADER, Client, connect
 from support.talk import on
-from support.watched import MIB, Watched, needs_proc
+from support.watched import SLACK_BYTES, Watched, needs_proc
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300), needs_proc]
 
-Start = Callable[..., GatewayProcess]
 
-SLACK_BYTES = 24 * MIB
 #: A connection that does nothing: its session, two sockets and their buffers. Measured: 11 kB.
 IDLE_BYTES = 65_536
 #: So many handshakes at once; the rest of the clients wait for their turn.

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 
-import pika
 import pytest
 from pamqp import commands
 
 from sealgate.net.leg import OWED_BYTES_MAX, WRITE_BUFFER_BYTES_MAX
 from sealgate.quarantine.publish import BATCH_BYTES_MAX, BYTES_IN_MEMORY_MAX
 from support.canary import Canary, canary
-from support.gateway import GatewayProcess
+from support.gateway import Start
 from support.hostile_publish import a_task, publish
 from support.rabbitmq_server import RabbitMQServer
 from support.raw_client import BODY, HEADER, PROTOCOL_HEADER, RawClient
 from support.tcp_table import unread_at, unread_from, wait_until_still
-from support.watched import MIB, Watched, needs_proc
+from support.watched import CONNECTION_BYTES, MIB, SLACK_BYTES, Watched, needs_proc
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300), needs_proc]
 
-Start = Callable[..., GatewayProcess]
 
-#: What a process may take for itself while it works: caches, arenas, the quarantine's connection.
-SLACK_BYTES = 24 * MIB
-#: What a connection costs beside what is bounded by name: objects, and one read of the event loop per leg.
-CONNECTION_BYTES = MIB
 #: Fixed, so that the kernel does not take ever more. Far above one segment, or TCP itself would stall.
 RECEIVE_BUFFER_BYTES = MIB
 ROUNDS = 50
@@ -52,14 +46,6 @@ def stalling_clients(port: int, vhost: str, count: int) -> Iterator[list[RawClie
 # A consumer that stops reading
 
 
-def fill(server: RabbitMQServer, vhost: str, queue: str, count: int, body: bytes) -> None:
-    with pika.BlockingConnection(pika.URLParameters(server.url_of(vhost))) as connection:
-        channel = connection.channel()
-        channel.queue_declare(queue)
-        for _ in range(count):
-            channel.basic_publish("", queue, body)
-
-
 def receive(client: RawClient, body: bytes) -> None:
     """The next delivery, whole and as it was published."""
     client.expect(1, commands.Basic.Deliver)
@@ -80,7 +66,7 @@ def test_consumers_that_stop_reading(
     body = bytes(MIB)
     process = start()
     for number in range(consumers):
-        fill(rabbitmq, vhost, f"large{number}", messages, body)
+        rabbitmq.fill(vhost, f"large{number}", messages, body)
     watched = Watched(process, consumers * (2 * WRITE_BUFFER_BYTES_MAX + CONNECTION_BYTES) + SLACK_BYTES)
     with canary(process.port, vhost) as bird, stalling_clients(process.port, vhost, consumers) as clients:
         for number, client in enumerate(clients):

@@ -8,28 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pika
 import pytest
 
 from support.canary import canary
 from support.celery_setup import TESTS
-from support.gateway import GatewayProcess
+from support.gateway import Start
 from support.holder import PREFETCH
 from support.processes import end, free_port, spawn, wait_until
 from support.rabbitmq_server import RabbitMQServer
-from support.watched import MIB, Watched, needs_proc
+from support.watched import CONNECTION_BYTES, SLACK_BYTES, Watched, needs_proc
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240), needs_proc]
 
-Start = Callable[..., GatewayProcess]
 SHORT_LOOPS = ("uvloop",)
 
-SLACK_BYTES = 24 * MIB
-CONNECTION_BYTES = MIB
 HEARTBEAT_S = 1
 QUEUE = "held"
 BODY_BYTES = 20_000
@@ -66,14 +62,6 @@ def another_host() -> Iterator[tuple[str, str, str]]:
 
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def fill(server: RabbitMQServer, vhost: str, count: int) -> None:
-    with pika.BlockingConnection(pika.URLParameters(server.url_of(vhost))) as connection:
-        channel = connection.channel()
-        channel.queue_declare(QUEUE)
-        for _ in range(count):
-            channel.basic_publish("", QUEUE, bytes(BODY_BYTES))
 
 
 @contextmanager
@@ -132,7 +120,7 @@ def test_stopped_process(
     """Its kernel still acknowledges everything; it is silent all the same."""
     count = 300 if full else 30
     process = start()
-    fill(rabbitmq, vhost, PREFETCH * count)
+    rabbitmq.fill(vhost, QUEUE, PREFETCH * count, bytes(BODY_BYTES))
     watched = Watched(process, count * CONNECTION_BYTES // 4 + SLACK_BYTES)
     with holding(tmp_path, "127.0.0.1", process.port, vhost, count) as holder:
         assert watched.holdings().client_connections == count
@@ -154,7 +142,7 @@ def test_pulled_cable(
     with another_host() as (name, near, here):
         port = free_port()
         process = start(port=port, listen={"address": f"0.0.0.0:{port}"}, credentials={"loopback_users": []})
-        fill(rabbitmq, vhost, PREFETCH * count)
+        rabbitmq.fill(vhost, QUEUE, PREFETCH * count, bytes(BODY_BYTES))
         watched = Watched(process, count * CONNECTION_BYTES // 4 + SLACK_BYTES)
         inside = ("ip", "netns", "exec", name)
         with holding(tmp_path, here, process.port, vhost, count, inside):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -192,3 +192,7 @@ def gateway(
         yield process
     finally:
         process.stop(signal.SIGKILL)
+
+
+#: Starts a gateway; the fixture of that name says what it takes.
+Start = Callable[..., GatewayProcess]

@@ -199,6 +199,14 @@ class RabbitMQServer:
         finally:
             connection.close()
 
+    def fill(self, vhost: str, queue: str, count: int, body: bytes) -> None:
+        """Declare a queue, and put so many messages into it."""
+        with pika.BlockingConnection(self._parameters(vhost)) as connection:
+            channel = connection.channel()
+            channel.queue_declare(queue)
+            for _ in range(count):
+                channel.basic_publish("", queue, body)
+
     def _parameters(self, vhost: str) -> pika.URLParameters:
         return pika.URLParameters(f"{self.url_of(vhost)}?connection_attempts=1&socket_timeout=5")
 

@@ -14,6 +14,10 @@ from support.gateway import GatewayProcess
 from support.processes import wait_until
 
 MIB = 1_048_576
+#: What a process may take for itself while it works: caches, arenas, the quarantine's connection.
+SLACK_BYTES = 24 * MIB
+#: What a connection costs beside what is bounded by name: objects, and one read of the event loop per leg.
+CONNECTION_BYTES = MIB
 #: Everything that takes a while to end has ended by then: a close takes 5 s at most on either leg.
 REST_SECONDS_MAX = 40
 #: A gateway that has just started still connects its quarantine and looks for the broker.
