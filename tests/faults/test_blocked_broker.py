@@ -31,6 +31,7 @@ SHORT_LOOPS = ("uvloop",)
 ROUNDS = 50
 HEARTBEAT_S = 1
 QUEUE = "work"
+BLOCKED = ("connection.blocked",)
 ANYTHING = {"profile": "generic", "types": ["*"]}
 ALARMED = "{resource_limit,memory"
 
@@ -54,18 +55,23 @@ class Publisher(RawClient):
     """Sends all it has, and reads its confirms after that. While it sends it sends no heartbeats."""
 
     def work(self, messages: list[bytes]) -> int:
-        """Publish; returns how many were confirmed."""
+        """Publish; returns how many were confirmed. Before that it must have been told why it waits."""
         self.socket.settimeout(None)
         for message in messages:
             self.socket.sendall(message)
         confirmed = 0
+        told: list[str] = []
         while confirmed < len(messages):
             try:
                 answer = self.read(HEARTBEAT_S / 2).said
             except TimeoutError:
                 self.socket.sendall(frame(HEARTBEAT, 0, b""))
                 continue
+            if answer.name in ("Connection.Blocked", "Connection.Unblocked"):
+                told.append(answer.name)
+                continue
             assert isinstance(answer, commands.Basic.Ack), answer
+            assert told == ["Connection.Blocked", "Connection.Unblocked"]
             confirmed = answer.delivery_tag if answer.multiple else confirmed + 1
         return confirmed
 
@@ -96,7 +102,9 @@ def test_broker_short_of_memory(
         pool = stack.enter_context(ThreadPoolExecutor(publishers))
 
         def work() -> int:
-            with closing(Publisher(process.port, vhost, heartbeat_s=HEARTBEAT_S)) as client:
+            with closing(
+                Publisher(process.port, vhost, heartbeat_s=HEARTBEAT_S, capabilities=BLOCKED)
+            ) as client:
                 client.open_channel(confirms=True)
                 return client.work([publish(draft, client).frames(client) for _ in range(messages)])
 

@@ -43,7 +43,9 @@ async def main(host: str, port: int, vhost: str, count: int, heartbeat_s: int, q
             for client in clients:
                 client.send(frame(HEARTBEAT, 0, b""))
 
-    beating = asyncio.create_task(beat())
+    beating: asyncio.Future[None] = asyncio.Future()
+    if heartbeat_s:
+        beating = asyncio.create_task(beat())
     for _ in range(count):
         clients.append(await hold(host, port, vhost, heartbeat_s, queue))
     print("ready", flush=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -75,8 +75,12 @@ class RawClient:
         frame_max: int = 0,
         channel_max: int = 0,
         heartbeat_s: int = 0,
+        capabilities: Sequence[str] = (),
     ) -> None:
-        """`frame_max` and `channel_max` of 0 take what is offered; others are said whatever is offered."""
+        """`frame_max` and `channel_max` of 0 take what is offered; others are said whatever is offered.
+
+        `capabilities` are announced beside those that every one of these clients has.
+        """
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS_MAX)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
@@ -85,17 +89,19 @@ class RawClient:
         self.sequence = 0
         self.vhost = vhost
         try:
-            self._shake_hands(product, frame_max, channel_max, heartbeat_s)
+            self._shake_hands(product, frame_max, channel_max, heartbeat_s, capabilities)
         except BaseException:
             self.socket.close()
             raise
 
-    def _shake_hands(self, product: str, frame_max: int, channel_max: int, heartbeat_s: int) -> None:
+    def _shake_hands(
+        self, product: str, frame_max: int, channel_max: int, heartbeat_s: int, capabilities: Sequence[str]
+    ) -> None:
         self.send(PROTOCOL_HEADER)
         start = self.read()
         self.challenge = read_challenge(read_start(start.payload).server_properties.values)
-        capabilities = {"publisher_confirms": True, "basic.nack": True, "authentication_failure_close": True}
-        properties = {"product": product, "capabilities": capabilities}
+        names = ("publisher_confirms", "basic.nack", "authentication_failure_close", *capabilities)
+        properties = {"product": product, "capabilities": dict.fromkeys(names, True)}
         self.say(0, commands.Connection.StartOk(properties, "PLAIN", "\x00guest\x00guest", "en_US"))
         tune = self.expect(0, commands.Connection.Tune)
         self.frame_max = frame_max or tune.frame_max
