@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -21,13 +22,15 @@ REQUIRE_SERVERS = "SEALGATE_TESTS_REQUIRE_SERVERS"
 
 #: Below the ports that systems give to outgoing connections, so that none of those takes the port of a
 #: server that is not started yet, or just killed.
-_PORTS = range(15_000, 32_000)
+_PORTS_MIN, _PORTS = 15_000, 17_000
+#: One after the other from anywhere, so that this process gets none twice, and rarely one of another's.
+_ports = itertools.count(random.SystemRandom().randrange(_PORTS))
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody holds now."""
+    """A TCP port of 127.0.0.1 that nobody holds now, and that was not given out here before."""
     while True:
-        port = random.SystemRandom().choice(_PORTS)
+        port = _PORTS_MIN + next(_ports) % _PORTS
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
