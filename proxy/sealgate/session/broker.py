@@ -9,9 +9,9 @@ from sealgate.session.channel import Channel, token_of
 from sealgate.session.client import ClientFrames
 from sealgate.session.confirms import Outstanding, Seal
 from sealgate.session.conversation import Conversation, Role
-from sealgate.session.publishing import SIGNER_STRIPS
+from sealgate.session.publishing import COUNTERSIGNATURE, SIGNER_STRIPS
 from sealgate.session.refuse import Refuser
-from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Side
+from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Leg, Side
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.wire import methods
 from sealgate.wire.constants import (
@@ -48,11 +48,13 @@ class BrokerFrames:
         channel = self._conversation.channels.get(frame.channel)
         if channel is not None and frame.type == FRAME_METHOD:
             self._method(channel, frame)
+        elif channel is not None and channel.returning is not None and frame.type == FRAME_HEADER:
+            returned = self._returned(channel, channel.returning, frame)
+            channel.returning = None
+            if channel.state not in CHANNEL_REFUSED:
+                self._conversation.out.client(returned)
         elif channel is not None and channel.state in CHANNEL_REFUSED:
             return
-        elif channel is not None and channel.returning is not None and frame.type == FRAME_HEADER:
-            self._conversation.out.client(self._returned(channel, channel.returning, frame))
-            channel.returning = None
         elif frame.type == FRAME_BODY:
             self._body(frame)
         else:
@@ -64,9 +66,11 @@ class BrokerFrames:
             self._answer(channel, frame, method)
         elif method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK, CHANNEL_OPEN_OK):
             self._turn(channel, frame, method)
-        elif channel.state not in CHANNEL_REFUSED:
+        else:
+            # Also of a channel that is closed for a refusal: a publish that came back did not arrive.
             channel.returning = methods.read_return(frame.payload)[2:] if method == BASIC_RETURN else None
-            self._conversation.out.client(frame.raw)
+            if channel.state not in CHANNEL_REFUSED:
+                self._conversation.out.client(frame.raw)
 
     def _answer(self, channel: Channel, frame: Frame, method: int) -> None:
         """An ack or nack from the broker: the ledger says what it is to the client, and what it settles."""
@@ -104,7 +108,8 @@ class BrokerFrames:
         refused = channel.state in CHANNEL_REFUSED
         if refused and method == CHANNEL_CLOSE:
             # The broker's close crossed ours: it is owed a close-ok, and still owes us one.
-            conversation.out.upstream_method(channel.number, methods.encode_channel_close_ok())
+            if conversation.upstream_leg is Leg.OPEN:
+                conversation.out.upstream_method(channel.number, methods.encode_channel_close_ok())
             return
         following = CHANNEL.get((channel.state, Side.UPSTREAM, method))
         if following is not None:
@@ -116,6 +121,8 @@ class BrokerFrames:
                 self._client.reopen(channel)
             return
         conversation.out.client(frame.raw)
+        if following is ChannelState.OPEN:
+            self._client.carry_on(channel)
         if method == CHANNEL_CLOSE:
             # The broker answers nothing more here: what is unanswered is in doubt, its lease runs out.
             channel.ledger = None
@@ -129,10 +136,13 @@ class BrokerFrames:
         except GateError:
             # Passed where rules only observe: no claim and no seal of ours is in there.
             return frame.raw
-        if self._conversation.terms.role is Role.SIGN:
+        terms = self._conversation.terms
+        if terms.role is Role.SIGN:
             return encode_frame(FRAME_HEADER, frame.channel, restore(header, SIGNER_STRIPS))
         if channel.ledger is not None:
             channel.ledger.returned(Seal(token_of(header), *target))
+        if terms.countersealer is not None:
+            return encode_frame(FRAME_HEADER, frame.channel, restore(header, COUNTERSIGNATURE))
         return frame.raw
 
     def _body(self, frame: Frame) -> None:

@@ -18,7 +18,7 @@ from sealgate.session.limits import Limits
 from sealgate.session.states import ChannelState
 from sealgate.signing.canonical import TOKEN_NAME
 from sealgate.verify.message import Message
-from sealgate.verify.verdict import Accepted, Verdict
+from sealgate.verify.verdict import Accepted, Refused, Verdict
 from sealgate.wire.constants import BASIC_PUBLISH
 from sealgate.wire.frames import Frame
 from sealgate.wire.methods import Publish
@@ -53,6 +53,8 @@ class Publication:
     message: Message | None = None
     #: What the checks said, while the store is asked; whether it granted; what follows from both.
     asked: Accepted | None = None
+    #: When it was asked, monotonic seconds: no lease began before.
+    asked_at: float = 0.0
     granted: bool = False
     verdict: Verdict | None = None
     sealed: bytes | None = field(default=None, repr=False)
@@ -169,6 +171,11 @@ class Channel:
         """A close of this channel waits for the broker to answer what went before it."""
         return self.refusal is not None or self.client_close is not None
 
+    def waits_for(self, publication: Publication) -> bool:
+        """Whether `publication` has to wait: undecided, or refused before the client heard open-ok."""
+        verdict = publication.verdict
+        return verdict is None or (self.state is ChannelState.OPENING and isinstance(verdict, Refused))
+
     @property
     def blocked(self) -> bool:
         """Nothing further may be carried out on this channel for now."""
@@ -177,4 +184,4 @@ class Channel:
         if not self.held:
             return False
         head = self.held[0]
-        return isinstance(head, Publication) and head.verdict is None
+        return isinstance(head, Publication) and self.waits_for(head)

@@ -62,6 +62,7 @@ class ClientFrames:
         if channel.state is ChannelState.REFUSED_BROKER:
             # The client is done with the refused channel and may reuse its number, the broker is not.
             self._conversation.hold(channel, frame)
+            self._conversation.reopening = True
         elif channel.state not in CHANNEL_LIVE:
             self._closing(channel, frame)
         elif frame.type == FRAME_METHOD:
@@ -84,6 +85,14 @@ class ClientFrames:
         if channel.state not in CHANNEL_LIVE:
             self.drop_held(channel)
 
+    def carry_on(self, channel: Channel) -> None:
+        """As `resume`. A fault ends the channel at once and is left in `fault`: others have their turn."""
+        try:
+            self.resume(channel)
+        except GateError as error:
+            self._conversation.fault = error
+            self.discard(channel)
+
     def reopen(self, channel: Channel) -> None:
         """A refused channel is closed on both sides: carry on with what the client sent on its number.
 
@@ -91,6 +100,7 @@ class ClientFrames:
         frames.
         """
         conversation = self._conversation
+        conversation.reopening = False
         while channel.held:
             item = conversation.take(channel)
             if isinstance(item, Publication) or conversation.fault is not None:
@@ -101,9 +111,17 @@ class ClientFrames:
                 conversation.fault = error
 
     def drop_held(self, channel: Channel) -> None:
-        """The channel is closed: what waited on it is not carried out, as a broker would not."""
-        if channel.state is not ChannelState.REFUSED_BROKER:
-            self.discard(channel)
+        """The channel is closed: what waited on it is not carried out, but for a close (protocol.md X4)."""
+        if channel.state is ChannelState.REFUSED_BROKER:
+            return
+        close = channel.client_close
+        for item in channel.held:
+            if isinstance(item, Frame) and _closes(item):
+                close = item
+        self.discard(channel)
+        if close is not None:
+            # It crosses the close that came first, and is answered all the same.
+            self._closing(channel, close)
 
     def discard(self, channel: Channel) -> None:
         """Let go of everything that waits on the channel."""
@@ -277,3 +295,8 @@ class ClientFrames:
         if channel.content is not None:
             self._conversation.grow(-channel.content.publication.size)
             channel.content = None
+
+
+def _closes(frame: Frame) -> bool:
+    """Whether this is a channel.close."""
+    return frame.type == FRAME_METHOD and methods.method_id(frame.payload) == CHANNEL_CLOSE

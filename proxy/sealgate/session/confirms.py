@@ -37,7 +37,8 @@ class Outstanding:
     claim: Claim | None
     #: Set where the broker may return it and its claim would then have to be given back.
     seal: Seal | None
-    forwarded_at: float
+    #: When its claim was asked for, monotonic seconds.
+    asked_at: float
     returned: bool = False
 
 
@@ -80,9 +81,9 @@ class ConfirmLedger:
         """Whether a claim still waits for the broker's answer."""
         return any(entry.claim is not None for entry in self._outstanding.values())
 
-    def forwarded(self, claim: Claim | None, seal: Seal | None, now: float) -> None:
-        """A publish goes upstream now, at `now` (monotonic seconds); `seal` is given for a mandatory one."""
-        entry = Outstanding(self._next_client, claim, seal if claim is not None else None, now)
+    def forwarded(self, claim: Claim | None, seal: Seal | None, asked_at: float) -> None:
+        """A publish goes upstream; its claim was asked for at `asked_at`. Mandatory ones have a `seal`."""
+        entry = Outstanding(self._next_client, claim, seal if claim is not None else None, asked_at)
         self._outstanding[self._next_broker] = entry
         if entry.seal is not None:
             self._by_seal[entry.seal] = entry

@@ -258,6 +258,9 @@ class Conversation:
     blocked: bool = False
     #: The client's bytes are no frames any more; where all is passed on the broker has them as they come.
     unframed: bool = False
+    #: The client uses the number of a refused channel again before the broker is done with it: its frames
+    #: wait, on all channels, so that they are looked at in the order they came (session nonces rise).
+    reopening: bool = False
     #: A fault of the client's, found while the broker's frames were carried out.
     fault: GateError | None = None
     #: What the broker did wrong in the handshake, for who chooses between brokers; they clear it.

@@ -63,7 +63,7 @@ class Legs:
     @property
     def client_may_speak(self) -> bool:
         """Whether the client's next frame may be looked at now."""
-        if self._deaf or self._client_close is not None:
+        if self._deaf or self._client_close is not None or self._conversation.reopening:
             return False
         conversation = self._conversation
         if conversation.state not in _ESTABLISHED:

@@ -26,8 +26,10 @@ from sealgate.wire.frames import encode_frame
 from sealgate.wire.methods import with_ticket_zero
 from sealgate.wire.properties import scan_content_header, splice
 
+#: What a countersigning gateway takes out of a publish that the broker returns.
+COUNTERSIGNATURE: Final = frozenset({COUNTERSIGN_NAME})
 #: What a gateway takes out of a publish: broker-written names and countersignatures not its own.
-GATEWAY_STRIPS: Final = STRIPPED_NAMES | {COUNTERSIGN_NAME}
+GATEWAY_STRIPS: Final = STRIPPED_NAMES | COUNTERSIGNATURE
 #: What a signer takes out: seals of earlier publishes, which Celery copies into retries (seal1.md).
 SIGNER_STRIPS: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
 #: An authenticated message was refused for what it asks, not for who sent it: no guess was made.
@@ -55,6 +57,7 @@ class Publishing:
             if isinstance(verdict, Accepted) and verdict.claim is not None:
                 # The verdict stays open until the store has answered.
                 publication.asked = verdict
+                publication.asked_at = conversation.now.mono
                 conversation.inflight += 1
                 conversation.out.claim(publication)
             else:
@@ -95,7 +98,7 @@ class Publishing:
         )
 
     def _line_up(self, channel: Channel, publication: Publication) -> None:
-        if channel.held or channel.waiting_close or publication.verdict is None:
+        if channel.held or channel.waiting_close or channel.waits_for(publication):
             self._conversation.hold(channel, publication)
         else:
             self.conclude(channel, publication)
@@ -163,7 +166,7 @@ class Publishing:
         claim = accepted.claim if publication.granted else None
         if channel.ledger is not None:
             seal = publication.seal if publication.publish.mandatory else None
-            channel.ledger.forwarded(claim, seal, self._conversation.now.mono)
+            channel.ledger.forwarded(claim, seal, publication.asked_at)
         elif claim is not None:
             self._conversation.out.commit(claim)
 

@@ -87,25 +87,24 @@ class Refuser:
             if conversation.terms.unconfirmed is Unconfirmed.CLOSE:
                 self._close(channel, text)
                 return "channel.close"
-            if publication.publish.mandatory:
-                self._return(channel, publication, text)
-                return "basic.return"
-            return "none"
+            return "basic.return" if self._return(channel, publication, text) else "none"
         closes = conversation.terms.confirmed is Confirmed.CLOSE or (
             conversation.terms.confirmed is Confirmed.AUTO and conversation.is_py_amqp
         )
         if closes:
             self._close(channel, text)
             return "channel.close"
-        if publication.publish.mandatory:
-            self._return(channel, publication, text)
+        self._return(channel, publication, text)
         out.client_method(channel.number, methods.encode_nack(channel.ledger.answered_here(), False, False))
         return "basic.nack"
 
-    def _return(self, channel: Channel, publication: Publication, text: str) -> None:
-        """The client's own publish back, with its own properties (protocol.md O5). Needs whole content."""
-        if publication.header is None or publication.message is None:
-            return  # too large to be kept, or not readable
+    def _return(self, channel: Channel, publication: Publication, text: str) -> bool:
+        """The client's own publish back, with its own properties (protocol.md O5), when it is mandatory.
+
+        False when nothing is returned: also for one too large to be kept, or not readable.
+        """
+        if not publication.publish.mandatory or publication.header is None or publication.message is None:
+            return False
         out = self._conversation.out
         publish = publication.publish
         out.client_method(
@@ -115,6 +114,7 @@ class Refuser:
         out.client(publication.header.raw)
         for body in publication.bodies:
             out.client(body.raw)
+        return True
 
     def _close(self, channel: Channel, text: str) -> None:
         """Close the channel on both sides, once the broker has answered what went before."""

@@ -12,7 +12,6 @@ from typing import Final
 from sealgate.accounts.login import Caller
 from sealgate.reason import GateError
 from sealgate.session.broker import BrokerFrames
-from sealgate.session.channel import Channel
 from sealgate.session.client import ClientFrames
 from sealgate.session.commands import Command
 from sealgate.session.conversation import Conversation, Role, Terms
@@ -256,16 +255,8 @@ class Session:
         for publication in event.publications:
             channel = conversation.channels.get(publication.channel)
             if channel is not None:
-                self._resume(channel)
+                self._client_frames.carry_on(channel)
         self._raise_fault()
-
-    def _resume(self, channel: Channel) -> None:
-        """Carry on with a channel. A fault there ends it at once; the others still have their turn."""
-        try:
-            self._client_frames.resume(channel)
-        except GateError as error:
-            self._conversation.fault = error
-            self._client_frames.discard(channel)
 
     def _regulate(self) -> None:
         """Stop reading the client while too much of it waits for someone else."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError, Reason
+from sealgate.session.channel import Publication
 from sealgate.session.client import ClientFrames
 from sealgate.session.conversation import Conversation
 from sealgate.session.events import Ticked
@@ -97,7 +98,7 @@ class Timers:
                 raise GateError(Reason.CONN_STALL, f"a message was not whole within {limits.message_s:g} s")
 
     def _renew(self) -> None:
-        """Extend the leases of what the broker has not answered yet, so that no other gateway takes over."""
+        """Extend the leases of what still waits, here or for the broker: no other gateway may take over."""
         conversation = self._conversation
         now = conversation.now.mono
         renew_s = conversation.terms.limits.renew_s
@@ -105,10 +106,14 @@ class Timers:
             return
         self._renewed = now
         for channel in conversation.channels.values():
+            for item in channel.held:
+                if isinstance(item, Publication) and item.granted and now - item.asked_at >= renew_s:
+                    assert item.asked is not None and item.asked.claim is not None  # it was granted
+                    conversation.out.renew(item.asked.claim)
             if channel.ledger is None:
                 continue
             for entry in channel.ledger.outstanding():
-                if entry.claim is not None and now - entry.forwarded_at >= renew_s:
+                if entry.claim is not None and now - entry.asked_at >= renew_s:
                     conversation.out.renew(entry.claim)
 
     def _heartbeat(self, side: Side, leg: Leg, paused: bool) -> None:
