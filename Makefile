@@ -11,6 +11,11 @@ BRANCHES_MIN := 95
 
 UPSTREAM ?=
 TESTS ?= tests
+KIND ?= any
+SEEDS ?= 1000
+START ?= 0
+SEED ?=
+HOURS ?=
 BENCH ?=
 INTEROP ?=
 FAULTS ?= tests/faults tests/system/test_rolling.py
@@ -18,7 +23,7 @@ TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
 
-.PHONY: help setup demo test coverage interop check faults format bench fuzz fuzz-corpus clean
+.PHONY: help setup demo test coverage interop check faults simulate ledger format bench fuzz fuzz-corpus clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -70,6 +75,13 @@ endef
 interop: setup  ## client libraries' own suites, directly and through Sealgate (INTEROP="--suite kombu")
 	@$(INSTALL) rabbitmq
 	@env PYTHONPATH=tests $(BIN)/python -m interop $(INTEROP)
+
+simulate: setup  ## the core among simulated peers (SEEDS=1000 START=0 WORKERS=1, HOURS=1 of CPU time; SEED=7 for one, told in full)
+	@PYTHONPATH=tests $(BIN)/python -m sim.run --kind $(KIND) --start $(START) --workers $(WORKERS) \
+	    $(if $(SEED),--seed $(SEED),$(if $(HOURS),--cpu-hours $(HOURS),--seeds $(SEEDS)))
+
+ledger: setup  ## 10,000 simulated conversations: delivery tags as on a direct connection
+	@PYTHONPATH=tests $(BIN)/python -m sim.run --kind ledger --seeds 10000 --workers $(WORKERS)
 
 check: setup  ## lint, format, types, import rules
 	@$(BIN)/ruff check .
