@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from interop.compare import Comparison, compare, lines
-from interop.fetch import CACHE, UnavailableError, prepare
+from interop.fetch import CACHE, MissingError, UnavailableError, prepare
 from interop.routes import opened
 from interop.running import Outcomes, RunError, run_tests
 from interop.suites import ROUTES, Run, Suite, load_expected, load_suites
@@ -98,6 +98,9 @@ def report(comparisons: Sequence[tuple[Suite, Sequence[Run]]], keep: Path | None
     for suite, runs in comparisons:
         try:
             comparison = run_suite(suite, runs, keep=keep)
+        except MissingError as error:
+            print(f"{suite.name}: left out: {error}", flush=True)
+            continue
         except (UnavailableError, RunError, ValueError, *NO_SERVER) as error:
             print(f"{suite.name}: {error}", flush=True)
             failures.append(suite.name)
@@ -116,14 +119,20 @@ def report(comparisons: Sequence[tuple[Suite, Sequence[Run]]], keep: Path | None
 def main() -> int:
     suites = load_suites()
     parser = argparse.ArgumentParser(prog="python -m interop", description=__doc__)
-    parser.add_argument("--suite", action="append", choices=list(suites), help="only this one (repeatable)")
+    parser.add_argument(
+        "--suite",
+        action="append",
+        choices=list(suites),
+        help="only this one (repeatable); some are run only when named",
+    )
     parser.add_argument(
         "--route", action="append", choices=ROUTES, help="only this one beside direct (repeatable)"
     )
     parser.add_argument("--once", action="store_true", help="do not run the direct route a second time")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs and reports there")
     options = parser.parse_args()
-    chosen = [suites[name] for name in options.suite or suites]
+    usual = [name for name, suite in suites.items() if not suite.on_request]
+    chosen = [suites[name] for name in options.suite or usual]
     routes = options.route or ROUTES
     return report([(suite, runs_of(suite, routes, not options.once)) for suite in chosen], options.keep)
 

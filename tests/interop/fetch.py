@@ -6,6 +6,7 @@ All of it is kept under `build/interop` and used again while the hash is the sam
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,10 @@ class UnavailableError(Exception):
     """No index was reached, or it does not have what is wanted."""
 
 
+class MissingError(Exception):
+    """This machine lacks a program or package of the system's that the suite needs."""
+
+
 @dataclass(slots=True, frozen=True)
 class Ready:
     """A suite that can be run: its unpacked sources, and the Python that has what they need."""
@@ -34,7 +39,15 @@ class Ready:
 
 
 def prepare(suite: Suite, cache: Path = CACHE) -> Ready:
-    """Raises `UnavailableError` when it can not be fetched, ValueError when it is not what was pinned."""
+    """Raises `UnavailableError` when it can not be fetched, ValueError when it is not what was pinned.
+
+    And `MissingError`, see there.
+    """
+    for program in suite.programs:
+        if shutil.which(program) is None:
+            raise MissingError(f"{program} is not here; {suite.hint}")
+    if suite.command:
+        return Ready(_npm(suite, cache), Path())
     home = cache / f"{suite.name}-{suite.sha256[:12]}"
     source, python = home / "source", home / "venv" / "bin" / "python"
     done = home / "ready"
@@ -58,7 +71,7 @@ def check_hash(archive: Path, sha256: str) -> None:
 
 def _download(suite: Suite, home: Path) -> Path:
     wanted = f"{suite.distribution}=={suite.version}"
-    _pip("download", "--no-deps", "--no-binary", ":all:", "--dest", home, wanted)
+    _pip("download", "--no-deps", "--no-binary", suite.distribution, "--dest", home, wanted)
     (archive,) = home.glob("*.tar.gz")
     return archive
 
@@ -78,8 +91,18 @@ def _install(suite: Suite, archive: Path, python: Path) -> None:
     _pip("install", "--constraint", ROOT / "constraints.txt", archive, *suite.needs, into=python)
 
 
+def _npm(suite: Suite, cache: Path) -> Path:
+    """A folder with the suite's packages for Node.js, empty when there are none."""
+    home = cache / f"{suite.name}-{'-'.join(suite.npm).replace('/', '-') or 'system'}"
+    if suite.npm and not (home / "node_modules").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        quiet = ["--ignore-scripts", "--no-audit", "--no-fund"]
+        _tried(["npm", "install", "--prefix", home, *quiet, *suite.npm])
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
 def _pip(*arguments: str | Path, into: Path | None = None) -> None:
-    """Run pip, again when it fails: an index may be busy. Raises `UnavailableError` with its last words."""
     target = ["--python", into] if into else []
     command: list[str | Path] = [
         sys.executable,
@@ -90,6 +113,11 @@ def _pip(*arguments: str | Path, into: Path | None = None) -> None:
         *target,
         *arguments,
     ]
+    _tried(command)
+
+
+def _tried(command: list[str | Path]) -> None:
+    """Run it, again when it fails: an index may be busy. Raises `UnavailableError` with its last words."""
     said = ""
     for number in range(_TRIES):
         if number:
@@ -97,9 +125,9 @@ def _pip(*arguments: str | Path, into: Path | None = None) -> None:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_MAX, check=False)
         except subprocess.TimeoutExpired:
-            said = f"pip took more than {_SECONDS_MAX} s"
+            said = f"it took more than {_SECONDS_MAX} s"
             continue
         if done.returncode == 0:
             return
-        said = "; ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
-    raise UnavailableError(f"pip {arguments[0]} failed {_TRIES} times: {said}")
+        said = "; ".join(line for line in done.stderr.splitlines() if re.match("ERROR|npm error", line))
+    raise UnavailableError(f"{' '.join(map(str, command))} failed {_TRIES} times: {said}")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interop.suites import Suite
+from interop.fetch import CACHE
+from interop.suites import HERE, Suite
 from support.certificates import Authority, Pair
 from support.gateway import gateway, key, new_secret
 from support.processes import accepts_tcp, free_port, wait_until
@@ -39,6 +40,8 @@ class Ends:
         """What `suites.toml` may put into an environment variable or a file."""
         return {
             "host": HOST,
+            "clients": HERE / "clients",
+            "cache": CACHE,
             "port": self.port,
             "tls_port": self.tls_port,
             "management_port": self.management_port,
@@ -58,7 +61,7 @@ def opened(route: str, suite: Suite, home: Path) -> Iterator[Ends]:
     with ExitStack() as stack:
         tls_port, management_port = free_port(), free_port()
         plugins = ["rabbitmq_management"] if suite.management else []
-        config = _config(authority, server, tls_port) + suite.config + "\n"
+        config = _config(authority, server, tls_port, suite.client_certificates) + suite.config + "\n"
         if suite.management:
             config += f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management_port}\n"
         broker = stack.enter_context(private_rabbitmq(plugins, config))
@@ -66,21 +69,24 @@ def opened(route: str, suite: Suite, home: Path) -> Iterator[Ends]:
             wait_until(lambda: accepts_tcp(management_port), 30, "the management plugin")
         port = broker.port
         if route != "direct":
-            gates = _Gates(stack, home, {"cert": server.cert, "key": server.key, "client_ca": authority.ca})
+            tls = {"cert": server.cert, "key": server.key}
+            if suite.client_certificates:
+                tls["client_ca"] = authority.ca
+            gates = _Gates(stack, home, tls)
             port, tls_port = gates.passing(port) if route == "pass" else gates.chain(port)
         other = Authority(home / "other", "another authority").issue("stranger")
         yield Ends(port, tls_port, management_port, authority, authority.issue("client"), other)
 
 
-def _config(authority: Authority, server: Pair, tls_port: int) -> str:
-    """TLS as the gates have it: clients need a certificate."""
+def _config(authority: Authority, server: Pair, tls_port: int, client_certificates: bool) -> str:
+    """TLS as the gates have it: clients need a certificate, or are not asked for one."""
     lines = [
         f"listeners.ssl.1 = 127.0.0.1:{tls_port}",
         f"ssl_options.cacertfile = {authority.ca}",
         f"ssl_options.certfile = {server.cert}",
         f"ssl_options.keyfile = {server.key}",
-        "ssl_options.verify = verify_peer",
-        "ssl_options.fail_if_no_peer_cert = true",
+        f"ssl_options.verify = verify_{'peer' if client_certificates else 'none'}",
+        f"ssl_options.fail_if_no_peer_cert = {str(client_certificates).lower()}",
     ]
     return "\n".join(lines) + "\n"
 

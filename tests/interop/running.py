@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,11 @@ from interop.suites import HERE, Run, Suite
 
 #: None takes longer on a direct connection; one that hangs must fail with its stack, not end the run.
 TEST_SECONDS_MAX = 60
-_VERDICT = re.compile(r" (PASSED|FAILED|SKIPPED|ERROR|XFAIL|XPASS)\b")
+_VERDICT = re.compile(r" (PASSED|FAILED|SKIPPED|ERROR|XFAIL|XPASS)\b|^--- [A-Z]+:|^(not )?ok (?=\S)")
+#: A verdict of Go's tests, and one of the programs in `clients`.
+_GO = re.compile(r"--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)")
+_CLIENT = re.compile(r"(ok|not ok) (\S+)(?: # (.*))? \(([\d.]+)s\)")
+_KINDS = {"PASS": "passed", "FAIL": "failed", "SKIP": "skipped", "ok": "passed", "not ok": "failed"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,6 +53,11 @@ def run_tests(
     for name, template in suite.files.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(template.format_map(values), source / name)
+    log = home / "tests.log"
+    if suite.command:
+        told = [part.format_map(values) for part in suite.command]
+        code = _run(told, source, _environment(suite, values), log, suite.seconds_max, heard)
+        return read_lines(log, code)
     command: list[str | Path] = [ready.python, "-m", "pytest", "-v", "-p", "no:cacheprovider"]
     command += ["-o", "junit_family=xunit1", f"--junit-xml={report}", f"--timeout={TEST_SECONDS_MAX}"]
     for plugin in (suite.plugin, suite.unsealed if run.unsealed else ""):
@@ -56,8 +65,7 @@ def run_tests(
     command += suite.tests
     for test in suite.left_out:
         command += ["--deselect", test]
-    log = home / "pytest.log"
-    _pytest(command, source, _environment(suite, values), log, suite.seconds_max, heard)
+    _run(command, source, _environment(suite, values), log, suite.seconds_max, heard)
     if not report.exists():
         raise RunError(f"{suite.name} ended without a report:\n{log.read_text(errors='replace')[-3000:]}")
     return read_report(report)
@@ -68,14 +76,15 @@ def _environment(suite: Suite, values: Mapping[str, object]) -> dict[str, str]:
     return env | {name: template.format_map(values) for name, template in suite.env.items()}
 
 
-def _pytest(
-    command: list[str | Path],
+def _run(
+    command: Sequence[str | Path],
     cwd: Path,
     env: Mapping[str, str],
     log: Path,
     seconds_max: int,
     heard: Callable[[str], None],
-) -> None:
+) -> int:
+    """The exit code; what was said is in `log`."""
     process = subprocess.Popen(
         list(map(str, command)),
         cwd=cwd,
@@ -96,8 +105,8 @@ def _pytest(
                 kept.write(line)
                 verdict = _VERDICT.search(line)
                 if verdict:
-                    heard(verdict[1].lower())
-        process.wait()
+                    heard(verdict[0].split(":")[0].strip(" -").lower())
+        return process.wait()
     finally:
         cut.cancel()
         if process.poll() is None:
@@ -118,6 +127,23 @@ def read_report(path: Path) -> Outcomes:
         outcomes[test] = found if before is None or before.kind == "passed" else before
     if not outcomes:
         raise RunError(f"no test ran: {path}")
+    return outcomes
+
+
+def read_lines(log: Path, code: int) -> Outcomes:
+    """Outcomes of tests that tell them line by line. Raises `RunError` unless they ran to their end."""
+    outcomes: Outcomes = {}
+    said = ""
+    text = log.read_text(errors="replace")
+    for line in text.splitlines():
+        if told := _GO.fullmatch(line):
+            kind = _KINDS[told[1]]
+            outcomes[told[2]] = Outcome(kind, float(told[3]), "" if kind == "passed" else said)
+        elif told := _CLIENT.fullmatch(line):
+            outcomes[told[2]] = Outcome(_KINDS[told[1]], float(told[4]), told[3] or "")
+        said = line.strip()[:200]
+    if not outcomes or code not in (0, 1) or re.search("^panic:", text, re.MULTILINE):
+        raise RunError(f"it ended with {code}:\n{text[-3000:]}")
     return outcomes
 
 

@@ -16,18 +16,24 @@ class Suite:
     """One library's integration tests; `suites.toml` says what each field means."""
 
     name: str
-    distribution: str
-    version: str
-    sha256: str
-    needs: tuple[str, ...]
-    tests: tuple[str, ...]
     seconds_max: int
-    env: Mapping[str, str]
+    distribution: str = ""
+    version: str = ""
+    sha256: str = ""
+    needs: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    hint: str = ""
+    npm: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     plugin: str = ""
     unsealed: str = ""
+    on_request: bool = False
     management: bool = False
+    client_certificates: bool = True
     config: str = ""
 
 

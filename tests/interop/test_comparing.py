@@ -9,7 +9,7 @@ import pytest
 
 from interop.compare import compare, lines
 from interop.fetch import ROOT, check_hash
-from interop.running import Outcome, RunError, read_report
+from interop.running import Outcome, RunError, read_lines, read_report
 from interop.suites import HERE, Expected, Run, load_expected, load_suites
 
 DIRECT = Run("direct", "direct")
@@ -94,6 +94,31 @@ def test_report_without_tests_or_with_two_of_a_name_compares_nothing(tmp_path: P
             read_report(report(tmp_path, *cases))
 
 
+def test_outcomes_told_line_by_line_are_read(tmp_path: Path) -> None:
+    log = tmp_path / "tests.log"
+    log.write_text(
+        "=== RUN   TestOne\n    why_test.go:7: no more\n--- FAIL: TestOne (0.50s)\n"
+        "--- PASS: TestTwo (0.25s)\n"
+        "ok three (0.10s)\nnot ok four # it said no (0.10s)\nok  \tsome/package\t1s\n"
+    )
+    assert read_lines(log, 1) == {
+        "TestOne": Outcome("failed", 0.5, "why_test.go:7: no more"),
+        "TestTwo": Outcome("passed", 0.25),
+        "three": Outcome("passed", 0.1),
+        "four": Outcome("failed", 0.1, "it said no"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("ok one (0.10s)\n", -9), ("panic: x\nok one (0.10s)\n", 1), ("", 0)]
+)
+def test_tests_that_did_not_come_to_their_end_compare_nothing(tmp_path: Path, text: str, code: int) -> None:
+    log = tmp_path / "tests.log"
+    log.write_text(text)
+    with pytest.raises(RunError):
+        read_lines(log, code)
+
+
 def test_another_archive_than_was_pinned_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "lib-1.tar.gz"
     archive.write_bytes(b"something else")
@@ -106,6 +131,9 @@ def test_suites_have_hashes_and_the_versions_that_our_own_tests_use() -> None:
         line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     )
     for suite in load_suites().values():
+        if suite.command:
+            assert all(re.fullmatch(r".+@\d[\d.]+", package) for package in suite.npm)
+            continue
         assert re.fullmatch(r"[0-9a-f]{64}", suite.sha256)
         assert pinned.get(suite.distribution, suite.version) == suite.version
 
