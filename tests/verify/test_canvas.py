@@ -34,8 +34,30 @@ def structure(kind: str, **kwargs: object) -> dict[str, object]:
     return signature(f"celery.{kind}", kwargs=kwargs, subtask_type=kind)
 
 
-@pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])
-@pytest.mark.parametrize("shape", [lambda item: item, lambda item: [item], lambda item: [OK, [item]]])
+def alone(item: object) -> object:
+    return item
+
+
+def listed(item: object) -> object:
+    return [item]
+
+
+def within(item: object) -> object:
+    return [OK, [item]]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *[
+            (name, shape)
+            for name in ("callbacks", "errbacks", "chain", "chord")
+            for shape in (listed, within)
+        ],
+        ("chain", alone),
+        ("chord", alone),
+    ],
+)
 def test_signature_is_found_wherever_a_worker_would_read_one(name: str, shape: Any) -> None:
     assert refusal(**{name: shape(OK)}) is None
     assert refusal(**{name: shape(EVIL)}) is Reason.ACL_TASK
@@ -96,6 +118,24 @@ def test_arguments_of_celerys_own_tasks_are_signatures(
 def test_arguments_of_other_tasks_are_data() -> None:
     assert refusal(args=[EVIL], kwargs={"task": "buy milk", "tasks": [EVIL]}) is None
     assert refusal(callbacks=[signature("app.add", args=[EVIL], kwargs={"body": EVIL})]) is None
+
+
+@pytest.mark.parametrize("name", ["callbacks", "errbacks"])
+@pytest.mark.parametrize("value", [OK, "app.add", 1, True])
+def test_callbacks_that_are_no_list_are_refused(name: str, value: object) -> None:
+    # A worker goes through the names of an object, and the letters of a text, as through a list.
+    assert refusal(**{name: value}) is Reason.CELERY_ENVELOPE
+    assert refusal(headers={name: value}) is Reason.CELERY_ENVELOPE
+    assert refusal(**{name: None}) is None
+
+
+@pytest.mark.parametrize("option", ["link", "link_error", "chord"])
+def test_a_name_that_celery_does_not_write_is_no_part_of_a_signature(option: str) -> None:
+    named = {**OK, "app.evil": 1}
+    assert refusal(chord=named) is Reason.CELERY_ENVELOPE
+    assert refusal(chord=signature("app.add", options={option: named})) is Reason.CELERY_ENVELOPE
+    assert refusal(chord={**OK, "errbacks": [EVIL]}) is Reason.CELERY_ENVELOPE
+    assert refusal(chord={**OK, "chord_size": None}) is None
 
 
 def test_structure_needs_no_permission_of_its_own_but_celerys_tasks_do() -> None:

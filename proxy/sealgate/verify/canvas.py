@@ -44,6 +44,13 @@ _TYPE_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
 _STRUCTURE: Final = frozenset(
     {("celery.chain", "chain"), ("celery.group", "group"), ("celery.chord", "chord")}
 )
+#: All that Celery writes into a signature (`chord_size` up to 5.1). In some places its workers go through the
+#: names of a signature as through a list of signatures, so a name of anybody's choice would be a task's (M).
+_SIGNATURE_NAMES: Final = frozenset(
+    {"task", "args", "kwargs", "options", "subtask_type", "immutable", "chord_size"}
+)
+#: What a worker goes through one by one, without a look at whether it is a list.
+_LISTED_NAMES: Final = ("callbacks", "errbacks")
 #: Options of a signature that are signatures.
 _OPTIONS: Final = ("link", "link_error", "chain", "chord")
 
@@ -52,8 +59,12 @@ def check_canvas(grant: TaskGrant, task: str, body: TaskBody, headers: Mapping[s
     """Ask `grant` for every task that a worker could publish because of this message.
 
     `headers` are what the worker's request takes from the header table. Raises `GateError` acl.task,
-    celery.embedded_depth, celery.task_name, or celery.envelope for what is no signature.
+    celery.embedded_depth, celery.task_name, or celery.envelope for what is no signature, or no list of them
+    where a worker would take it for one.
     """
+    for name in _LISTED_NAMES:
+        _check_listed(body.embed.get(name))
+        _check_listed(headers.get(name))
     walk = _Walk(grant)
     walk.parameters(_TASK_PARAMETERS.get(task, ()), body.args, body.kwargs, 1)
     for name in EMBEDDED_NAMES:
@@ -62,6 +73,11 @@ def check_canvas(grant: TaskGrant, task: str, body: TaskBody, headers: Mapping[s
         walk.add(headers.get(name), 1)
     walk.headers(headers.get("headers"))
     walk.run()
+
+
+def _check_listed(value: object) -> None:
+    if not isinstance(value, list | None):
+        raise GateError(Reason.CELERY_ENVELOPE, "callbacks that are no list")
 
 
 class _Walk:
@@ -99,6 +115,8 @@ class _Walk:
 
     def signature(self, signature: dict[str, object], depth: int) -> None:
         name = task_name(signature.get("task"))
+        if not signature.keys() <= _SIGNATURE_NAMES:
+            raise GateError(Reason.CELERY_ENVELOPE, "unknown name in a signature")
         kind = signature.get("subtask_type")
         if not isinstance(kind, str | None):
             raise GateError(Reason.CELERY_ENVELOPE, "subtask_type")
