@@ -18,12 +18,12 @@ from sealgate.verify import authority, canvas
 from sealgate.verify.verdict import Accepted
 from support.sealed import a_key, a_message, judge_sealed, task_headers
 
-PRODUCER = a_key(tasks=("app.*",))
+PRODUCER = a_key(tasks=("canvas.*",))
 #: May also send Celery's own tasks, so that those are looked into as well.
-WIDE = a_key(tasks=("app.*", "celery.*"))
-TASKS = ("app.add", "app.mul", "evil.task")
+WIDE = a_key(tasks=("canvas.*", "celery.*"))
+TASKS = ("canvas.add", "canvas.mul", "canvasless.task")
 EVIL = {
-    "task": "evil.task",
+    "task": "canvasless.task",
     "args": [],
     "kwargs": {},
     "options": {},
@@ -34,7 +34,7 @@ EVIL = {
 #: of a chord is no list of signatures but one (an application may write that), a task for each name in it.
 OF_CELERY = ("celery.chord_unlock", "celery.accumulate", *EVIL)
 #: Often one the key may send: one wrong name in a hundred places is what must be found.
-names = st.sampled_from(("app.add", "app.mul") * 8 + ("evil.task",))
+names = st.sampled_from(("canvas.add", "canvas.mul") * 8 + ("canvasless.task",))
 OWN = ("celery.chain", "celery.group", "celery.chord", "celery.map", "celery.starmap", "celery.chunks")
 TYPES = ("chain", "group", "chord", "xmap", "xstarmap", "chunks")
 PARAMETERS = ("tasks", "header", "body", "task", "callback", "it")
@@ -97,10 +97,15 @@ def _structure(kind: str, inner: Json) -> Json:
 
 #: What Celery does not write into a signature, most of the time nothing.
 extras = st.sampled_from(
-    ({},) * 60 + ({"evil.task": 1}, {"errbacks": [EVIL]}, {"callbacks": [EVIL]}, {"name": "x"})
+    ({},) * 60 + ({"canvasless.task": 1}, {"errbacks": [EVIL]}, {"callbacks": [EVIL]}, {"name": "x"})
 )
 leaves = st.tuples(names, extras).map(lambda found: {**EVIL, "task": found[0], **found[1]})
 signatures = st.recursive(leaves, _signatures, max_leaves=6)
+
+
+def a_task(**changes: object) -> dict[str, object]:
+    """Headers; by default of a task that the key may send."""
+    return task_headers(**{"task": "canvas.add", **changes})
 
 
 @st.composite
@@ -117,14 +122,14 @@ def messages(draw: Callable[..., Any]) -> tuple[dict[str, object], bytes]:
         "chord": draw(st.none() | signatures),
     }
     kwargs = draw(st.sampled_from(({}, {}, {"fail": 1}, {"x": 1})))
-    changes: dict[str, object] = {"task": draw(st.sampled_from(("app.add", "app.mul", *OWN)))}
+    changes: dict[str, object] = {"task": draw(st.sampled_from(("canvas.add", "canvas.mul", *OWN)))}
     if draw(st.booleans()):
         changes["group"] = "g1"
     for name in ("callbacks", "errbacks", "chain", "chord", "link", "headers"):
         if draw(st.integers(0, 9)) == 0:
             changes[name] = draw(signatures | st.lists(signatures, max_size=2))
     args = draw(st.lists(data | signatures | st.lists(signatures, max_size=2), max_size=3))
-    return task_headers(**changes), json.dumps([args, kwargs, embed]).encode()
+    return a_task(**changes), json.dumps([args, kwargs, embed]).encode()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +167,7 @@ def of(embed: dict[str, object], **kwargs: object) -> bytes:
 
 
 EVIL = {
-    "task": "evil.task",
+    "task": "canvasless.task",
     "args": [],
     "kwargs": {},
     "options": {},
@@ -172,17 +177,21 @@ EVIL = {
 
 
 def test_the_oracle_sees_what_a_worker_runs(worker: Worker) -> None:
-    assert worker.run(task_headers(), of({})) == ["app.add"]
-    assert worker.run(task_headers(), of({"callbacks": [EVIL]})) == ["app.add", "evil.task", "evil.task"]
-    assert worker.run(task_headers(), of({"chain": [EVIL]})) == ["app.add", "evil.task", "evil.task"]
-    assert worker.run(task_headers(), of({"errbacks": [EVIL]}, fail=1)) == ["app.add", "evil.task"]
+    assert worker.run(a_task(), of({})) == ["canvas.add"]
+    assert worker.run(a_task(), of({"callbacks": [EVIL]})) == [
+        "canvas.add",
+        "canvasless.task",
+        "canvasless.task",
+    ]
+    assert worker.run(a_task(), of({"chain": [EVIL]})) == ["canvas.add", "canvasless.task", "canvasless.task"]
+    assert worker.run(a_task(), of({"errbacks": [EVIL]}, fail=1)) == ["canvas.add", "canvasless.task"]
 
 
 @pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])
 def test_a_walk_that_leaves_something_out_is_noticed(
     worker: Worker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headers = task_headers(group="g1")
+    headers = a_task(group="g1")
     body = of({"chord" if name == "chord" else name: EVIL if name == "chord" else [EVIL]}, fail=1)
     if name != "errbacks":
         body = body.replace(b'"fail": 1', b'"x": 1')
@@ -192,20 +201,20 @@ def test_a_walk_that_leaves_something_out_is_noticed(
         # The body of a chord is published by whoever counts the last part.
         assert check(worker, headers, body, PRODUCER)
         return
-    with pytest.raises(AssertionError, match=r"evil\.task"):
+    with pytest.raises(AssertionError, match=r"canvasless\.task"):
         check(worker, headers, body, PRODUCER)
 
 
 @pytest.mark.parametrize(
     ("embed", "kwargs"),
     [
-        ({"errbacks": {**EVIL, "task": "app.mul", "evil.task": 1}}, {"fail": 1}),
+        ({"errbacks": {**EVIL, "task": "canvas.mul", "canvasless.task": 1}}, {"fail": 1}),
         (
             {
                 "chord": {
                     **EVIL,
-                    "task": "app.add",
-                    "options": {"link_error": {**EVIL, "task": "app.mul", "evil.task": 1}},
+                    "task": "canvas.add",
+                    "options": {"link_error": {**EVIL, "task": "canvas.mul", "canvasless.task": 1}},
                 }
             },
             {},
@@ -216,12 +225,12 @@ def test_a_walk_that_leaves_something_out_is_noticed(
 def test_a_name_inside_a_signature_that_a_worker_takes_for_a_task(
     worker: Worker, embed: dict[str, object], kwargs: dict[str, object]
 ) -> None:
-    headers, body = task_headers(group="g1"), of(embed, **kwargs)
-    assert "evil.task" in worker.run(headers, body)
+    headers, body = a_task(group="g1"), of(embed, **kwargs)
+    assert "canvasless.task" in worker.run(headers, body)
     assert not accepted(headers, body, PRODUCER)
 
 
 def test_a_grant_that_permits_all_is_noticed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authority.TaskGrant, "check", lambda self, task: None)
-    with pytest.raises(AssertionError, match=r"evil\.task"):
-        check(worker, task_headers(), of({"callbacks": [EVIL]}), PRODUCER)
+    with pytest.raises(AssertionError, match=r"canvasless\.task"):
+        check(worker, a_task(), of({"callbacks": [EVIL]}), PRODUCER)

@@ -29,7 +29,7 @@ class Worker:
         self.app.conf.task_publish_retry = False
         self.app.conf.task_always_eager = False
         for name in tasks:
-            self.app.task(self._body(name), name=name)
+            self.app.task(self._body(name), name=name, shared=False)
         self.app.finalize()
         self.names: list[str] = []
         self._waiting: list[tuple[Mapping[str, Any], bytes]] = []
