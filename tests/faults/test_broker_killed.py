@@ -22,7 +22,7 @@ from support.publisher import arrivals
 from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
 from support.robust_clients import QUEUE as ROBUST
 from support.robust_clients import RobustClients, robust_clients
-from support.tcp_table import sockets
+from support.tcp_table import connections_to
 from support.watched import MIB, Watched, needs_proc
 
 pytestmark = [
@@ -104,10 +104,9 @@ class Progress:
         return len(self._robust.confirmed), self._robust.consumed.total(), accepted(self._process)
 
 
-def serving(servers: list[RabbitMQServer], process: GatewayProcess) -> RabbitMQServer:
-    """The broker that most connections of the machine's gateways lead to."""
-    ports = Counter(each.remote_port for each in sockets())
-    return max(servers, key=lambda server: ports[server.port])
+def serving(servers: list[RabbitMQServer]) -> RabbitMQServer:
+    """The broker that most connections lead to."""
+    return max(servers, key=lambda server: connections_to(server.port))
 
 
 @pytest.mark.parametrize("brokers", [1, 2])
@@ -131,7 +130,7 @@ def test_broker_dies_under_load(
             progress = Progress(process, robust)
             progress.wait("before anything happens")
             for death in range(deaths):
-                victim = serving(servers, process)
+                victim = serving(servers)
                 victim.kill()
                 if brokers > 1:
                     progress.wait(f"at the other broker after death {death + 1}")

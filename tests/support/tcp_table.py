@@ -1,61 +1,53 @@
-"""The kernel's table of TCP connections (Linux): what waits in them, unsent or unread."""
+"""The kernel's table of TCP connections (Linux): what waits in them, and where they lead."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from support.processes import wait_until
 
 ESTABLISHED = "01"
-#: About a second of looking.
-LOOKS = 50
+#: What has not changed for so long is taken to stand still.
+STILL_S = 1.0
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """One established socket. Sizes are bytes in the kernel's buffers."""
-
-    local_port: int
-    remote_port: int
-    unsent: int
-    unread: int
-
-
-def sockets() -> list[Waiting]:
-    """Every established IPv4 socket of this machine."""
-    found = []
+def _established(port: int) -> Iterator[tuple[bool, int]]:
+    """(whether `port` is the remote end, bytes not read) of each IPv4 socket that has it at one end."""
+    wanted = f":{port:04X}"
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, local, remote, state, queues, *_ = line.split()
-        if state == ESTABLISHED:
-            unsent, unread = queues.split(":")
-            found.append(Waiting(_port(local), _port(remote), int(unsent, 16), int(unread, 16)))
-    return found
+        if wanted in line:
+            _, local, remote, state, queues, *_ = line.split()
+            if state == ESTABLISHED and wanted in (local[-5:], remote[-5:]):
+                yield remote.endswith(wanted), int(queues.partition(":")[2], 16)
 
 
-def _port(address: str) -> int:
-    return int(address.partition(":")[2], 16)
+def connections_to(port: int) -> int:
+    """How many sockets of this machine lead to a server's `port`."""
+    return sum(leads_there for leads_there, _ in _established(port))
 
 
 def unread_from(port: int) -> list[int]:
-    """What is unread of each connection to a server's `port`, on the side of those who connected."""
-    return sorted(each.unread for each in sockets() if each.remote_port == port and each.unread)
+    """Bytes unread of each connection to a server's `port`, on the side of those who connected."""
+    return sorted(unread for leads_there, unread in _established(port) if leads_there and unread)
 
 
 def unread_at(port: int) -> list[int]:
-    """What a server at `port` has not read of each of its connections."""
-    return sorted(each.unread for each in sockets() if each.local_port == port and each.unread)
+    """Bytes that a server at `port` has not read of each of its connections."""
+    return sorted(unread for leads_there, unread in _established(port) if not leads_there and unread)
 
 
 def wait_until_still(count: Callable[[], list[int]], connections: int, what: str) -> None:
     """Wait until at least so many connections have something unread, and it stays what it is."""
-    seen: list[list[int]] = [[]]
+    newest: list[int] = []
+    since = time.monotonic()
 
     def still() -> bool:
-        seen.append(count())
-        return (
-            len(seen[-1]) >= connections and len(seen) > 50 and all(each == seen[-1] for each in seen[-50:])
-        )
+        nonlocal newest, since
+        seen = count()
+        if seen != newest:
+            newest, since = seen, time.monotonic()
+        return len(newest) >= connections and time.monotonic() - since >= STILL_S
 
     wait_until(still, 60, what)
