@@ -175,6 +175,7 @@ class Gate:
 
     def _over(self, side: Side) -> None:
         if side is Side.CLIENT:
+            self.oracle.client_left |= not self.sockets[side].closing
             self.oracle.client_over = True
         else:
             self.oracle.lost_broker()
@@ -242,12 +243,12 @@ class Gate:
         self.run.store.claim(claims, answer)
 
     def _close(self, side: Side) -> None:
-        self._over(side)
         socket = self.sockets.get(side)
         if socket is not None:
             socket.close()
         elif side is Side.UPSTREAM:
             self.reachable = False
+        self._over(side)
 
     def _dialed(self) -> None:
         assert self._broker is not None

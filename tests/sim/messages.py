@@ -136,13 +136,16 @@ def signed_bytes(message: Message, prefix: bytes, omitted: tuple[bytes, ...]) ->
     )
 
 
+def snapshot(message: Message) -> bytes:
+    """The target that a seal claims."""
+    target = b"\x01" + octets.short(message.exchange) + b"\x02" + octets.short(message.routing_key)
+    return target + b"\x03" + message.properties[7] if 7 in message.properties else target
+
+
 def token(message: Message, nonce: bytes, created: int, kid: str = KID, secret: bytes = SECRET) -> bytes:
     """The seal of `message`, valid for an hour from `created`."""
-    snapshot = b"\x01" + octets.short(message.exchange) + b"\x02" + octets.short(message.routing_key)
-    if 7 in message.properties:
-        snapshot += b"\x03" + message.properties[7]
     fields = (b"seal1", kid.encode(), b"%d" % created, b"%d" % (created + 3600), text64(nonce), b"c1")
-    prefix = b".".join((*fields, text64(snapshot)))
+    prefix = b".".join((*fields, text64(snapshot(message))))
     data = signed_bytes(message, prefix, (SEAL, COUNTERSIGN, *BROKER_NAMES))
     return prefix + b"." + text64(hmac.digest(secret, data, "sha256"))
 
@@ -150,6 +153,8 @@ def token(message: Message, nonce: bytes, created: int, kid: str = KID, secret: 
 def is_signed_by_us(message: Message, value: bytes, omitted: tuple[bytes, ...]) -> bool:
     """Whether `value` is a token of our key for `message`."""
     prefix, _, signature = value.rpartition(b".")
+    if prefix.rpartition(b".")[2] != text64(snapshot(message)):
+        return False
     data = signed_bytes(message, prefix, omitted)
     return hmac.compare_digest(signature, text64(hmac.digest(SECRET, data, "sha256")))
 

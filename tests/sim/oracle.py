@@ -49,6 +49,8 @@ class Oracle:
         #: The client broke the protocol, or closed the connection: nothing it said after that counts.
         self.poisoned = False
         self.bye = False
+        #: The client was gone, or as good as gone, before the gate closed its socket.
+        self.client_left = False
         self._claims: Final[dict[int, Publish]] = {}
         self._asked: Final[deque[Publish]] = deque()
         self._claim_cursor: Final[dict[int, tuple[int, int]]] = {}
@@ -239,6 +241,7 @@ class Oracle:
             self.run.unconfirmed_refusals += 1
         if due == "channel.close":
             publish.life.refused = publish
+            publish.life.refused_at = self.run.world.now
         if self.run.settings.role is Role.VERIFY and is_guess(publish, publish.reason):
             self._guesses.append(self.run.world.now)
         self._recorded.append(publish)
@@ -269,6 +272,10 @@ class Oracle:
             assert refused, "the gate closed a channel at the broker without a refusal"
         for life, text in self.client.closes:
             assert life.refused is not None, "the gate closed a channel without a refusal"
+            waited_s = self.run.world.now - life.refused_at
+            owed = [one for one in life.forwarded if not one.verdict and not life.broker_closed]
+            patient = not owed or waited_s >= self.run.settings.limits.close_s
+            assert patient, f"the channel was closed before the broker had answered {owed[0]}"
             due = f"ACCESS_REFUSED - sealgate: {life.refused.reason}"
             assert text.startswith(due), f"{text} for {life.refused}"
         for publish in self._recorded:
@@ -408,6 +415,8 @@ class Oracle:
         assert conversation.state is State.CLOSED, f"the session is still {conversation.state.value}"
         assert not conversation.partial_bytes and not conversation.held_bytes, "memory is left"
         assert not conversation.inflight
+        told = self.client.over or self.client_left or not self.bye
+        assert told, "the client asked for the end of the connection and was not answered"
         self.run.check_counts()
         for lives in self.lives.values():
             for life in lives:

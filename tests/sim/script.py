@@ -109,6 +109,7 @@ class Life:
     cursor: int = 0
     opened_upstream: bool = False
     refused: Publish | None = None
+    refused_at: float = 0.0
     #: Closes and their answers, as they leave and reach the gate on the broker's side.
     close_sent: bool = False
     close_ok_heard: bool = False
