@@ -166,16 +166,6 @@ def of(embed: dict[str, object], **kwargs: object) -> bytes:
     return json.dumps([[1, 2], kwargs, embed]).encode()
 
 
-EVIL = {
-    "task": "canvasless.task",
-    "args": [],
-    "kwargs": {},
-    "options": {},
-    "subtask_type": None,
-    "immutable": False,
-}
-
-
 def test_the_oracle_sees_what_a_worker_runs(worker: Worker) -> None:
     assert worker.run(a_task(), of({})) == ["canvas.add"]
     assert worker.run(a_task(), of({"callbacks": [EVIL]})) == [
