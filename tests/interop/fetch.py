@@ -110,6 +110,7 @@ def _pip(*arguments: str | Path, into: Path | None = None) -> None:
         "pip",
         "--quiet",
         "--disable-pip-version-check",
+        "--retries=1",
         *target,
         *arguments,
     ]

@@ -108,12 +108,28 @@ def test_verifier_leaves_tune_as_it_is() -> None:
     assert conversation.client_frame_max == conversation.upstream_frame_max == 131072
 
 
-def test_large_deliveries_are_split_for_a_client_with_smaller_frames() -> None:
+@pytest.mark.parametrize(
+    ("body_bytes", "kind"),
+    [(0, "Deliver"), (1, "Deliver"), (7160, "Deliver"), (7161, "Deliver"), (8184, "Deliver"),
+     (50_000, "Deliver"), (50_000, "Return")],
+)  # fmt: skip
+def test_bodies_are_cut_anew_for_a_client_with_smaller_frames(body_bytes: int, kind: str) -> None:
+    """All frames but the last are full: a client for Node.js counts them by the size of the body."""
     talk = Talk(Role.SIGN).shake_hands(tune=(2047, 8192, 60)).open_channel()
-    size = 8192 - 8
-    talk.broker(1, body.ContentBody(b"z" * size))
-    parts = talk.heard_by_client()
-    assert [len(part.value) for part in parts] == [8192 - 1024 - 8, 1024]
+    theirs, ours = 8192 - 8, 8192 - 1024 - 8
+    content = bytes(number % 251 for number in range(body_bytes))
+    method = commands.Basic.Return(312, "NO_ROUTE", "", "q")
+    if kind == "Deliver":
+        method = commands.Basic.Deliver("tag", 1, False, "", "q")
+    for _ in range(2):
+        talk.broker(1, method, header.ContentHeader(body_size=body_bytes))
+        for start in range(0, body_bytes, theirs):
+            talk.broker(1, body.ContentBody(content[start : start + theirs]))
+        told, _, *parts = talk.heard_by_client()
+        assert told.name == f"Basic.{kind}"
+        assert b"".join(part.value for part in parts) == content
+        assert [len(part.value) for part in parts[:-1]] == [ours] * (max(body_bytes - 1, 0) // ours)
+        assert all(0 < len(part.value) <= ours for part in parts)
 
 
 def test_handshake_frame_out_of_turn_closes_the_connection() -> None:

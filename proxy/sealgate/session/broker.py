@@ -27,7 +27,7 @@ from sealgate.wire.constants import (
     FRAME_OVERHEAD_BYTES,
 )
 from sealgate.wire.frames import Frame, encode_frame
-from sealgate.wire.properties import restore, scan_content_header
+from sealgate.wire.properties import read_body_size, restore, scan_content_header
 
 
 class BrokerFrames:
@@ -48,17 +48,27 @@ class BrokerFrames:
         channel = self._conversation.channels.get(frame.channel)
         if channel is not None and frame.type == FRAME_METHOD:
             self._method(channel, frame)
-        elif channel is not None and channel.returning is not None and frame.type == FRAME_HEADER:
-            returned = self._returned(channel, channel.returning, frame)
-            channel.returning = None
-            if channel.state not in CHANNEL_REFUSED:
-                self._conversation.out.client(returned)
+        elif channel is not None and frame.type == FRAME_HEADER:
+            self._header(channel, frame)
         elif channel is not None and channel.state in CHANNEL_REFUSED:
             return
-        elif frame.type == FRAME_BODY:
-            self._body(frame)
+        elif channel is not None and frame.type == FRAME_BODY:
+            self._body(channel, frame)
         else:
             self._conversation.out.client(frame.raw)
+
+    def _header(self, channel: Channel, frame: Frame) -> None:
+        raw = frame.raw
+        if channel.returning is not None:
+            raw = self._returned(channel, channel.returning, frame)
+            channel.returning = None
+        if channel.state in CHANNEL_REFUSED:
+            return
+        conversation = self._conversation
+        if conversation.client_frame_max < conversation.upstream_frame_max:
+            channel.body_left = read_body_size(frame.payload)
+            channel.body_kept = b""
+        conversation.out.client(raw)
 
     def _method(self, channel: Channel, frame: Frame) -> None:
         method = methods.method_id(frame.payload)
@@ -145,13 +155,22 @@ class BrokerFrames:
             return encode_frame(FRAME_HEADER, frame.channel, restore(header, COUNTERSIGNATURE))
         return frame.raw
 
-    def _body(self, frame: Frame) -> None:
-        """Split what outgrows the client's frame_max, where the legs were tuned apart (protocol.md N2)."""
+    def _body(self, channel: Channel, frame: Frame) -> None:
+        """Cut a body anew where the legs were tuned apart (protocol.md N2).
+
+        As the broker would: all frames but the last are full. There are clients that count on it.
+        """
         conversation = self._conversation
-        size_max = conversation.client_frame_max - FRAME_OVERHEAD_BYTES
-        if len(frame.payload) <= size_max:
+        if conversation.client_frame_max >= conversation.upstream_frame_max:
             conversation.out.client(frame.raw)
             return
-        for start in range(0, len(frame.payload), size_max):
-            part = frame.payload[start : start + size_max]
+        size_max = conversation.client_frame_max - FRAME_OVERHEAD_BYTES
+        data = channel.body_kept + frame.payload
+        channel.body_left -= len(frame.payload)
+        size = len(data)
+        if channel.body_left > 0:
+            size -= size % size_max
+        channel.body_kept = data[size:]
+        for start in range(0, size, size_max):
+            part = data[start : min(start + size_max, size)]
             conversation.out.client(encode_frame(FRAME_BODY, frame.channel, part))

@@ -140,6 +140,8 @@ class Channel:
     """State of one open channel number."""
 
     __slots__ = (
+        "body_kept",
+        "body_left",
         "client_close",
         "closing_since",
         "content",
@@ -165,6 +167,10 @@ class Channel:
         self.closing_since = 0.0
         #: The target of a `basic.return` that is being relayed: its content header is next.
         self.returning: tuple[str, str] | None = None
+        #: Of the content that the broker is sending: body bytes still to come, and those that wait for enough
+        #: others to fill a frame of the client's.
+        self.body_left = 0
+        self.body_kept = b""
 
     @property
     def waiting_close(self) -> bool:
