@@ -1,16 +1,11 @@
-"""Loaded into the test runs of aiormq and aio-pika, which would start their broker in a container.
-
-aiormq's source distribution lacks the conftest.py above its tests: its two fixtures are made here.
-"""
+"""Loaded into the test run of aio-pika, which would start its broker in a container: it gets ours."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 
-import pytest
 from tests import docker_client
-from yarl import URL
 
 _PORTS = {"5672/tcp": int(os.environ["INTEROP_PORT"]), "5671/tcp": int(os.environ["INTEROP_TLS_PORT"])}
 
@@ -39,13 +34,3 @@ class _Client:
 
 docker_client.DockerClient = _Client
 docker_client.check_docker_available = lambda: docker_client.DockerHostInfo(is_tcp=False)
-
-
-@pytest.fixture(scope="session")
-def rabbitmq_container() -> docker_client.ContainerInfo:
-    return _container()
-
-
-@pytest.fixture(scope="session")
-def amqp_direct_url() -> URL:
-    return URL(f"amqp://guest:guest@127.0.0.1:{_PORTS['5672/tcp']}//")

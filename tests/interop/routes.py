@@ -22,6 +22,8 @@ from support.rabbitmq_server import private_rabbitmq
 HOST = "localhost"
 #: Suites open connections faster than any application.
 _LIMITS = {"connections_per_address_max": 1000}
+#: Their largest messages are larger than any sane task.
+_BODY_BYTES_MAX = 33_554_432
 
 
 @dataclass(slots=True, frozen=True)
@@ -116,7 +118,8 @@ class _Gates:
 
     def chain(self, broker_port: int) -> tuple[int, int]:
         """(plain, TLS) ports of a signing sidecar whose upstream is a verifying gateway."""
-        generic = {"content": {"profile": "generic", "types": ["*"]}}
+        content = {"profile": "generic", "types": ["*"], "body_bytes_max": _BODY_BYTES_MAX}
+        generic = {"content": content, "limits": _LIMITS | {"connection_bytes_max": 4 * _BODY_BYTES_MAX}}
         verifier = self._run("gateway", broker_port, generic)
         signer = {"publish": {"action": "sign", "sign_with": "interop"}, **generic}
         return self._pair("sidecar", verifier, signer)
