@@ -325,7 +325,7 @@ class Speaker:
         """Send methods of pamqp's."""
         self.say(b"".join(method(channel, each) for each in said))
 
-    def ask(self, channel: int, said: Any, answer: type[Any]) -> Any:
+    def ask(self, channel: int, said: Any, answer: type[Any] | tuple[type[Any], ...]) -> Any:
         """Send a method and wait for its answer on the same channel."""
         self.tell(channel, said)
         return self.wait(answer, channel)

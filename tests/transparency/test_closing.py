@@ -143,6 +143,15 @@ def test_X5_close_where_close_ok_was_due(c: Speaker) -> None:
     c.wait_for_end()
 
 
+@conversation()
+def test_X5_close_ok_that_nobody_asked_for(c: Speaker) -> None:
+    c.open()
+    c.tell(0, Connection.CloseOk())
+    c.wait(Connection.Close)
+    c.tell(0, Connection.CloseOk())
+    c.wait_for_end()
+
+
 # Channels
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pamqp import commands
 
-from support.conversation import conversation
+from support.conversation import Instead, conversation
 from support.speaker import Message, Speaker
 
 pytestmark = pytest.mark.system
@@ -142,6 +142,24 @@ def test_D4_alternate_exchange_and_dead_letters(c: Speaker) -> None:
         c.ask(1, Exchange.Delete(exchange=exchange), Exchange.DeleteOk)
     for queue in ("D4q", "D4dead"):
         c.ask(1, Queue.Delete(queue=queue), Queue.DeleteOk)
+
+
+#: Copies are delivered with the original routing key: a way around what a key may do.
+NO_COPIES = Instead(("confirm nack 1",), "hostile.jsonl HD20")
+
+
+@conversation(verify=NO_COPIES, chain=NO_COPIES)
+def test_D4_copies_named_by_the_sender(c: Speaker) -> None:
+    c.open(confirms=True).queue("D4one")
+    c.queue("D4two")
+    c.say(Message(1, "D4one", b"twice", properties=Basic.Properties(headers={"CC": ["D4two"]})))
+    c.wait_for_confirms(1)
+    for name in ("D4one", "D4two"):
+        if isinstance(
+            c.ask(1, Basic.Get(queue=name, no_ack=True), (Basic.GetOk, Basic.GetEmpty)), Basic.GetOk
+        ):
+            c.wait_for_content()
+        c.ask(1, Queue.Delete(queue=name), Queue.DeleteOk)
 
 
 @conversation()

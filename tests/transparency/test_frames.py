@@ -241,6 +241,14 @@ def test_F7_body_size_of_2_to_the_63(c: Speaker) -> None:
     c.open(2)
 
 
+@conversation()
+def test_F7_a_megabyte(c: Speaker) -> None:
+    c.open(confirms=True).queue("F7")
+    c.say(Message(1, "F7", bytes(range(256)) * 4096))
+    c.wait_for_confirms(1)
+    take(c, "F7")
+
+
 @conversation(gates=Refused(505, "frame.order", "hostile.jsonl FR06"))
 def test_F8_channel_close_in_the_middle_of_content(c: Speaker) -> None:
     c.open()
@@ -321,6 +329,18 @@ def test_F9_octets_of_the_properties(c: Speaker) -> None:
     c.say(Message(1, "F9", b"body", properties=flags + properties))
     c.wait_for_confirms(1)
     take(c, "F9")
+
+
+@conversation()
+def test_F9_names_as_long_as_they_may_be(c: Speaker) -> None:
+    exchange, key = "e" * 127, "k" * 255
+    c.open(confirms=True).queue("F9n")
+    c.ask(1, Exchange.Declare(exchange=exchange), Exchange.DeclareOk)
+    c.ask(1, Queue.Bind(queue="F9n", exchange=exchange, routing_key=key), Queue.BindOk)
+    c.say(Message(1, key, b"body", exchange=exchange))
+    c.wait_for_confirms(1)
+    take(c, "F9n")
+    c.ask(1, Exchange.Delete(exchange=exchange), Exchange.DeleteOk)
 
 
 @conversation()

@@ -378,6 +378,16 @@ def test_N5_channel_number_above_channel_max(c: Speaker) -> None:
     c.ask(11, Queue.Delete(queue="N5"), Queue.DeleteOk)
 
 
+@conversation()
+def test_N5_as_many_channels_as_allowed(c: Speaker) -> None:
+    c.shake_hands(channel_max=200)
+    c.say(*[method(number, Channel.Open()) for number in range(1, 201)])
+    for _ in range(200):
+        c.wait(Channel.OpenOk)
+    c.ask(77, Channel.Close(200, "bye", 0, 0), Channel.CloseOk)
+    c.open(77)
+
+
 @conversation(gates=CHANNEL_NUMBERS)
 def test_N5_one_channel_too_many(c: Speaker) -> None:
     c.shake_hands(channel_max=2)
@@ -423,6 +433,24 @@ def test_H3_heartbeat_before_login(c: Speaker) -> None:
     tune = c.wait(Connection.Tune)
     c.tell(0, Connection.TuneOk(tune.channel_max, tune.frame_max, 60), Connection.Open(c.vhost))
     c.wait(Connection.OpenOk)
+
+
+@conversation()
+def test_H3_open_once_more(c: Speaker) -> None:
+    c.open()
+    c.tell(0, Connection.Open(c.vhost))
+    c.wait(Connection.Close)
+    c.tell(0, Connection.CloseOk())
+    c.wait_for_end()
+
+
+@conversation()
+def test_H3_login_once_more(c: Speaker) -> None:
+    c.open()
+    c.say(c.start_ok())
+    c.wait(Connection.Close)
+    c.tell(0, Connection.CloseOk())
+    c.wait_for_end()
 
 
 @conversation()
