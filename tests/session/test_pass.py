@@ -172,3 +172,12 @@ def test_channel_opened_again_before_it_is_closed_is_a_connection_error() -> Non
     talk.client(1, commands.Channel.Close(200, "bye", 0, 0), commands.Channel.Open())
     (closed,) = talk.heard_by_client()
     assert (closed.name, closed.reply_code) == ("Connection.Close", 504)
+
+
+def test_channel_opened_again_while_its_close_waits_for_confirms_is_a_connection_error() -> None:
+    talk = Talk().shake_hands().open_channel(confirms=True)
+    talk.client(1, *talk.sealed(), commands.Channel.Close(200, "bye", 0, 0), commands.Channel.Open())
+    talk.broker(1, commands.Basic.Ack(1))
+    told = talk.heard_by_client()
+    assert methods_of(told) == ["Basic.Ack", "Connection.Close"]
+    assert (told[1].reply_code, told[1].class_id, told[1].method_id) == (504, 20, 10)

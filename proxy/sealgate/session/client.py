@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.session.channel import ENTRY_OBJECTS_BYTES, Channel, Content, Publication, frame_bytes
+from sealgate.session.channel import ENTRY_OBJECTS_BYTES, Channel, Content, Held, Publication, frame_bytes
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import Publishing
@@ -33,6 +33,13 @@ _CHANNEL_TURNS: Final = frozenset(
     method.to_bytes(methods.METHOD_ID_BYTES, "big")
     for method in (CHANNEL_OPEN, CHANNEL_CLOSE, CHANNEL_CLOSE_OK)
 )
+
+_CHANNEL_OPEN: Final = CHANNEL_OPEN.to_bytes(methods.METHOD_ID_BYTES, "big")
+_NOT_CLOSED: Final = "the channel is not closed yet"
+
+
+def _opens(item: Held) -> bool:
+    return isinstance(item, Frame) and item.payload.startswith(_CHANNEL_OPEN)
 
 
 class ClientFrames:
@@ -114,6 +121,8 @@ class ClientFrames:
         """The channel is closed: what waited on it is not carried out, but for a close (protocol.md X4)."""
         if channel.state is ChannelState.REFUSED_BROKER:
             return
+        if channel.state is ChannelState.CLIENT_CLOSING and any(map(_opens, channel.held)):
+            self._conversation.fault = GateError(Reason.FRAME_CHANNEL, _NOT_CLOSED, CHANNEL_OPEN)
         close = channel.client_close
         for item in channel.held:
             if isinstance(item, Frame) and _closes(item):
@@ -138,10 +147,9 @@ class ClientFrames:
         if frame.type == FRAME_METHOD:
             method = frame.payload[: methods.METHOD_ID_BYTES]
             if method == _CONFIRM_SELECT:
-                channel = conversation.channels[frame.channel] = Channel(frame.channel)
-                channel.ledger = ConfirmLedger()
+                conversation.confirming.add(frame.channel)
             elif method in _CHANNEL_TURNS:
-                conversation.channels.pop(frame.channel, None)
+                conversation.confirming.discard(frame.channel)
         conversation.out.upstream(frame.raw)
 
     def _unopened(self, frame: Frame) -> None:
@@ -174,7 +182,7 @@ class ClientFrames:
                 self._turn(channel, method)
             return
         if method == CHANNEL_OPEN and channel.state is ChannelState.CLIENT_CLOSING:
-            raise GateError(Reason.FRAME_CHANNEL, "the channel is not closed yet")
+            raise GateError(Reason.FRAME_CHANNEL, _NOT_CLOSED, method)
         if method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK):
             self._turn(channel, method)
             self._conversation.out.upstream(frame.raw)

@@ -254,6 +254,8 @@ class Conversation:
     failures: deque[float] = field(default_factory=deque)
     #: Set while the gate shuts down: what the client still sends is not taken on if it would be confirmed.
     draining: bool = False
+    #: Channels in confirm mode, where all is passed on and nothing else is known of them. At most 65,536.
+    confirming: set[int] = field(default_factory=set)
     #: The broker has told the client that it does not read for now.
     blocked: bool = False
     #: The client's bytes are no frames any more; where all is passed on the broker has them as they come.

@@ -108,10 +108,9 @@ class Legs:
         draining = conversation.draining and conversation.upstream_leg is Leg.OPEN
         if not draining and conversation.upstream_leg is not Leg.CLOSE_RECEIVED:
             return False
-        channel = conversation.channels.get(frame.channel)
         if conversation.terms.role is Role.PASS:
-            # Only channels with confirms are known there.
-            return channel is None
+            return frame.channel not in conversation.confirming
+        channel = conversation.channels.get(frame.channel)
         return channel is not None and channel.ledger is None
 
     def settled(self) -> bool:
