@@ -111,6 +111,8 @@ class Speaker:
         self.heard: list[Heard] = []
         self.remarks: list[str] = []
         self.ending = ""
+        #: How long it waits for anything.
+        self.patience_s = ANSWER_S_MAX
         #: Whether its confirms are compared.
         self.counts_confirms = True
         self._mark = 0
@@ -164,7 +166,7 @@ class Speaker:
 
     def wait(self, wanted: type[Any] | tuple[type[Any], ...], channel: int | None = None) -> Any:
         """The next method of this kind (or one of these); what comes before it is noted down as well."""
-        deadline = time.monotonic() + ANSWER_S_MAX
+        deadline = time.monotonic() + self.patience_s
         while True:
             while self._mark < len(self.heard):
                 heard = self.heard[self._mark]
@@ -178,7 +180,7 @@ class Speaker:
 
     def wait_for_confirms(self, last: int, channel: int = 1) -> None:
         """Until each tag up to `last` is answered, since the channel was opened last."""
-        deadline = time.monotonic() + ANSWER_S_MAX
+        deadline = time.monotonic() + self.patience_s
         while not set(range(1, last + 1)) <= self._answered(channel):
             if not self._receive(deadline - time.monotonic()):
                 raise MissedError(f"{self.name} waits in vain for the confirm of {last}")
@@ -196,7 +198,7 @@ class Speaker:
 
     def wait_for_content(self, channel: int = 1) -> None:
         """Until the content announced by the method heard last is whole."""
-        deadline = time.monotonic() + ANSWER_S_MAX
+        deadline = time.monotonic() + self.patience_s
         left = -1
         while left:
             while self._mark < len(self.heard) and left:
@@ -224,7 +226,7 @@ class Speaker:
     def wait_for_end(self, not_before_s: float = 0.0) -> None:
         """Until the peer closes the socket; notes when it did so too early, or not at all."""
         started = time.monotonic()
-        deadline = started + ANSWER_S_MAX
+        deadline = started + self.patience_s
         while not self.ending and self._receive(deadline - time.monotonic()):
             pass
         if not self.ending:

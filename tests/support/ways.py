@@ -73,7 +73,7 @@ def ways_to(broker: RabbitMQServer, home: Path) -> Iterator[Ways]:
     broker.ctl("eval", _MAKE_USERS.format(vhosts=names))
     with ExitStack() as running:
         # Its threads must outlive the processes that they start: the kernel kills those with their thread.
-        starters = running.enter_context(ThreadPoolExecutor(len(VHOSTS)))
+        starters = running.enter_context(ThreadPoolExecutor(2))
 
         def gate(name: str, upstream: int, settings: dict[str, Any]) -> GatewayProcess:
             kept = {"quarantine": {"exchange": f"quarantine.{name}", "url": broker.url}}

@@ -20,8 +20,8 @@ def beats(c: Speaker) -> int:
 
 @conversation()
 def test_K1_both_sides_beat(c: Speaker) -> None:
-    c.shake_hands(heartbeat=1).open()
-    for _ in range(10):
+    c.shake_hands(heartbeat=2).open()
+    for _ in range(14):
         c.say(HEARTBEAT_FRAME)
         c.listen_for(0.5)
     if beats(c) < 2:
@@ -31,8 +31,8 @@ def test_K1_both_sides_beat(c: Speaker) -> None:
 
 @conversation()
 def test_K1_client_that_only_sends(c: Speaker) -> None:
-    c.shake_hands(heartbeat=1).open()
-    for _ in range(10):
+    c.shake_hands(heartbeat=2).open()
+    for _ in range(14):
         c.say(Message(1, "nowhere", b"x"))
         c.listen_for(0.5)
     c.sync()
@@ -40,10 +40,10 @@ def test_K1_client_that_only_sends(c: Speaker) -> None:
 
 @conversation()
 def test_K3_one_body_frame_dribbled(c: Speaker) -> None:
-    c.shake_hands(heartbeat=1).open(confirms=True).queue("K3")
+    c.shake_hands(heartbeat=2).open(confirms=True).queue("K3")
     head = c.octets(Message(1, "K3", b"slow and steady"))
     c.say(head[:-16])
-    c.dribble(head[-16:], pause_s=0.4)
+    c.dribble(head[-16:], pause_s=0.5)
     c.wait_for_confirms(1)
     c.ask(1, Queue.Delete(queue="K3"), Queue.DeleteOk)
 

@@ -29,6 +29,8 @@ Basic, Channel, Connection = commands.Basic, commands.Channel, commands.Connecti
 Meet = Callable[[], object]
 Played = dict[str, Transcript]
 MEETING_S_MAX = 60.0
+#: rabbitmqctl is a second of one core's work; machines may have other work to do.
+HAPPENING_S_MAX = 60.0
 
 
 class Outage:
@@ -84,15 +86,16 @@ def alarm(outage: Outage) -> Played:
         meet()
         mute = c.another("mute")
         mute.shake_hands(**{"connection.blocked": None}).open(confirms=True)
-        c.shake_hands(heartbeat=1).open(confirms=True)
+        c.shake_hands(heartbeat=2).open(confirms=True)
         c.say(Message(1, "nowhere", b"x"))
         mute.say(Message(1, "nowhere", b"x"))
         c.wait(Connection.Blocked)
         # Silent for longer than a heartbeat allows: who does not read does not judge.
-        c.listen_for(6)
+        c.listen_for(7)
         if sum(heard.kind == HEARTBEAT for heard in c.heard) < 3:
             c.remarks.append("no heartbeats while blocked")
         meet()
+        c.patience_s = HAPPENING_S_MAX
         c.wait(Connection.Unblocked)
         c.wait_for_confirms(1)
         mute.wait_for_confirms(1)
@@ -121,6 +124,7 @@ def closed(outage: Outage) -> Played:
     def script(c: Speaker, meet: Meet) -> None:
         c.open()
         meet()
+        c.patience_s = HAPPENING_S_MAX
         c.wait(Connection.Close)
         c.tell(0, Connection.CloseOk())
         c.wait_for_end()
