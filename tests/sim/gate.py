@@ -26,6 +26,8 @@ from sim.world import EPOCH_S, Wire, World
 
 #: Above this a peer that does not read stops the other side from being read.
 CONGESTED_BYTES: Final = 30_000
+#: What the process gives its conversations before it cuts them.
+DRAIN_S: Final = 25.0
 #: A socket that is closed has this long to take what is still to be sent.
 FLUSH_S: Final = 5.0
 
@@ -183,6 +185,11 @@ class Gate:
     def drain(self) -> None:
         self.world.say(f"{self.oracle.name}: operator > gate", "drain")
         self._feed(DrainAsked())
+        self.world.after(DRAIN_S, self._abort, background=True)
+
+    def _abort(self) -> None:
+        for socket in list(self.sockets.values()):
+            socket.cut()
 
     def _feed(self, event: Event) -> None:
         commands = self.session.handle(event, self.now)

@@ -31,7 +31,7 @@ def poison(
             struct.pack(">BHI", octets.BODY, 1, frame_max + 1),
             octets.frame(octets.HEARTBEAT, 0, b"x"),
             octets.method(0, octets.SELECT, b"\0"),
-            octets.method(CHANNELS_MAX + 1, octets.QOS, b"\0" * 7),
+            octets.method(CHANNELS_MAX + 1, octets.PUBLISH, octets.publish_arguments(b"", b"q", False)),
             octets.method(CHANNELS_MAX + 1, octets.CHANNEL_OPEN, b"\0"),
             octets.frame(octets.METHOD, 0, b"\x00"),
         )
