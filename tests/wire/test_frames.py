@@ -170,3 +170,17 @@ def test_many_small_chunks_of_a_large_frame_are_not_copied_over_and_over() -> No
 
 def test_repr_of_a_frame_shows_no_content() -> None:
     assert "secret" not in repr(Frame(3, 1, b"secret", b"secret"))
+
+
+@pytest.mark.parametrize("fed", [0, 1, 7, 12, 20])
+def test_rest_is_what_was_not_given_out(fed: int) -> None:
+    splitter = FrameSplitter(100)
+    first = encode_frame(1, 1, b"\x00\x14\x00\x0a")
+    no_frame = b"\x01\x00\x01\x00\x00\x00\x01x\xcf and more"
+    splitter.feed((first + no_frame)[: len(first) + fed])
+    assert splitter.next() is not None
+    splitter.feed(no_frame[fed:])
+    with pytest.raises(GateError):
+        splitter.next()
+    assert splitter.rest() == no_frame
+    assert splitter.buffered == 0
