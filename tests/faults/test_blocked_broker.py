@@ -132,11 +132,14 @@ def test_broker_short_of_memory(
 
 async def told_to_come_again(port: int, vhost: str, count: int, hang: Callable[[], None]) -> list[int]:
     """Clients that are alive while the broker hangs; the codes of the closes they get."""
-    clients = [await (await connect(port)).shake_hands(HEARTBEAT_S, vhost) for _ in range(count)]
+    clients: dict[Client, asyncio.Task[None]] = {}
+    for _ in range(count):
+        client = await (await connect(port)).shake_hands(HEARTBEAT_S, vhost)
+        # From the start: by the time the last one is connected the first would be taken for gone.
+        clients[client] = asyncio.create_task(beat(client))
     hang()
 
-    async def wait(client: Client) -> int:
-        beating = asyncio.create_task(beat(client))
+    async def wait(client: Client, beating: asyncio.Task[None]) -> int:
         close = await client.expect(commands.Connection.Close)
         beating.cancel()
         client.say(0, commands.Connection.CloseOk())
@@ -144,7 +147,7 @@ async def told_to_come_again(port: int, vhost: str, count: int, hang: Callable[[
         await client.close()
         return int(close.reply_code)
 
-    return list(await asyncio.gather(*[wait(client) for client in clients]))
+    return list(await asyncio.gather(*[wait(client, beating) for client, beating in clients.items()]))
 
 
 async def beat(client: Client) -> None:
