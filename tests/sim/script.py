@@ -123,6 +123,8 @@ class Life:
     dead: bool = False
     #: What the broker said and the client is still to hear: frames, and bodies that may be cut anew.
     expected: deque[octets.Frame] = field(default_factory=deque)
+    #: Octets still to come of the body that the broker is sending.
+    body_left: int = 0
     #: Tags at the broker.
     forwarded: list[Publish] = field(default_factory=list)
     #: The libraries at the client, and the same on a direct connection.
@@ -142,6 +144,25 @@ class Life:
         """Whether anybody has closed it, or wants to."""
         closes = any(isinstance(item, Method) and item.name == octets.CHANNEL_CLOSE for item in self.script)
         return closes or self.broker_closed or self.told_closed or self.refused is not None
+
+    def expect(self, frame: octets.Frame, apart: bool) -> None:
+        """The client is to hear this. Where the legs are tuned `apart`, a body is a stream of octets."""
+        if frame.kind == octets.HEADER:
+            self.body_left = octets.body_size(frame.payload)
+        elif frame.kind == octets.BODY:
+            self.body_left -= len(frame.payload)
+            if apart and self.expected and self.expected[-1].kind == octets.BODY:
+                before = self.expected.pop()
+                frame = frame._replace(payload=before.payload + frame.payload)
+        self.expected.append(frame)
+
+    def may_wait(self, size_max: int) -> bool:
+        """Whether what the client is to hear may wait: less than a frame's worth of an unfinished body."""
+        if not self.expected:
+            return True
+        (first, *others) = self.expected
+        part = first.kind == octets.BODY and not others and self.body_left > 0
+        return part and len(first.payload) < size_max
 
     def publishes(self) -> list[Publish]:
         return [item for item in self.script if isinstance(item, Publish)]

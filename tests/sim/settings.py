@@ -63,6 +63,11 @@ class Settings:
     #: Chances, per step, of what ends or disturbs a conversation.
     trouble: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def apart(self) -> bool:
+        """Whether the gate tunes its legs apart, to have room for what it adds."""
+        return self.role is Role.SIGN or self.countersign
+
     def __str__(self) -> str:
         words = [self.role.value, self.product, self.confirmed.value, self.unconfirmed.value]
         for name in ("observe", "rates", "countersign", "session_nonces", "one_at_a_time"):

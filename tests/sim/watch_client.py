@@ -121,12 +121,22 @@ class ClientWatch:
         assert life.expected, f"{frame} was told, which the broker did not say"
         expected = life.expected.popleft()
         if frame.kind == octets.BODY:
-            assert len(frame.payload) + octets.FRAME_OVERHEAD <= self.frame_max, "a body frame is too large"
-            if expected.kind == octets.BODY and len(frame.payload) < len(expected.payload):
-                rest = expected.payload[len(frame.payload) :]
-                life.expected.appendleft(octets.Frame(octets.BODY, frame.channel, rest))
-                expected = octets.Frame(octets.BODY, frame.channel, expected.payload[: len(frame.payload)])
+            expected = self._cut(life, frame, expected)
         assert frame == expected, f"{frame} was told in the place of {expected}"
+
+    def _cut(self, life: Life, frame: octets.Frame, expected: octets.Frame) -> octets.Frame:
+        """The part of an expected body that should be in `frame`: all frames but the last are full."""
+        size = len(frame.payload)
+        size_max = self.frame_max - octets.FRAME_OVERHEAD
+        assert size <= size_max, "a body frame is too large"
+        if not self._run.settings.apart or expected.kind != octets.BODY:
+            return expected
+        rest = expected.payload[size:]
+        if rest:
+            life.expected.appendleft(expected._replace(payload=rest))
+        last = not rest and (life.expected or not life.body_left)
+        assert size == size_max or last, "a body frame is not full"
+        return expected._replace(payload=expected.payload[:size])
 
     def _answered(self, life: Life, frame: octets.Frame) -> None:
         kind = "ack" if frame.method == octets.ACK else "nack"
