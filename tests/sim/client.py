@@ -136,7 +136,7 @@ class Client(Peer):
 
     def _heartbeat(self) -> bool:
         """Sends one, and looks whether the gate is alive: within two intervals it must have been heard."""
-        if self.state != "running" or self._mute or self._oracle.client_over:
+        if self.state not in ("running", "closing") or self._mute or self._oracle.client_over:
             return False
         interval = self._settings.heartbeat_s
         assert self._socket is not None
