@@ -48,7 +48,7 @@ def _in_order(number: int) -> list[bytes]:
         publish + header + header,
         publish + body,
         publish + header + octets.frame(octets.BODY, number, b"abcd"),
-        publish + header + octets.method(number, octets.CHANNEL_CLOSE, octets.close_arguments(200, b"")),
+        publish + header + octets.method(number, octets.QOS, b"\0" * 7),
         header,
         body,
         publish + header + octets.frame(octets.BODY, number, b"") * 17,
