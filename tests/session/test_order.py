@@ -7,7 +7,7 @@ from pamqp import commands
 
 from sealgate.reason import Reason
 from sealgate.session.conversation import Confirmed, Unconfirmed
-from sealgate.session.events import Disconnected, Ticked
+from sealgate.session.events import Disconnected, DrainAsked, Ticked
 from sealgate.session.states import Side
 from sealgate.signing.token import session_nonce
 from sealgate.verify.verdict import ClaimOutcome, ClaimStatus
@@ -172,3 +172,15 @@ def test_duplicate_before_open_ok_waits_too() -> None:
     assert talk.heard_by_client() == []
     talk.broker(1, commands.Channel.OpenOk())
     assert methods_of(talk.heard_by_client()) == ["Channel.OpenOk", "Basic.Ack"]
+
+
+def test_drain_waits_for_no_answer_on_a_channel_that_is_closed() -> None:
+    """A refusal closed the channel before the broker had answered: the drain waited to be cut."""
+    talk = Talk(confirmed=Confirmed.CLOSE).shake_hands(tune=(2047, 131072, 0)).open_channel(confirms=True)
+    talk.client(1, *talk.sealed(), *unsealed())
+    talk.give(DrainAsked())
+    talk.wait(6)
+    talk.give(Ticked())
+    talk.heard_by_client()
+    talk.broker(1, commands.Channel.CloseOk())
+    assert methods_of(talk.heard_by_client()) == ["Connection.Close"]

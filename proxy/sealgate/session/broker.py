@@ -127,6 +127,8 @@ class BrokerFrames:
             if following is ChannelState.CLOSED:
                 del conversation.channels[channel.number]
         if refused:
+            # Closed: what the broker has not answered it never will, and nobody waits for it any more.
+            channel.ledger = None
             if following is ChannelState.CLOSED:
                 self._client.reopen(channel)
             return
