@@ -11,6 +11,9 @@ BRANCHES_MIN := 95
 
 UPSTREAM ?=
 TESTS ?= tests
+# Most of a system test is waiting. Each job has servers of its own.
+JOBS ?= 2
+IN_PARALLEL = $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile)
 KIND ?= any
 SEEDS ?= 1000
 START ?= 0
@@ -50,12 +53,14 @@ $(BIN)/python:
 demo: setup  ## attack a small set-up and see what stops (UPSTREAM=amqp://... to use a real RabbitMQ)
 	@$(BIN)/sealgate demo $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
 
-test: setup  ## run the whole suite (TESTS=... for a part of it)
-	@$(RUN_TESTS) $(BIN)/python -m pytest $(TESTS)
+test: setup  ## run the whole suite (TESTS=... for a part of it, JOBS=1 one after the other)
+	@$(RUN_TESTS) $(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS)
 
+# What counts are the core's own tests, in one process; the rest runs as in `make test`.
 coverage: setup  ## the same, and fail when the core's branches are not covered
 	@$(BIN)/coverage erase
-	@$(RUN_TESTS) $(BIN)/coverage run -m pytest $(TESTS)
+	@$(RUN_TESTS) $(BIN)/coverage run -m pytest -m 'not system' $(TESTS)
+	@$(RUN_TESTS) $(BIN)/python -m pytest -m system $(IN_PARALLEL) $(TESTS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --include='$(CORE)'
 	@$(BIN)/coverage json --quiet -o - --include='$(CORE)' \
