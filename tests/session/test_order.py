@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pamqp import commands
+from pamqp import body, commands, header
 
 from sealgate.reason import Reason
 from sealgate.session.conversation import Confirmed, Unconfirmed
@@ -26,16 +26,16 @@ def test_refusal_is_told_after_the_channel_is_open() -> None:
     talk.client(1, commands.Channel.Open(), commands.Confirm.Select(), *unsealed(), *talk.sealed())
     assert talk.heard_by_client() == []
     talk.broker(1, commands.Channel.OpenOk(), commands.Confirm.SelectOk())
-    assert methods_of(talk.heard_by_client()) == ["Channel.OpenOk", "Basic.Nack", "Confirm.SelectOk"]
+    assert methods_of(talk.heard_by_client()) == ["Channel.OpenOk", "Confirm.SelectOk", "Basic.Nack"]
     assert methods_of(talk.heard_by_broker())[-3:] == ["Basic.Publish", "ContentHeader", "ContentBody"]
 
 
 def test_too_many_failures_that_waited_for_the_channel_are_told_as_the_clients_own() -> None:
     talk = Talk().shake_hands()
     talk.client(1, commands.Channel.Open(), commands.Confirm.Select(), *unsealed() * 25)
-    talk.broker(1, commands.Channel.OpenOk())
+    talk.broker(1, commands.Channel.OpenOk(), commands.Confirm.SelectOk())
     told = talk.heard_by_client()
-    assert methods_of(told)[:2] == ["Channel.OpenOk", "Basic.Nack"]
+    assert methods_of(told)[:3] == ["Channel.OpenOk", "Confirm.SelectOk", "Basic.Nack"]
     assert "conn.failures" in told[-1].reply_text
     assert talk.session.idle
 
@@ -170,8 +170,15 @@ def test_duplicate_before_open_ok_waits_too() -> None:
     talk = Talk(outcomes=lambda claim: ClaimOutcome(ClaimStatus.DUPLICATE)).shake_hands()
     talk.client(1, commands.Channel.Open(), commands.Confirm.Select(), *talk.sealed())
     assert talk.heard_by_client() == []
+    talk.broker(1, commands.Channel.OpenOk(), commands.Confirm.SelectOk())
+    assert methods_of(talk.heard_by_client()) == ["Channel.OpenOk", "Confirm.SelectOk", "Basic.Ack"]
+
+
+def test_without_a_select_ok_none_is_waited_for() -> None:
+    talk = Talk().shake_hands()
+    talk.client(1, commands.Channel.Open(), commands.Confirm.Select(nowait=True), *unsealed())
     talk.broker(1, commands.Channel.OpenOk())
-    assert methods_of(talk.heard_by_client()) == ["Channel.OpenOk", "Basic.Ack"]
+    assert methods_of(talk.heard_by_client()) == ["Channel.OpenOk", "Basic.Nack"]
 
 
 def test_drain_waits_for_no_answer_on_a_channel_that_is_closed() -> None:
@@ -184,3 +191,54 @@ def test_drain_waits_for_no_answer_on_a_channel_that_is_closed() -> None:
     talk.heard_by_client()
     talk.broker(1, commands.Channel.CloseOk())
     assert methods_of(talk.heard_by_client()) == ["Connection.Close"]
+
+
+# The broker's content
+
+
+DELIVERED = [
+    commands.Basic.Deliver("t", 1, False, "", "q"),
+    header.ContentHeader(0, 8, commands.Basic.Properties()),
+    body.ContentBody(b"half"),
+    body.ContentBody(b"more"),
+]
+NACKED = ["Basic.Return", "ContentHeader", "ContentBody", "Basic.Nack"]
+
+
+@pytest.mark.parametrize("sent", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("confirmed", "told"), [(Confirmed.NACK, NACKED), (Confirmed.CLOSE, ["Channel.Close"])]
+)
+def test_refusal_waits_until_the_brokers_content_is_whole(
+    confirmed: Confirmed, told: list[str], sent: int
+) -> None:
+    """A nack, a return or a close of ours in the middle of a delivery is 505 to any client."""
+    talk = Talk(confirmed=confirmed).shake_hands().open_channel(confirms=True).open_channel(2, confirms=True)
+    talk.broker(1, *DELIVERED[:sent])
+    talk.client(1, *unsealed(mandatory=True), *talk.sealed())
+    assert len(talk.heard_by_client()) == sent
+    talk.client(2, *unsealed(mandatory=True))
+    assert methods_of(talk.heard_by_client()) == told, "other channels do not wait"
+    talk.broker(1, *DELIVERED[sent:])
+    heard = methods_of(talk.heard_by_client())
+    assert heard == methods_of(DELIVERED[sent:]) + told
+    assert len(talk.records) == 2
+
+
+def test_refusals_close_is_not_forced_into_the_brokers_content() -> None:
+    talk = Talk(confirmed=Confirmed.CLOSE).shake_hands(tune=(2047, 131072, 0)).open_channel(confirms=True)
+    talk.client(1, *talk.sealed(), *unsealed())
+    talk.broker(1, *DELIVERED[:3])
+    talk.heard_by_client()
+    talk.wait(30)
+    talk.give(Ticked())
+    assert methods_of(talk.heard_by_client()) == []
+    talk.broker(1, *DELIVERED[3:], commands.Basic.Ack(1))
+    assert methods_of(talk.heard_by_client()) == ["ContentBody", "Basic.Ack", "Channel.Close"]
+
+
+def test_empty_delivery_holds_nothing_up() -> None:
+    talk = Talk(confirmed=Confirmed.NACK).shake_hands().open_channel(confirms=True)
+    talk.broker(1, DELIVERED[0], header.ContentHeader(0, 0, commands.Basic.Properties()))
+    talk.client(1, *unsealed())
+    assert methods_of(talk.heard_by_client())[-1] == "Basic.Nack"

@@ -16,6 +16,7 @@ from sealgate.session.conversation import Conversation, Outbox, Role
 from sealgate.session.legs import Legs
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
+from sealgate.session.states import ChannelState
 from sealgate.session.timers import Timers
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.verify import checks
@@ -285,11 +286,16 @@ def _no_heartbeats_are_sent_and_none_are_missed(right: Any) -> Replacement:
 
 @_mutant(BrokerFrames, "_body")
 def _deliveries_are_cut_short(right: Any) -> Replacement:
-    def body(self: BrokerFrames, frame: Any) -> None:
+    def body(self: BrokerFrames, channel: Channel, frame: Any) -> None:
         frame.raw = frame.raw[:-9] + frame.raw[-1:] if len(frame.payload) > 8000 else frame.raw
-        right(self, frame)
+        right(self, channel, frame)
 
     return body
+
+
+@_mutant(Channel, "spoken_for")
+def _refusals_are_told_in_the_middle_of_a_delivery(right: Any) -> Any:
+    return property(lambda self: self.state is ChannelState.OPENING or self.selecting)
 
 
 @_mutant(Outbox, "mute_client")

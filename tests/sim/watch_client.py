@@ -39,6 +39,8 @@ class ClientWatch:
         self.over = ""
         self.frame_max = 0
         self._last_return: Final[dict[int, Returned]] = {}
+        #: Channels with content that is not whole yet: body bytes still to come, -1 before its header.
+        self._content_left: Final[dict[int, int]] = {}
         self.returns: list[Returned] = []
         #: Channels whose end was told; those of them that the gate closed, with its text.
         self.ended: list[Life] = []
@@ -87,6 +89,7 @@ class ClientWatch:
         if life.told_closed:
             assert frame.method == octets.CHANNEL_CLOSE_OK, f"{frame} was told after the channel's close"
             return
+        self._follow_content(frame)
         content = self._returning.get(frame.channel)
         before = self._last_return.pop(frame.channel, None)
         if content is not None:
@@ -102,6 +105,19 @@ class ClientWatch:
             self._refused(life, frame)
         else:
             self._passed(life, frame)
+
+    def _follow_content(self, frame: octets.Frame) -> None:
+        """Nothing comes between the frames of one content on its channel."""
+        left = self._content_left.pop(frame.channel, 0)
+        assert not left or frame.kind != octets.METHOD, f"{frame} in the middle of content"
+        if frame.kind == octets.HEADER:
+            left = octets.body_size(frame.payload)
+        elif frame.kind == octets.BODY:
+            left -= len(frame.payload)
+        elif frame.method in (octets.DELIVER, octets.RETURN):
+            left = -1
+        if left:
+            self._content_left[frame.channel] = left
 
     def _refused(self, life: Life, frame: octets.Frame) -> None:
         assert octets.close_code(frame.payload) == ACCESS_REFUSED

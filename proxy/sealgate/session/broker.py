@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError
-from sealgate.session.channel import Channel, token_of
+from sealgate.session.channel import HEADER_AWAITED, Channel, token_of
 from sealgate.session.client import ClientFrames
 from sealgate.session.confirms import Outstanding, Seal
 from sealgate.session.conversation import Conversation, Role
@@ -16,11 +16,14 @@ from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_N
 from sealgate.wire import methods
 from sealgate.wire.constants import (
     BASIC_ACK,
+    BASIC_DELIVER,
+    BASIC_GET_OK,
     BASIC_NACK,
     BASIC_RETURN,
     CHANNEL_CLOSE,
     CHANNEL_CLOSE_OK,
     CHANNEL_OPEN_OK,
+    CONFIRM_SELECT_OK,
     FRAME_BODY,
     FRAME_HEADER,
     FRAME_METHOD,
@@ -28,6 +31,8 @@ from sealgate.wire.constants import (
 )
 from sealgate.wire.frames import Frame, encode_frame
 from sealgate.wire.properties import read_body_size, restore, scan_content_header
+
+_CONTENT_FOLLOWS: Final = frozenset({BASIC_DELIVER, BASIC_GET_OK, BASIC_RETURN})
 
 
 class BrokerFrames:
@@ -64,11 +69,17 @@ class BrokerFrames:
             channel.returning = None
         if channel.state in CHANNEL_REFUSED:
             return
-        conversation = self._conversation
-        if conversation.client_frame_max < conversation.upstream_frame_max:
-            channel.body_left = read_body_size(frame.payload)
-            channel.body_kept = b""
-        conversation.out.client(raw)
+        channel.body_left = read_body_size(frame.payload)
+        channel.body_kept = b""
+        self._conversation.out.client(raw)
+        self._yield(channel)
+
+    def _yield(self, channel: Channel) -> None:
+        """The broker may have come to an end: what the gate has to say on the channel has its turn."""
+        if not channel.spoken_for and (channel.held or channel.refusal is not None):
+            if self._refuser.close_when_answered(channel):
+                self._client.drop_held(channel)
+            self._client.carry_on(channel)
 
     def _method(self, channel: Channel, frame: Frame) -> None:
         method = methods.method_id(frame.payload)
@@ -81,6 +92,11 @@ class BrokerFrames:
             channel.returning = methods.read_return(frame.payload)[2:] if method == BASIC_RETURN else None
             if channel.state not in CHANNEL_REFUSED:
                 self._conversation.out.client(frame.raw)
+                if method in _CONTENT_FOLLOWS:
+                    channel.body_left = HEADER_AWAITED
+                elif method == CONFIRM_SELECT_OK:
+                    channel.selecting = False
+                    self._yield(channel)
 
     def _answer(self, channel: Channel, frame: Frame, method: int) -> None:
         """An ack or nack from the broker: the ledger says what it is to the client, and what it settles."""
@@ -158,17 +174,22 @@ class BrokerFrames:
         return frame.raw
 
     def _body(self, channel: Channel, frame: Frame) -> None:
-        """Cut a body anew where the legs were tuned apart (protocol.md N2).
+        channel.body_left = max(channel.body_left - len(frame.payload), 0)
+        conversation = self._conversation
+        if conversation.client_frame_max < conversation.upstream_frame_max:
+            self._cut_anew(channel, frame)
+        else:
+            conversation.out.client(frame.raw)
+        self._yield(channel)
+
+    def _cut_anew(self, channel: Channel, frame: Frame) -> None:
+        """Pass on a body where the legs were tuned apart (protocol.md N2).
 
         As the broker would: all frames but the last are full. There are clients that count on it.
         """
         conversation = self._conversation
-        if conversation.client_frame_max >= conversation.upstream_frame_max:
-            conversation.out.client(frame.raw)
-            return
         size_max = conversation.client_frame_max - FRAME_OVERHEAD_BYTES
         data = channel.body_kept + frame.payload
-        channel.body_left -= len(frame.payload)
         size = len(data)
         if channel.body_left > 0:
             size -= size % size_max

@@ -136,6 +136,10 @@ def held_size(item: Held) -> int:
     return item.size if isinstance(item, Publication) else frame_bytes(item)
 
 
+#: `Channel.body_left` between a method that content follows and its header.
+HEADER_AWAITED: Final = -1
+
+
 class Channel:
     """State of one open channel number."""
 
@@ -150,6 +154,7 @@ class Channel:
         "number",
         "refusal",
         "returning",
+        "selecting",
         "state",
     )
 
@@ -167,20 +172,30 @@ class Channel:
         self.closing_since = 0.0
         #: The target of a `basic.return` that is being relayed: its content header is next.
         self.returning: tuple[str, str] | None = None
-        #: Of the content that the broker is sending: body bytes still to come, and those that wait for enough
-        #: others to fill a frame of the client's.
+        #: Of the content that the broker is sending: body bytes still to come (HEADER_AWAITED before they are
+        #: known), and those that wait for enough others to fill a frame of the client's.
         self.body_left = 0
         self.body_kept = b""
+        #: The broker's `confirm.select-ok` is still to come.
+        self.selecting = False
 
     @property
     def waiting_close(self) -> bool:
         """A close of this channel waits for the broker to answer what went before it."""
         return self.refusal is not None or self.client_close is not None
 
+    @property
+    def spoken_for(self) -> bool:
+        """The broker has the word: no frame of the gate's own may come before what it is about to end.
+
+        That is its `open-ok`, its `confirm.select-ok`, or content of which a part has gone to the client.
+        """
+        return self.state is ChannelState.OPENING or self.selecting or self.body_left != 0
+
     def waits_for(self, publication: Publication) -> bool:
-        """Whether `publication` has to wait: undecided, or refused before the client heard open-ok."""
+        """Whether `publication` has to wait: undecided, or refused while the broker has the word."""
         verdict = publication.verdict
-        return verdict is None or (self.state is ChannelState.OPENING and isinstance(verdict, Refused))
+        return verdict is None or (self.spoken_for and isinstance(verdict, Refused))
 
     @property
     def blocked(self) -> bool:

@@ -214,6 +214,7 @@ class ClientFrames:
             if method == CONFIRM_SELECT:
                 if channel.ledger is None:
                     channel.ledger = ConfirmLedger()
+                channel.selecting = channel.selecting or not methods.read_nowait(frame.payload)
             elif method == CHANNEL_CLOSE:
                 channel.client_close = frame
                 channel.closing_since = self._conversation.now.mono

@@ -128,11 +128,12 @@ class Refuser:
         """Send the close that waits on the channel, if what went before is answered; or on `force`.
 
         Every publish is answered before a refusal closes its channel, and every claim is settled before the
-        client's own close goes upstream: a channel that is closed gives no more confirms.
+        client's own close goes upstream: a channel that is closed gives no more confirms. Not even `force`
+        puts a refusal's close in the middle of what the broker is saying.
         """
         ledger = channel.ledger
         if channel.refusal is not None:
-            if ledger is not None and len(ledger) and not force:
+            if channel.spoken_for or (ledger is not None and len(ledger) and not force):
                 return False
             self._send_refusal(channel, channel.refusal)
             return True

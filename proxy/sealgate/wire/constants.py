@@ -37,10 +37,13 @@ CHANNEL_CLOSE_OK: Final = 20 << 16 | 41
 
 BASIC_PUBLISH: Final = 60 << 16 | 40
 BASIC_RETURN: Final = 60 << 16 | 50
+BASIC_DELIVER: Final = 60 << 16 | 60
+BASIC_GET_OK: Final = 60 << 16 | 71
 BASIC_ACK: Final = 60 << 16 | 80
 BASIC_NACK: Final = 60 << 16 | 120
 
 CONFIRM_SELECT: Final = 85 << 16 | 10
+CONFIRM_SELECT_OK: Final = 85 << 16 | 11
 
 TX_SELECT: Final = 90 << 16 | 10
 

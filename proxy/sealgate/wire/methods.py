@@ -119,6 +119,11 @@ def with_ticket_zero(frame: Frame) -> bytes:
     return raw[:_TICKET_START] + _NO_TICKET + raw[_TICKET_STOP:]
 
 
+def read_nowait(payload: bytes) -> bool:
+    """Of `confirm.select`: whether the broker is to say nothing."""
+    return payload[METHOD_ID_BYTES : METHOD_ID_BYTES + 1] not in (b"", b"\0")
+
+
 def read_ack(payload: bytes) -> tuple[int, bool]:
     """(delivery tag, multiple)"""
     tag, bits = _read_tagged(payload)
