@@ -74,9 +74,16 @@ def test_its_commands_run_in_order_on_its_own_files(tmp_path: Path) -> None:
 
 
 def test_every_configuration_it_shows_is_one(tmp_path: Path) -> None:
-    configurations = [name for name in write_files(tmp_path) if name != "keys.toml"]
-    key = "export SEALGATE_WEB1=$(sealgate keys generate 2>/dev/null)"
-    done = shell("\n".join([key, *(f"sealgate check-config {name}" for name in configurations)]), tmp_path)
+    configurations = [name for name in write_files(tmp_path) if name not in ("keys.toml", "users.toml")]
+    secrets = [
+        "export SEALGATE_WEB1=$(sealgate keys generate 2>/dev/null)",
+        "export SEALGATE_BROKER_PASSWORD=$(openssl rand -base64 24)",
+        "hash=$(openssl rand -base64 24 | sealgate users hash)",
+        'sed -i.bak "s|\\$scrypt.*\\.\\.\\.|$hash|" users.toml',
+        "sealgate users check users.toml",
+    ]
+    checks = [f"sealgate check-config {name}" for name in configurations]
+    done = shell("\n".join([*secrets, *checks]), tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from sealgate.net.proxy_header import ProxyHeaderError, Source
 from sealgate.net.reading import read_proxy_header
 from sealgate.net.relay import Relay, Shared
-from sealgate.net.sockets import Network, among, bind, plain_address, tune, turn_away
+from sealgate.net.sockets import BACKLOG, Network, among, bind, plain_address, tune, turn_away
 from sealgate.reason import GateError, Reason
 from sealgate.session.events import Instant
 
@@ -114,8 +114,10 @@ class Listener:
 
     def _shut_the_door(self) -> None:
         for listening in self._sockets:
-            while self._accept(listening):
-                pass  # what is in the backlog, which closing would reset
+            # What is in the backlog, which closing would reset. Where SYNs are not dropped more may follow.
+            for _ in range(BACKLOG):
+                if not self._accept(listening):
+                    break
         self._stop_accepting()
 
     def _send_away(self) -> None:

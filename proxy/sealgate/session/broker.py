@@ -76,10 +76,11 @@ class BrokerFrames:
 
     def _yield(self, channel: Channel) -> None:
         """The broker may have come to an end: what the gate has to say on the channel has its turn."""
-        if not channel.spoken_for and (channel.held or channel.refusal is not None):
-            if self._refuser.close_when_answered(channel):
-                self._client.drop_held(channel)
-            self._client.carry_on(channel)
+        if channel.spoken_for or not (channel.held or channel.refusal is not None):
+            return
+        if self._refuser.close_when_answered(channel):
+            self._client.drop_held(channel)
+        self._client.carry_on(channel)
 
     def _method(self, channel: Channel, frame: Frame) -> None:
         method = methods.method_id(frame.payload)

@@ -87,9 +87,9 @@ class Timers:
         limits = conversation.terms.limits
         now = conversation.now.mono
         for channel in list(conversation.channels.values()):
-            if channel.waiting_close and now - channel.closing_since > limits.close_s:
-                if self._refuser.close_when_answered(channel, force=True):
-                    self._client_frames.drop_held(channel)
+            late = channel.waiting_close and now - channel.closing_since > limits.close_s
+            if late and self._refuser.close_when_answered(channel, force=True):
+                self._client_frames.drop_held(channel)
             content = channel.content
             if content is not None and now - content.since > limits.message_s:
                 limits_hit = conversation.terms.tally.limits_hit
