@@ -8,12 +8,12 @@ text.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from sealgate.accounts.passwords import WORK_MIN, HashError, PasswordHash, parse_hash
 from sealgate.accounts.users import BrokerLogin, User, UserBook
+from sealgate.signing.filetable import FileTable, suggest
 
 #: Of user names, certificate names and virtual hosts: what a short string of AMQP holds.
 NAME_BYTES_MAX: Final = 255
@@ -83,7 +83,7 @@ class _Reader:
     def read(self, tables: Mapping[str, object]) -> list[User]:
         for name in tables:
             if name != "user":
-                self.errors.append(f"{name}: is not known{_suggest(name, ['user'])}")
+                self.errors.append(f"{name}: is not known{suggest(name, ['user'])}")
         entries = tables.get("user")
         if not isinstance(entries, list) or not entries:
             self.errors.append("user: want at least one [[user]] table")
@@ -104,7 +104,7 @@ class _Reader:
             return None
         before = len(self.errors)
         table = _Table(path, entry, self.errors)
-        table.check_names()
+        table.check_names(_NAMES)
         name = self._unique(table, "name", self._names, required=True)
         certificate = self._unique(table, "certificate", self._certificates)
         password = self._password(table)
@@ -173,33 +173,10 @@ class _Reader:
         return text
 
 
-class _Table:
-    """One `[[user]]` table. A wrong value is noted in `errors` and then counts as an absent one."""
+class _Table(FileTable):
+    """One `[[user]]` table."""
 
-    __slots__ = ("_errors", "entry", "path")
-
-    def __init__(self, path: str, entry: Mapping[str, object], errors: list[str]) -> None:
-        self.path: Final = path
-        self.entry: Final = entry
-        self._errors: Final = errors
-
-    def fail(self, name: str, message: str) -> None:
-        self._errors.append(f"{self.path}.{name}: {message}")
-
-    def check_names(self) -> None:
-        for name in self.entry:
-            if name not in _NAMES:
-                self.fail(name, f"is not known{_suggest(name, _NAMES)}")
-
-    def text(self, name: str, required: bool = False) -> str | None:
-        value = self.entry.get(name)
-        if isinstance(value, str):
-            return value
-        if value is not None:
-            self.fail(name, "want a text")
-        elif required:
-            self.fail(name, "is missing")
-        return None
+    __slots__ = ()
 
     def active(self) -> bool:
         text = self.text("state")
@@ -208,18 +185,8 @@ class _Table:
         return text in (None, "active")
 
     def vhosts(self) -> tuple[str, ...] | None:
-        values = self.entry.get("vhosts")
-        if values is None:
-            return None
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            self.fail("vhosts", "want a list of texts")
-            return ()
-        for value in values:
+        values = self.texts("vhosts")
+        for value in values or ():
             if trouble := _name_trouble(value):
                 self.fail("vhosts", f"one {trouble}")
-        return tuple(values)
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+        return values

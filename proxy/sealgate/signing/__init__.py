@@ -9,6 +9,7 @@ The map:
 - `keyring`: keys by kid, their states and their limits.
 - `material`: the printed form of secrets; refuses short and known ones.
 - `keyfile`: a keyring from the `[[key]]` tables of a TOML file.
+- `filetable`: one such table, read so that all its errors are told (the users file has them as well).
 
 Called by `verify` (checks and seals), `config` (loads the keys) and the `keys`, `sign` and `verify` commands.
 Knows

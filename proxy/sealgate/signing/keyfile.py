@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any, Final
 
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256, Algorithm
+from sealgate.signing.filetable import FileTable, suggest
 from sealgate.signing.keyring import CLASSES, MAX_LIFETIME_S_DEFAULT, Key, Keyring, KeyState
 from sealgate.signing.material import MaterialKind, algorithm_of, is_material, parse_secret
 from sealgate.signing.token import is_kid
@@ -91,7 +91,7 @@ class _Reader:
     def read(self, tables: Mapping[str, object]) -> list[Key]:
         for name in tables:
             if name != "key":
-                self.errors.append(f"{name}: is not known{_suggest(name, ['key'])}")
+                self.errors.append(f"{name}: is not known{suggest(name, ['key'])}")
         entries = tables.get("key")
         if not isinstance(entries, list) or not entries:
             self.errors.append("key: want at least one [[key]] table")
@@ -125,13 +125,13 @@ class _Reader:
         return kid
 
     def _key(self, table: _Table, kid: str) -> Key | None:
-        table.check_names()
+        table.check_names(_NAMES)
         algorithm = self._algorithm(table)
         not_before = table.moment("not_before")
         not_after = table.moment("not_after")
         if not_before is not None and not_after is not None and not_after <= not_before:
             table.fail("not_after", "is not after not_before")
-        limits: dict[str, Any] = {name: table.patterns(name) for name in _PATTERNS}
+        limits: dict[str, Any] = {name: table.texts(name) for name in _PATTERNS}
         limits["classes"] = table.classes()
         limits["max_lifetime_s"] = table.lifetime()
         state = table.state()
@@ -181,33 +181,10 @@ class _Reader:
         return algorithm_of(kind, data)
 
 
-class _Table:
-    """One `[[key]]` table. A wrong value is noted in `errors` and then counts as an absent one."""
+class _Table(FileTable):
+    """One `[[key]]` table."""
 
-    __slots__ = ("_errors", "entry", "path")
-
-    def __init__(self, path: str, entry: Mapping[str, object], errors: list[str]) -> None:
-        self.path: Final = path
-        self.entry: Final = entry
-        self._errors: Final = errors
-
-    def fail(self, name: str, message: str) -> None:
-        self._errors.append(f"{self.path}.{name}: {message}")
-
-    def check_names(self) -> None:
-        for name in self.entry:
-            if name not in _NAMES:
-                self.fail(name, f"is not known{_suggest(name, _NAMES)}")
-
-    def text(self, name: str, required: bool = False) -> str | None:
-        value = self.entry.get(name)
-        if isinstance(value, str):
-            return value
-        if value is not None:
-            self.fail(name, "want a text")
-        elif required:
-            self.fail(name, "is missing")
-        return None
+    __slots__ = ()
 
     def state(self) -> KeyState:
         text = self.text("state")
@@ -246,23 +223,9 @@ class _Table:
             self.fail("max_lifetime", f"is over {LIFETIME_S_MAX // 86400}d")
         return lifetime_s
 
-    def patterns(self, name: str) -> tuple[str, ...] | None:
-        values = self.entry.get(name)
-        if values is None:
-            return None
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            self.fail(name, "want a list of texts")
-            return ()
-        return tuple(values)
-
     def classes(self) -> tuple[str, ...] | None:
-        classes = self.patterns("classes")
+        classes = self.texts("classes")
         for name in classes or ():
             if name not in CLASSES and not (name.startswith(_CONTROL) and len(name) > len(_CONTROL)):
                 self.fail("classes", f"want {', '.join(CLASSES)} or control:COMMAND")
         return classes
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
