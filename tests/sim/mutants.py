@@ -12,8 +12,9 @@ from sealgate.session.broker import BrokerFrames
 from sealgate.session.channel import Channel, Publication
 from sealgate.session.client import ClientFrames
 from sealgate.session.confirms import ConfirmLedger
-from sealgate.session.conversation import Conversation, Outbox, Role
+from sealgate.session.conversation import Conversation, Role
 from sealgate.session.legs import Legs
+from sealgate.session.outbox import Outbox
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
 from sealgate.session.states import ChannelState

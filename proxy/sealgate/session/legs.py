@@ -15,7 +15,6 @@ from sealgate.session.refuse import connection_code, reply_text
 from sealgate.session.states import Leg, Side, State
 from sealgate.wire import methods
 from sealgate.wire.constants import (
-    CLASS_CONNECTION,
     CONNECTION_BLOCKED,
     CONNECTION_CLOSE,
     CONNECTION_CLOSE_OK,
@@ -66,30 +65,14 @@ class Legs:
         if self._deaf or self._client_close is not None or self._conversation.reopening:
             return False
         conversation = self._conversation
-        if conversation.state not in _ESTABLISHED:
-            return True
-        return not (conversation.draining and conversation.client_leg is Leg.OPEN)
+        leaving = conversation.draining and conversation.client_leg is Leg.OPEN
+        return conversation.state not in _ESTABLISHED or not leaving
 
     @property
     def deaf(self) -> bool:
         """Nothing the client says counts any more, but its answer to our close."""
         # After bytes that were no frames nothing can be told apart.
         return self._deaf or (self._conversation.unframed and self._conversation.client_leg is not Leg.OPEN)
-
-    @property
-    def lets_broker_judge(self) -> bool:
-        """Whether bytes that are no frames go to the broker as they come, for it to refuse.
-
-        Only where all is passed on, and with the client's own login: what Sealgate logs in, it reads.
-        """
-        conversation = self._conversation
-        terms = conversation.terms
-        return (
-            terms.role is Role.PASS
-            and not terms.replace_credentials
-            and conversation.state is State.RUNNING
-            and conversation.client_leg is Leg.OPEN
-        )
 
     def overhear(self, data: bytes) -> None:
         """Bytes of a client that is refused: its `connection.close-ok` alone still counts, and ends it.
@@ -99,33 +82,6 @@ class Legs:
         self._last_words = (self._last_words + data)[-len(_CLOSE_OK) :]
         if self._last_words == _CLOSE_OK and self._conversation.client_leg is Leg.CLOSE_SENT:
             self._client_gone()
-
-    def takes_client_frames(self, frame: Frame) -> bool:
-        """Whether a frame on a channel still counts: after a drain's close only what has no confirms."""
-        conversation = self._conversation
-        if conversation.client_leg is Leg.OPEN:
-            return True
-        draining = conversation.draining and conversation.upstream_leg is Leg.OPEN
-        if not draining and conversation.upstream_leg is not Leg.CLOSE_RECEIVED:
-            return False
-        if conversation.terms.role is Role.PASS:
-            return frame.channel not in conversation.confirming
-        channel = conversation.channels.get(frame.channel)
-        return channel is not None and channel.ledger is None
-
-    def settled(self) -> bool:
-        """Nothing taken on is unfinished: no claim in flight, nothing held, no confirm owed."""
-        conversation = self._conversation
-        if conversation.inflight:
-            return False
-        for channel in conversation.channels.values():
-            if (
-                channel.held
-                or channel.refusal is not None
-                or (channel.ledger is not None and len(channel.ledger))
-            ):
-                return False
-        return True
 
     def client_frame(self, frame: Frame) -> None:
         """A frame of the client on channel 0."""
@@ -143,19 +99,13 @@ class Legs:
             conversation.out.upstream(frame.raw)
 
     def _method_of(self, frame: Frame) -> int:
-        """The method in a frame on channel 0. Raises GateError for what does not belong there; 0 for that
-        where all is passed on, for the broker to judge."""
+        """As `connection_method`; 0 for what is passed on all the same, for the broker to judge."""
         try:
-            if frame.type != FRAME_METHOD:
-                raise GateError(Reason.FRAME_ORDER, "content on channel 0")
-            method = methods.method_id(frame.payload)
-            if method >> 16 != CLASS_CONNECTION:
-                raise GateError(Reason.FRAME_CHANNEL, "channel 0 is for connection methods")
+            return methods.connection_method(frame)
         except GateError:
             if self._conversation.terms.role is Role.PASS:
                 return 0
             raise
-        return method
 
     def _client_closes(self, frame: Frame) -> None:
         conversation = self._conversation
@@ -354,7 +304,7 @@ class Legs:
         if conversation.state is State.RUNNING and not conversation.draining:
             # By far the most often: nobody is leaving, so no channel need be looked at.
             return
-        if not self.settled():
+        if not conversation.settled:
             return
         if conversation.draining and conversation.client_leg is Leg.OPEN:
             self._close_client(GateError(Reason.CONN_SHUTDOWN, "please reconnect"))

@@ -93,7 +93,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Nothing taken on is unfinished: no claim in flight, nothing held, no confirm owed."""
-        return self._legs.settled()
+        return self._conversation.settled
 
     def handle(self, event: Event, now: Instant) -> list[Command]:
         """Take one event; returns what must be done, in order. An ERROR session does nothing more."""
@@ -197,7 +197,7 @@ class Session:
             try:
                 frame = self._client_splitter.next()
             except GateError:
-                if not self._legs.lets_broker_judge:
+                if not self._conversation.lets_broker_judge:
                     raise
                 conversation.unframed = True
                 conversation.out.upstream(self._client_splitter.rest())
@@ -210,7 +210,7 @@ class Session:
                     # frame_max counts the 8 octets around a payload; clients that forget them are forgiven,
                     # as RabbitMQ forgives them (protocol.md N3).
                     self._client_splitter.payload_bytes_max = conversation.client_frame_max
-            elif frame.channel and self._legs.takes_client_frames(frame):
+            elif frame.channel and conversation.takes_frames_on(frame.channel):
                 self._client_frames.frame(frame)
             elif not frame.channel and not self._login.takes(frame):
                 self._legs.client_frame(frame)

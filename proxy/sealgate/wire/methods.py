@@ -19,12 +19,14 @@ from sealgate.wire.constants import (
     BASIC_RETURN,
     CHANNEL_CLOSE,
     CHANNEL_CLOSE_OK,
+    CLASS_CONNECTION,
     CONNECTION_CLOSE,
     CONNECTION_CLOSE_OK,
     CONNECTION_TUNE,
     CONNECTION_TUNE_OK,
     CONNECTION_UPDATE_SECRET_OK,
     FRAME_HEADER_BYTES,
+    FRAME_METHOD,
 )
 from sealgate.wire.frames import Frame
 from sealgate.wire.table import Table, Value, entry_bytes, entry_table, scan_table, without
@@ -117,6 +119,16 @@ def with_ticket_zero(frame: Frame) -> bytes:
     if raw[_TICKET_START:_TICKET_STOP] == _NO_TICKET:
         return raw
     return raw[:_TICKET_START] + _NO_TICKET + raw[_TICKET_STOP:]
+
+
+def connection_method(frame: Frame) -> int:
+    """The method in a frame on channel 0. Raises frame.order, frame.channel for what is none of those."""
+    if frame.type != FRAME_METHOD:
+        raise GateError(Reason.FRAME_ORDER, "content on channel 0")
+    method = method_id(frame.payload)
+    if method >> 16 != CLASS_CONNECTION:
+        raise GateError(Reason.FRAME_CHANNEL, "channel 0 is for connection methods")
+    return method
 
 
 def read_nowait(payload: bytes) -> bool:

@@ -1,0 +1,160 @@
+"""Collects what one event leads to, and gives it out as commands."""
+
+from __future__ import annotations
+
+from sealgate.accounts.login import Attempt, LoginRecord
+from sealgate.session.channel import Publication
+from sealgate.session.commands import (
+    CheckLogin,
+    Close,
+    Command,
+    DialUpstream,
+    Keep,
+    RenewClaims,
+    RequestClaims,
+    Send,
+    SetReading,
+    SettleClaims,
+    TellLogin,
+)
+from sealgate.session.records import RefusalRecord
+from sealgate.session.states import Side
+from sealgate.verify.verdict import Claim
+from sealgate.wire.constants import FRAME_METHOD
+from sealgate.wire.frames import encode_frame
+
+
+class Outbox:
+    """Collects what one event leads to; `take` turns it into as few commands as will do."""
+
+    __slots__ = (
+        "_claims",
+        "_client",
+        "_closes",
+        "_commits",
+        "_dial",
+        "_keep",
+        "_login",
+        "_logins",
+        "_mute",
+        "_reading",
+        "_releases",
+        "_renew",
+        "_upstream",
+    )
+
+    def __init__(self) -> None:
+        self._client: list[bytes] = []
+        self._upstream: list[bytes] = []
+        self._claims: list[Publication] = []
+        self._commits: list[Claim] = []
+        self._releases: list[Claim] = []
+        self._renew: list[Claim] = []
+        self._keep: list[RefusalRecord] = []
+        self._closes: list[Close] = []
+        self._logins: list[LoginRecord] = []
+        self._login: Attempt | None = None
+        self._reading: list[SetReading] = []
+        self._dial = False
+        self._mute = False
+
+    def client(self, data: bytes) -> None:
+        if not self._mute:
+            self._client.append(data)
+
+    def upstream(self, data: bytes) -> None:
+        self._upstream.append(data)
+
+    def client_method(self, channel: int, payload: bytes) -> None:
+        if not self._mute:
+            self._client.append(encode_frame(FRAME_METHOD, channel, payload))
+
+    def mute_client(self) -> None:
+        """The client was told `connection.close`: it is sent nothing more but by `last_client_method`."""
+        self._mute = True
+
+    def last_client_method(self, payload: bytes) -> None:
+        """`connection.close` or its answer."""
+        self._client.append(encode_frame(FRAME_METHOD, 0, payload))
+
+    def upstream_method(self, channel: int, payload: bytes) -> None:
+        self._upstream.append(encode_frame(FRAME_METHOD, channel, payload))
+
+    def dial(self) -> None:
+        self._dial = True
+
+    def close(self, side: Side, linger: bool = False) -> None:
+        self._closes.append(Close(side, linger))
+
+    def reading(self, side: Side, on: bool) -> None:
+        self._reading.append(SetReading(side, on))
+
+    def claim(self, publication: Publication) -> None:
+        self._claims.append(publication)
+
+    def commit(self, claim: Claim) -> None:
+        self._commits.append(claim)
+
+    def release(self, claim: Claim) -> None:
+        self._releases.append(claim)
+
+    def renew(self, claim: Claim) -> None:
+        self._renew.append(claim)
+
+    def keep(self, record: RefusalRecord) -> None:
+        self._keep.append(record)
+
+    def check_login(self, attempt: Attempt) -> None:
+        self._login = attempt
+
+    def tell_login(self, record: LoginRecord) -> None:
+        self._logins.append(record)
+
+    def forget_bytes(self) -> None:
+        """Nothing collected so far for either socket may leave: the session is in error."""
+        self._client.clear()
+        self._upstream.clear()
+
+    def sent(self, side: Side) -> bool:
+        """Whether anything is to be sent to `side`."""
+        return bool(self._client if side is Side.CLIENT else self._upstream)
+
+    def take(self) -> list[Command]:
+        """The commands, in the order they must be carried out. What is asked comes last: its answer may
+        come back at once, and must find everything before it done."""
+        commands: list[Command] = []
+        if self._dial:
+            commands.append(DialUpstream())
+            self._dial = False
+        if self._upstream:
+            commands.append(Send(Side.UPSTREAM, b"".join(self._upstream)))
+            self._upstream.clear()
+        if self._commits or self._releases:
+            commands.append(SettleClaims(self._commits, self._releases))
+            self._commits = []
+            self._releases = []
+        if self._client:
+            commands.append(Send(Side.CLIENT, b"".join(self._client)))
+            self._client.clear()
+        if self._renew:
+            commands.append(RenewClaims(self._renew))
+            self._renew = []
+        if self._keep:
+            commands.extend([Keep(record) for record in self._keep])
+            self._keep.clear()
+        if self._reading:
+            commands.extend(self._reading)
+            self._reading.clear()
+        if self._closes:
+            commands.extend(self._closes)
+            self._closes.clear()
+        if self._logins:
+            commands.extend([TellLogin(record) for record in self._logins])
+            self._logins.clear()
+        if self._claims:
+            commands.append(RequestClaims(self._claims))
+            self._claims = []
+        if self._login is not None:
+            commands.append(CheckLogin(self._login))
+            self._login = None
+        return commands
