@@ -622,6 +622,19 @@ def test_silent_peers_are_dead_after_two_intervals_unless_we_do_not_read_them() 
     assert Side.CLIENT in talk.closed
 
 
+def test_peers_are_not_judged_by_what_lies_unread_while_the_process_was_held_up() -> None:
+    talk = Talk().shake_hands(tune=(2047, 131072, 2))
+    for _ in range(4):
+        talk.wait(1)
+        talk.give(Ticked())
+    talk.wait(60)
+    talk.give(Ticked(late_s=59.0))
+    assert talk.closed == []
+    talk.wait(1)
+    talk.give(Ticked())
+    assert Side.CLIENT in talk.closed
+
+
 def test_silent_broker_is_told_as_320() -> None:
     talk = Talk().shake_hands(tune=(2047, 131072, 2))
     for _ in range(6):

@@ -92,7 +92,7 @@ class Listener:
         self._sockets = await bind(self._host, self._asked_port, self._reuse_port)
         for listening in self._sockets:
             self._watch(listening)
-        self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._tick_later()
 
     def drain(self) -> None:
         """Close the door softly; then ask every session to finish and to send its client away.
@@ -299,7 +299,13 @@ class Listener:
         if not self.connections and not (self._draining and self._sockets):
             self._emptied.set()
 
-    def _tick(self) -> None:
-        self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+    def _tick_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + TICK_S
+        self._ticker = loop.call_at(due, self._tick, due)
+
+    def _tick(self, due: float) -> None:
+        late_s = max(asyncio.get_running_loop().time() - due, 0.0)
+        self._tick_later()
         for relay in list(self._relays):
-            relay.tick()
+            relay.tick(late_s)

@@ -189,10 +189,10 @@ class Relay:
 
     # What the listener asks for
 
-    def tick(self) -> None:
-        """About once a second."""
+    def tick(self, late_s: float) -> None:
+        """About once a second; `late_s` later than that."""
         upstream_paused = self._upstream is not None and self._upstream.paused
-        self.feed(Ticked(self.client.paused, upstream_paused))
+        self.feed(Ticked(self.client.paused, upstream_paused, late_s))
 
     def drain(self) -> None:
         """Ask the session to finish and to send its client away."""

@@ -60,10 +60,14 @@ class LoginChecked:
 
 @dataclass(slots=True, frozen=True)
 class Ticked:
-    """Time passed: about once a second. A leg that is not being read is not judged by its silence."""
+    """Time passed: about once a second. A leg that is not being read is not judged by its silence.
+
+    `late_s` is how much later than due this comes, in seconds: what the peers said meanwhile may lie unread.
+    """
 
     client_paused: bool = False
     upstream_paused: bool = False
+    late_s: float = 0.0
 
 
 @dataclass(slots=True, frozen=True)

@@ -77,6 +77,9 @@ class Timers:
                     conversation.upstream_failure = "silent"
                 raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
             return
+        for side in Side:
+            # A process that was held up itself did not hear its peers (protocol.md K6).
+            self._heard[side] = min(self._heard[side] + event.late_s, conversation.now.mono)
         self._channels()
         self._renew()
         self._heartbeat(Side.CLIENT, conversation.client_leg, event.client_paused)
