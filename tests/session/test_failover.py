@@ -195,3 +195,29 @@ def test_loss_of_a_running_connection_does_not_count() -> None:
     (close,) = talk.heard_by_client()
     assert (close.reply_code, talk.dials) == (320, 1)
     assert talk.session.conversation.upstream_failure == ""
+
+
+CLOSE = commands.Connection.Close(200, "bye", 0, 0)
+#: What RabbitMQ hangs up for without a word, when the client's `open` has been passed on already.
+STRAYING = [
+    (commands.Connection.TuneOk(2047, 131073, 60),),
+    (commands.Connection.TuneOk(2047, 4095, 60),),
+    (commands.Connection.TuneOk(2047, 0, 60),),
+    (commands.Connection.TuneOk(2048, 131072, 60),),
+    (commands.Connection.TuneOk(0, 131072, 60),),
+    (CLOSE, commands.Connection.TuneOk(2047, 131072, 60)),
+    (commands.Connection.TuneOk(2047, 131072, 60), CLOSE),
+]
+
+
+@pytest.mark.parametrize("said", STRAYING)
+@pytest.mark.parametrize("fail", [lose, close_with_320])
+def test_loss_after_what_no_broker_takes_does_not_count(fail: object, said: tuple[object, ...]) -> None:
+    """Any client with a login made every broker look broken, and the gateway unready, whenever it liked."""
+    assert callable(fail)
+    talk = handshake_up_to(commands.Connection.StartOk)
+    talk.broker(0, commands.Connection.Tune(2047, 131072, 60))
+    talk.client(0, *said, commands.Connection.Open("/"))
+    assert talk.session.conversation.state is State.OPEN_OK
+    fail(talk)
+    assert talk.session.conversation.upstream_failure == ""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pika
 import pytest
+from pamqp import commands
 
 from support.gateway import gateway, key, new_secret
 from support.processes import wait_until
 from support.publisher import Publisher, arrivals
 from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
+from support.raw_client import PROTOCOL_HEADER, method
 from support.tasks import task_frames
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -75,3 +78,29 @@ def test_second_broker_takes_over_and_the_first_is_preferred_again_when_it_is_ba
         f"failover: {COUNT} confirmed, {len(found[0])} on the first broker, {len(found[1])} on the second, "
         f"{len(found[0] & found[1])} on both, {len(publisher.cuts) - 1} connections lost"
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [commands.Connection.TuneOk(2047, 1 << 30, 0)],
+        [commands.Connection.TuneOk(2047, 131072, 0), commands.Connection.Close(200, "", 0, 0)],
+    ],
+    ids=["tune-ok out of range", "close in the handshake"],
+)
+def test_no_client_makes_a_broker_look_broken(
+    said: list[object], rabbitmq: RabbitMQServer, tmp_path: Path
+) -> None:
+    """The broker hangs up on it when its `open` is passed on already, as a broker that fails would."""
+    with gateway(tmp_path, rabbitmq.port, [key("k1", new_secret())], {}) as process:
+        login = commands.Connection.StartOk({}, "PLAIN", "\x00guest\x00guest", "en_US")
+        with socket.create_connection(("127.0.0.1", process.port), timeout=20) as client:
+            client.sendall(PROTOCOL_HEADER)
+            assert client.recv(65_536)
+            client.sendall(method(0, login))
+            assert client.recv(65_536)
+            client.sendall(b"".join(method(0, part) for part in (*said, commands.Connection.Open("/"))))
+            assert client.recv(65_536) == b""
+        assert process.metric("sealgate_upstream_up", upstream=f"127.0.0.1:{rabbitmq.port}") == 1
+        assert process.ready()
+        assert "upstream.failed" not in process.log_text()

@@ -116,6 +116,8 @@ class Conversation:
     fault: GateError | None = None
     #: What the broker did wrong in the handshake, for who chooses between brokers; they clear it.
     upstream_failure: str = ""
+    #: In the handshake the client has said what brokers hang up for: that tells nothing about the broker.
+    strayed: bool = False
     #: Why the gate closes the connection, once it does; the first reason counts.
     cause: GateError | None = None
 

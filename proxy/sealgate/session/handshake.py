@@ -77,6 +77,7 @@ class Handshake:
             raise GateError(Reason.FRAME_ORDER, "only connection methods belong to the handshake")
         method = methods.method_id(frame.payload)
         if (side, method) in _ENDINGS:
+            conversation.strayed = True
             self._pass(side, frame.raw)
             return
         following = HANDSHAKE.get((conversation.state, side, method))
@@ -158,16 +159,17 @@ class Handshake:
     def _tune_ok(self, payload: bytes) -> bytes:
         conversation = self._conversation
         tune = methods.read_tune_ok(payload)
+        in_range = FRAME_BYTES_MIN <= tune.frame_max <= self._advertised_frame_max
+        if not in_range or not 1 <= tune.channel_max <= conversation.channel_max:
+            # RabbitMQ hangs up for it, without a word (measured with 3.10.8).
+            conversation.strayed = True
         if tune.channel_max:
             conversation.channel_max = min(conversation.channel_max, tune.channel_max)
         conversation.heartbeat_s = tune.heartbeat
         frame_max = min(tune.frame_max or self._advertised_frame_max, self._advertised_frame_max)
         conversation.client_frame_max = max(frame_max, FRAME_BYTES_MIN)
         conversation.upstream_frame_max = conversation.client_frame_max
-        if (
-            not conversation.terms.adds_headers
-            or not FRAME_BYTES_MIN <= tune.frame_max <= self._advertised_frame_max
-        ):
+        if not conversation.terms.adds_headers or not in_range:
             # Out of range, or nothing to add: the broker judges what the client asked for.
             return payload
         frame_max = min(tune.frame_max + ADDED_HEADER_BYTES_MAX, self._offered_frame_max)

@@ -145,7 +145,7 @@ class Legs:
         if conversation.state is State.START:
             self.upstream_lost(f"{code} instead of connection.start")
             return True
-        if code in BROKERS_OWN:
+        if code in BROKERS_OWN and not conversation.strayed:
             conversation.upstream_failure = f"{code} in the handshake"
         return False
 
@@ -203,12 +203,12 @@ class Legs:
         """The broker's connection is gone or useless: try the next broker if the client has heard nothing.
 
         It counts against the broker where no client can bring it about: not by silence, which RabbitMQ ends
-        after 10 s, and not by a wrong password.
+        after 10 s, not by a wrong password, and not by what it should not say (`strayed`).
         """
         conversation = self._conversation
         if conversation.upstream_leg is Leg.CLOSED:
             return
-        if conversation.state in (State.START, State.OPEN_OK):
+        if conversation.state in (State.START, State.OPEN_OK) and not conversation.strayed:
             conversation.upstream_failure = how
         if conversation.state is State.START and conversation.client_leg is Leg.OPEN:
             conversation.state = State.DIALING
