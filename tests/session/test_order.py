@@ -242,3 +242,34 @@ def test_empty_delivery_holds_nothing_up() -> None:
     talk.broker(1, DELIVERED[0], header.ContentHeader(0, 0, commands.Basic.Properties()))
     talk.client(1, *unsealed())
     assert methods_of(talk.heard_by_client())[-1] == "Basic.Nack"
+
+
+def test_client_that_never_reads_its_delivery_can_not_keep_refusals_waiting_for_ever() -> None:
+    """Each of its connections held 4 MB of the process's memory, until nobody could publish any more."""
+    talk = Talk(confirmed=Confirmed.NACK).shake_hands(tune=(2047, 131072, 0)).open_channel(confirms=True)
+    talk.broker(1, *DELIVERED[:3])
+    talk.client(1, *unsealed(b"x" * 1000))
+    assert talk.tally.buffered_bytes > 1000
+    for _ in range(31):
+        talk.give(Ticked(upstream_paused=True))
+        talk.wait(1)
+    assert talk.closed == [], "30 s are not over"
+    talk.give(Ticked(upstream_paused=True))
+    assert "conn.stall" in talk.heard_by_client()[-1].reply_text
+    talk.wait(6)
+    talk.give(Ticked(upstream_paused=True))
+    assert set(talk.closed) == {Side.CLIENT, Side.UPSTREAM}
+    assert talk.tally.buffered_bytes == 0
+
+
+def test_client_that_reads_slowly_is_waited_for() -> None:
+    talk = Talk(confirmed=Confirmed.NACK).shake_hands(tune=(2047, 131072, 0)).open_channel(confirms=True)
+    for _ in range(40):
+        talk.broker(1, *DELIVERED[:3])
+        talk.client(1, *unsealed(b"x"))
+        talk.give(Ticked(upstream_paused=True))
+        talk.broker(1, *DELIVERED[3:])
+        assert methods_of(talk.heard_by_client())[-1] == "Basic.Nack"
+        talk.wait(1)
+        talk.give(Ticked(upstream_paused=True))
+    assert talk.session.idle

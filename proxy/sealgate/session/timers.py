@@ -35,6 +35,7 @@ class Timers:
         "_renewed",
         "_sent",
         "_started",
+        "_unread_since",
     )
 
     def __init__(
@@ -51,6 +52,8 @@ class Timers:
         self._refuser: Final = refuser
         self._started: Final = started
         self._renewed = started
+        #: Since when something waits on a channel for content that the client does not read.
+        self._unread_since: float | None = None
         self._heard: Final = {Side.CLIENT: started, Side.UPSTREAM: started}
         self._sent: Final = {Side.CLIENT: started, Side.UPSTREAM: started}
 
@@ -81,6 +84,7 @@ class Timers:
             # A process that was held up itself did not hear its peers (protocol.md K6).
             self._heard[side] = min(self._heard[side] + event.late_s, conversation.now.mono)
         self._channels()
+        self._unread(event.upstream_paused)
         self._renew()
         self._heartbeat(Side.CLIENT, conversation.client_leg, event.client_paused)
         self._heartbeat(Side.UPSTREAM, conversation.upstream_leg, event.upstream_paused)
@@ -99,6 +103,22 @@ class Timers:
                 limits_hit["message_s"] += 1
                 self._client_frames.abandon(channel)
                 raise GateError(Reason.CONN_STALL, f"a message was not whole within {limits.message_s:g} s")
+
+    def _unread(self, upstream_paused: bool) -> None:
+        """Raises GateError conn.stall when what waits for content to end has waited long for the client.
+
+        Refusals wait there, with their messages: a client that never reads on would keep that memory, of
+        which the whole process has only so much, for as long as it likes.
+        """
+        conversation = self._conversation
+        now = conversation.now.mono
+        if not any(channel.held and channel.body_left for channel in conversation.channels.values()):
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        elif upstream_paused and now - self._unread_since > conversation.terms.limits.message_s:
+            conversation.terms.tally.limits_hit["message_s"] += 1
+            raise GateError(Reason.CONN_STALL, "the client does not read what its refusals wait for")
 
     def _renew(self) -> None:
         """Extend the leases of what still waits, here or for the broker: no other gateway may take over."""
