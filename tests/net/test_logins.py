@@ -159,7 +159,7 @@ async def test_queue_is_bounded_and_whoever_leaves_makes_room(threads: Threads) 
     try:
         first = logins.check(guess("first"), "10.0.0.1", told.append)
         waiting = [logins.check(guess(f"{number}"), "10.0.0.1", told.append) for number in range(2)]
-        assert logins.check(guess("too many"), "10.0.0.2", told.append) is None
+        assert logins.check(guess("too many"), "10.0.0.1", told.append) is None
         assert [outcome.result for outcome in told] == [LoginResult.BUSY]
         for ticket in (first, *waiting):
             assert ticket is not None
@@ -170,6 +170,29 @@ async def test_queue_is_bounded_and_whoever_leaves_makes_room(threads: Threads) 
         threads.let(2)
         await eventually(lambda: len(told) == 2, "the one answer")
         assert threads.begun == [b"first", b"next"]
+    finally:
+        logins.close()
+
+
+async def test_full_queue_of_one_network_does_not_keep_others_out(threads: Threads) -> None:
+    """Connections are limited by address: a network of IPv6 has enough of those to fill any queue."""
+    logins = queue(waiting_max=10)
+    flood: list[Outcome] = []
+    others: list[Outcome] = []
+    try:
+        for number in range(20):
+            logins.check(guess(f"flood{number}"), f"2001:db8::{number:x}", flood.append)
+        assert [outcome.result for outcome in flood] == [LoginResult.BUSY] * 9
+        for number in range(9):
+            assert logins.check(guess(f"other{number}"), f"10.0.0.{number}", others.append) is not None
+        assert (len(flood), others, logins.waiting) == (18, [], 10)
+        # Now each has one: nobody has to give way.
+        assert logins.check(guess("late"), "10.0.1.1", others.append) is None
+        threads.let(11)
+        await eventually(lambda: len(others) == 10, "the answers of the others")
+        assert [outcome.result for outcome in others] == [LoginResult.BUSY] + [LoginResult.PASSWORD] * 9
+        await eventually(lambda: len(flood) == 20, "the answers of the flood")
+        assert logins.waiting == 0
     finally:
         logins.close()
 

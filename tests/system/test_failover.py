@@ -80,17 +80,7 @@ def test_second_broker_takes_over_and_the_first_is_preferred_again_when_it_is_ba
     )
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        [commands.Connection.TuneOk(2047, 1 << 30, 0)],
-        [commands.Connection.TuneOk(2047, 131072, 0), commands.Connection.Close(200, "", 0, 0)],
-    ],
-    ids=["tune-ok out of range", "close in the handshake"],
-)
-def test_no_client_makes_a_broker_look_broken(
-    said: list[object], rabbitmq: RabbitMQServer, tmp_path: Path
-) -> None:
+def test_no_client_makes_a_broker_look_broken(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
     """The broker hangs up on it when its `open` is passed on already, as a broker that fails would."""
     with gateway(tmp_path, rabbitmq.port, [key("k1", new_secret())], {}) as process:
         login = commands.Connection.StartOk({}, "PLAIN", "\x00guest\x00guest", "en_US")
@@ -99,7 +89,8 @@ def test_no_client_makes_a_broker_look_broken(
             assert client.recv(65_536)
             client.sendall(method(0, login))
             assert client.recv(65_536)
-            client.sendall(b"".join(method(0, part) for part in (*said, commands.Connection.Open("/"))))
+            too_large = commands.Connection.TuneOk(2047, 1 << 30, 0)
+            client.sendall(method(0, too_large) + method(0, commands.Connection.Open("/")))
             assert client.recv(65_536) == b""
         assert process.metric("sealgate_upstream_up", upstream=f"127.0.0.1:{rabbitmq.port}") == 1
         assert process.ready()

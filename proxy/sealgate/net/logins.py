@@ -1,7 +1,7 @@
 """Checks logins in threads: one at a time for each address; in turn, those without failures first.
 
 So a flood waits for itself, from however many addresses it comes once each has guessed wrong. A client that
-leaves takes its login out of the queue.
+leaves takes its login out of the queue. When that is full, who has the most in it makes room.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Logins:
         """Call `answer` once, now or later; None when it was now."""
         address = counted_address(host)
         outcome = self._desk.at_once(attempt, address, self._clock())
-        if outcome is None and (self._closed or self.waiting >= self._waiting_max):
+        if outcome is None and not self._has_room(address):
             outcome = Outcome(LoginResult.BUSY)
         if outcome is not None:
             answer(outcome)
@@ -89,6 +89,20 @@ class Logins:
         self.waiting += 1
         self._next()
         return ticket
+
+    def _has_room(self, address: str) -> bool:
+        """Whether one more may wait; where others of one address are in its way, the last of them goes.
+
+        Connections are counted by address, but of IPv6 one customer has very many.
+        """
+        if self._closed or self.waiting < self._waiting_max:
+            return not self._closed
+        crowd = max(self._queues, key=lambda queued: len(self._queues[queued]))
+        if len(self._queues[crowd]) <= len(self._queues.get(address, ())) + 1:
+            return False
+        self.waiting -= 1
+        self._answer(self._queues[crowd].pop(), Outcome(LoginResult.BUSY))
+        return True
 
     def cancel(self, ticket: Ticket) -> None:
         """Nobody waits for the answer any more. A hash that is being computed counts all the same."""
