@@ -203,11 +203,30 @@ async def test_a_damaged_middle_keeps_the_good_lines_and_sets_a_horizon(
     assert found == [DUPLICATE, HORIZON]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"something else\n", b"00000000 sealgate-journal-1 x 0\n"])
-async def test_a_file_of_another_kind_vouches_for_nothing(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        bytes(4096),
+        b"00000000 sealgate-journal-1 x 0\n",
+        b"zz sealgate-journal-1 x 0\n",
+        b"00000000 sealgate-jour\xeeal-1 x 0\n",
+    ],
+)
+async def test_a_file_without_a_good_first_line_vouches_for_nothing(tmp_path: Path, content: bytes) -> None:
     path, clock = tmp_path / "nonces", Clock()
     path.write_bytes(content)
     assert await outcome_after(path, clock, [make_claim("n", NOW)]) == [HORIZON]
+
+
+@pytest.mark.parametrize("content", [b"# keys\n[[key]]\n", b"-----BEGIN PRIVATE KEY-----\n", b"\x7fELF\0", b"k"])
+async def test_a_file_that_was_never_a_journal_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_bytes(content)
+    with pytest.raises(GateError, match=r"keys.toml: this file is no journal"):
+        await open_store(path, Clock()).start()
+    assert path.read_bytes() == content
 
 
 async def test_a_well_summed_line_that_is_no_record_is_damage(path_later: tuple[Path, Clock]) -> None:

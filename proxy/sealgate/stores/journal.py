@@ -14,7 +14,8 @@ two lines on one nonce the later counts.
 
 A line cut short at the end is a write that did not finish: it is dropped. Anything else that is wrong, or a
 machine that went down without a clean close (the kernel held what was not yet on disk), means that nonces
-may be missing: the good lines count, and the horizon is now. A file that is absent is no different.
+may be missing: the good lines count, and the horizon is now. A file that is absent is no different. A file
+that was never a journal is somebody else's, named by mistake: it stops the start and stays as it is.
 
 The file is rewritten without its expired lines at each start, and a slice at a time while it grows.
 """
@@ -98,7 +99,8 @@ class Journal:
     def open(self, now: float, nonces: NonceTable) -> int:
         """Lock the file and fill `nonces` from it. Returns the horizon (Unix seconds; 0: nothing is missing).
 
-        Raises `GateError` (store.unavailable) when another process holds it or it can not be written.
+        Raises `GateError` (store.unavailable) when another process holds it, it can not be written, or it is
+        no journal.
         """
         self._nonces = nonces
         try:
@@ -132,6 +134,9 @@ class Journal:
         reader = _Reader()
         try:
             with self._path.open("rb") as file:
+                if _is_foreign(file.readline(_LINE_BYTES_MAX)):
+                    raise OSError("this file is no journal, and would be overwritten; name another or move it")
+                file.seek(0)
                 for record in reader.records(file):
                     if record.remember_until >= now:
                         self._read_record(record)
@@ -303,6 +308,12 @@ class _Reader:
             self.horizon = int(fields[2])
             self.whole = True
         return crc
+
+
+def _is_foreign(line: bytes) -> bool:
+    """Whether a first line was never one of ours. Damage leaves a CRC, the name, or zeros to know it by."""
+    ours = _parse_crc(line) >= 0 or b"sealgate-journal-" in line or line.startswith(b"\0")
+    return bool(line.strip()) and not ours
 
 
 def _parse_crc(line: bytes) -> int:
