@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from sealgate import __version__
 from sealgate.cli import main
+from support.certificates import Authority
 from support.config_files import GOOD, KEYS, SECRET, write
 
 
@@ -68,12 +69,27 @@ def test_secret_written_into_the_key_file_is_warned_about(good: Path) -> None:
 
 
 def test_tls_files_are_looked_at_and_a_readable_private_key_warned_about(good: Path) -> None:
-    cert = write(good.parent / "tls.crt", "x", 0o644)
-    key = write(good.parent / "tls.key", "x", 0o644)
-    write(good, f'{good.read_text()}[listen.tls]\ncert = "{cert}"\nkey = "{key}"\n')
+    pair = Authority(good.parent).issue("gateway")
+    key = Path(pair.key)
+    key.chmod(0o644)
+    write(good, f'{good.read_text()}[listen.tls]\ncert = "{pair.cert}"\nkey = "{key}"\n')
     result = run("check-config", str(good))
     assert result.exit_code == 0
     assert [line.partition(" can be")[0] for line in result.stderr.splitlines()] == [f"warning: {key}:"]
+
+
+def test_certificates_that_would_stop_the_start_are_told(good: Path) -> None:
+    authority = Authority(good.parent)
+    pair, other = authority.issue("gateway"), authority.issue("other")
+    write(
+        good,
+        good.read_text().replace("amqp://", "amqps://")
+        + f'[listen.tls]\ncert = "{pair.cert}"\nkey = "{other.key}"\n[upstream.tls]\nca = "{good}"\n',
+    )
+    result = run("check-config", str(good))
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert f"{good}: listen.tls: {pair.cert} with {other.key}: the private key is not that" in result.stderr
+    assert f"{good}: upstream.tls: {good}: there is no PEM certificate in it\n" in result.stderr
 
 
 def test_everybody_as_a_proxy_is_warned_about(good: Path) -> None:
@@ -162,6 +178,25 @@ def test_file_that_may_not_be_opened_exits_77(good: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "open", refusing)
     result = run("check-config", str(good))
     assert (result.exit_code, result.stderr) == (77, f"{good}: may not be read by this user\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["check-config", "print-config", "run -c", "keys check", "keys list", "users check", "users list"],
+)
+def test_every_file_that_may_not_be_opened_is_77_and_no_wrong_usage(
+    good: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As root may read every file, the machine's refusals are played."""
+
+    def refusing(path: Path, *_: object, **__: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(Path, "open", refusing)
+    result = run(*command.split(), str(good))
+    assert result.exit_code == 77
+    assert "may not be read by this user" in result.stderr
 
 
 def test_missing_file_exits_78(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from pamqp import commands
 
 from sealgate.net.tls import client_context, server_context
@@ -191,5 +192,26 @@ async def test_file_that_is_not_there_is_an_error(authority: Authority, missing:
 
 async def test_key_that_does_not_fit_its_certificate_is_an_error(authority: Authority) -> None:
     one, other = authority.issue("one"), authority.issue("other")
-    with pytest.raises(ssl.SSLError, match="KEY_VALUES_MISMATCH"):
+    with pytest.raises(ssl.SSLError, match=r"one\.crt with \S*other\.key: the private key is not that of"):
         server_context(one.cert, other.key, None)
+
+
+async def test_files_that_are_no_certificates_are_named(authority: Authority) -> None:
+    pair = authority.issue("localhost")
+    with pytest.raises(ssl.SSLError, match=r"localhost\.key with \S*localhost\.crt: not PEM, or not a cert"):
+        server_context(pair.key, pair.cert, None)
+    with pytest.raises(ssl.SSLError, match=r"localhost\.key: there is no PEM certificate in it"):
+        server_context(pair.cert, pair.key, pair.key)
+    with pytest.raises(ssl.SSLError, match=r"localhost\.key: there is no PEM certificate in it"):
+        client_context(pair.key, None, None, True)
+
+
+async def test_nobody_is_asked_for_the_passphrase_of_a_key(authority: Authority) -> None:
+    pair = authority.issue("localhost")
+    key = serialization.load_pem_private_key(Path(pair.key).read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    Path(pair.key).write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    )
+    with pytest.raises(ssl.SSLError, match=r"localhost\.key: the private key has a passphrase"):
+        server_context(pair.cert, pair.key, None)

@@ -220,7 +220,9 @@ async def test_a_file_without_a_good_first_line_vouches_for_nothing(tmp_path: Pa
     assert await outcome_after(path, clock, [make_claim("n", NOW)]) == [HORIZON]
 
 
-@pytest.mark.parametrize("content", [b"# keys\n[[key]]\n", b"-----BEGIN PRIVATE KEY-----\n", b"\x7fELF\0", b"k"])
+@pytest.mark.parametrize(
+    "content", [b"# keys\n[[key]]\n", b"-----BEGIN PRIVATE KEY-----\n", b"\x7fELF", b"k"]
+)
 async def test_a_file_that_was_never_a_journal_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "keys.toml"
     path.write_bytes(content)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import http.client
 import json
 import platform
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from sealgate import __version__
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK
-from sealgate.cli.options import load_settings, settings_options
+from sealgate.cli.options import FILE_PATH, load_settings, settings_options
+
+if TYPE_CHECKING:
+    from sealgate.config.loading import Loaded
 
 #: How to reach an address that stands for every interface.
 _LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
-_FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
+_FILE = click.argument("file", required=False, type=FILE_PATH)
 
 
 @click.command(
@@ -35,12 +39,14 @@ Exit codes: 0 good (warnings are printed), 77 a file may not be read, 78 not goo
 def check_config(file: Path | None, **options: Any) -> int:
     """Say everything that is wrong with a configuration: FILE, or --config, and the environment.
 
-    Files and keys it names are read, too. Nothing is connected to.
+    Files, keys and certificates it names are read, too. Nothing is connected to.
     """
     from sealgate.config.checking import check
 
     loaded = load_settings(**_with_file(options, file))
     check(loaded)
+    if not loaded.problems:
+        _check_certificates(loaded)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     loaded.require()
@@ -114,6 +120,25 @@ def healthcheck(ready: bool, timeout: float, **options: Any) -> int:
         connection.close()
     click.echo(f"{address}{path}: {status}")
     return EXIT_OK if status == http.client.OK else EXIT_FAILED
+
+
+def _check_certificates(loaded: Loaded) -> None:
+    """Add to `loaded` what `run` would find wrong in the TLS files of settings that are good."""
+    from sealgate.app import build
+    from sealgate.config.errors import Problem
+
+    settings = loaded.settings
+    urls = [*settings.upstream.urls, *build.quarantine_urls(settings)]
+    for load_files in (
+        partial(build.build_listen_tls, settings),
+        partial(build.build_upstream_tls, settings, urls),
+    ):
+        try:
+            load_files()
+        except build.StartError as error:
+            key, _, message = str(error).partition(": ")
+            permission = error.exit_code == build.EXIT_PERMISSION
+            loaded.problems.append(Problem(str(loaded.file or ""), key, message, permission))
 
 
 def _with_file(options: dict[str, Any], file: Path | None) -> dict[str, Any]:

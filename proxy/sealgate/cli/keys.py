@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from sealgate.cli.options import FILE_PATH
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.sources import SourceError, Sources, read_keyring
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256
@@ -66,7 +67,7 @@ def generate(alg: str, kid: str) -> None:
 
 
 @keys.command("list")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 def list_command(file: Path) -> None:
     """Show the keys of FILE: name, state, times and what each may do; never their secrets.
 
@@ -82,7 +83,7 @@ def list_command(file: Path) -> None:
 
 
 @keys.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 def check(file: Path) -> None:
     """Read FILE and every secret it refers to, and tell all that is wrong with them.
 

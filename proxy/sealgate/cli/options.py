@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from sealgate.config.loading import Loaded
 
 Command = Callable[..., Any]
+
+#: click itself would call a file that may not be read a wrong usage (64). Whoever reads it knows better (77).
+FILE_PATH: Final = click.Path(path_type=Path, readable=False)
 
 
 def settings_options(command: Command) -> Command:
@@ -35,7 +38,7 @@ def settings_options(command: Command) -> Command:
         click.option(
             "--config",
             "-c",
-            type=click.Path(path_type=Path),
+            type=FILE_PATH,
             envvar="SEALGATE_CONFIG",
             show_envvar=True,
             help="The TOML file; without one there are defaults, the environment and the command line.",

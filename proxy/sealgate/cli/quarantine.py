@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_PERMISSION, EXIT_UNAVAILABLE
+from sealgate.cli.options import FILE_PATH
 from sealgate.cli.quarantine_text import item_json, show_lines, table_lines
 from sealgate.config.loading import load
 from sealgate.config.settings import Settings
@@ -50,7 +51,7 @@ def _place_options(command: F) -> F:
         click.option(
             "--config",
             "-c",
-            type=click.Path(path_type=Path),
+            type=FILE_PATH,
             envvar="SEALGATE_CONFIG",
             show_envvar=True,
             help="The gateway's TOML file.",

@@ -19,6 +19,7 @@ from sealgate.accounts.passwords import (
 )
 from sealgate.accounts.userfile import UserfileError, load_users
 from sealgate.accounts.users import BrokerLogin, User, UserBook
+from sealgate.cli.options import FILE_PATH
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.sources import SourceError, Sources
 
@@ -66,7 +67,7 @@ def hash_command() -> None:
 
 
 @users.command("list")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 def list_command(file: Path) -> None:
     """Show the users of FILE: name, state, how they log in, and what each may open; never a hash.
 
@@ -84,7 +85,7 @@ def list_command(file: Path) -> None:
 
 
 @users.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 def check(file: Path) -> None:
     """Read FILE and every secret it refers to, and tell all that is wrong with them.
 

@@ -14,6 +14,12 @@ from typing import Any, Final
 NAMES_MAX: Final = 100
 NAME_CHARS_MAX: Final = 255
 
+#: OpenSSL's words for what happens to operators, in ours.
+_WORDS: Final = {
+    "KEY_VALUES_MISMATCH": "the private key is not that of the certificate",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "there is no PEM certificate in it",
+}
+
 
 def server_context(cert: str, key: str, client_ca: str | None) -> ssl.SSLContext:
     """For the listener. With `client_ca` every client must show a certificate it signed.
@@ -22,9 +28,12 @@ def server_context(cert: str, key: str, client_ca: str | None) -> ssl.SSLContext
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
+    _load_pair(context, cert, key)
     if client_ca is not None:
-        context.load_verify_locations(client_ca)
+        try:
+            context.load_verify_locations(client_ca)
+        except OSError as error:
+            raise _named(error, client_ca) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -63,11 +72,39 @@ def client_context(ca: str | None, cert: str | None, key: str | None, verify: bo
 
     Raises OSError or ssl.SSLError when a file can not be read or does not fit.
     """
-    context = ssl.create_default_context(cafile=ca)
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise _named(error, f"{ca}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert is not None:
-        context.load_cert_chain(cert, key)
+        _load_pair(context, cert, key)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _load_pair(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    try:
+        context.load_cert_chain(cert, key, password=_no_passphrase)
+    except OSError as error:
+        raise _named(error, cert if key is None else f"{cert} with {key}") from error
+
+
+def _no_passphrase() -> str:
+    """In place of OpenSSL's own question on the terminal, which a running gateway would wait for."""
+    raise ssl.SSLError(1, "the private key has a passphrase; one without is wanted")
+
+
+def _named(error: OSError, files: str) -> OSError:
+    """`error` with the files it is about, which neither OpenSSL nor the system names."""
+    if not isinstance(error, ssl.SSLError):
+        return OSError(error.errno, error.strerror, files)
+    reason: str | None = getattr(error, "reason", None)
+    text = error.strerror or str(error)
+    if reason is not None:
+        text = _WORDS.get(reason, text)
+    elif "PEM lib" in text:
+        text = "not PEM, or not a certificate and its private key"
+    return ssl.SSLError(error.errno or 1, f"{files}: {text}")

@@ -135,7 +135,7 @@ class Journal:
         try:
             with self._path.open("rb") as file:
                 if _is_foreign(file.readline(_LINE_BYTES_MAX)):
-                    raise OSError("this file is no journal, and would be overwritten; name another or move it")
+                    raise OSError("this file is no journal and would be overwritten; name another one")
                 file.seek(0)
                 for record in reader.records(file):
                     if record.remember_until >= now:

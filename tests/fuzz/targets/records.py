@@ -16,6 +16,7 @@ import pamqp.decode
 from fuzz.targets.answers import require
 from sealgate.quarantine.describe import body_preview, summary, whole
 from sealgate.quarantine.record import CONTENT_TYPE, NotAPublicationError, decode, encode_body, encode_headers
+from sealgate.reason import GateError
 from sealgate.stores.journal import Journal
 from sealgate.stores.nonces import NonceTable
 
@@ -63,7 +64,12 @@ def journal(data: bytes) -> None:
         lines = _summed(lines)
     path = _folder() / "nonces"
     path.write_bytes(lines)
-    horizon, nonces = _read(path)
+    try:
+        horizon, nonces = _read(path)
+    except GateError:
+        require(path.read_bytes() == lines, "a file that was refused is not as it was")
+        require(b"sealgate-journal-" not in lines.partition(b"\n")[0], "a journal was taken for another file")
+        return
     horizon_again, nonces_again = _read(path)
     require(horizon_again == horizon, "rewritten, it has another horizon")
     require(nonces_again == nonces, "rewritten, it has other nonces")
