@@ -136,6 +136,7 @@ def test_its_exit_codes_are_the_programs() -> None:
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     assert told == {
         exits.EXIT_OK,
+        exits.EXIT_FAILED,
         exits.EXIT_USAGE,
         exits.EXIT_UNAVAILABLE,
         exits.EXIT_BUG,
