@@ -299,12 +299,13 @@ class Legs:
     def advance(self) -> None:
         """Take the next step of closing that is due."""
         conversation = self._conversation
-        if conversation.state not in _ESTABLISHED:
+        staying = conversation.state is State.RUNNING and not conversation.draining
+        if staying or conversation.state not in _ESTABLISHED:
             return
-        if conversation.state is State.RUNNING and not conversation.draining:
-            # By far the most often: nobody is leaving, so no channel need be looked at.
-            return
-        if not conversation.settled:
+        told = conversation.client_leg is Leg.CLOSE_SENT and self._client_close is None and not self.deaf
+        both = conversation.client_leg is not Leg.OPEN and conversation.upstream_leg is not Leg.OPEN
+        if told or both or not conversation.settled:
+            # An answer is due first; who floods until then must not have us look at every channel each time.
             return
         if conversation.draining and conversation.client_leg is Leg.OPEN:
             self._close_client(GateError(Reason.CONN_SHUTDOWN, "please reconnect"))
@@ -354,8 +355,7 @@ class Legs:
     def _close_client(self, why: GateError) -> None:
         code = connection_code(why.reason)
         text = reply_text(code, why.reason, why.detail)
-        cause = (why.method >> 16, why.method & 0xFFFF)
-        self.close_client(methods.encode_connection_close(code, text, *cause))
+        self.close_client(methods.encode_connection_close(code, text, *divmod(why.method, 0x10000)))
 
     def close_client(self, payload: bytes) -> None:
         """Say `payload`, a `connection.close`, and wait for its answer."""
