@@ -190,15 +190,29 @@ def test_guest_from_elsewhere_is_no_local_guest(mechanism: str, response: str) -
     assert talk.told[0].user == "guest"
 
 
+#: RabbitMQ takes a table with a name twice, and the first of the two.
+HIDING = b"".join(
+    [entry_longstr("LOGIN", b"guest"), entry_longstr("PASSWORD", b"guest"), entry_longstr("LOGIN", b"alice")]
+)
+
+
 def test_login_that_hides_its_user_from_us_is_no_way_around() -> None:
-    """RabbitMQ takes a table with a name twice, and the first of the two."""
-    login = entry_longstr("LOGIN", b"guest")
-    response = (login + entry_longstr("PASSWORD", b"guest") + entry_longstr("LOGIN", b"alice")).decode()
     talk = started(loopback=True, loopback_users=GUESTS)
     talk.heard_by_client()
-    talk.client(0, start_ok(response, "AMQPLAIN"))
+    talk.client(0, start_ok(HIDING.decode(), "AMQPLAIN"))
     assert (talk.to_broker, talk.to_client) == (b"", b"")
     assert talk.tally.logins == {"malformed": 1}
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_login_that_hides_its_user_from_the_rules_goes_no_further_than_they_do(role: Role) -> None:
+    """A rule that enforces for one user did not hold for it, where all others are only observed."""
+    talk = started(role=role)
+    talk.heard_by_client()
+    talk.to_broker = b""
+    talk.client(0, start_ok(HIDING.decode(), "AMQPLAIN"))
+    assert bool(talk.to_broker) is (role is Role.PASS)
+    assert talk.tally.logins == ({} if role is Role.PASS else {"malformed": 1})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Final
 
 from sealgate.accounts.login import Attempt, Grant, LoginRecord, LoginResult, Outcome
 from sealgate.reason import GateError, Reason
-from sealgate.session.conversation import Conversation
+from sealgate.session.conversation import Conversation, Role
 from sealgate.session.legs import BROKERS_OWN, Legs
 from sealgate.session.states import Leg, State
 from sealgate.verify.globs import permits
@@ -90,27 +90,28 @@ class Login:
             # Not offered. The broker would take it for Sealgate, whose certificate it sees.
             self._refuse(LoginResult.MALFORMED, user)
             return False
-        if conversation.terms.loopback_users and self._looks_local():
-            return self._is_no_loopback_user(start_ok, user)
+        local = bool(conversation.terms.loopback_users) and self._looks_local()
+        if local and user in conversation.terms.loopback_users:
+            self._refuse(LoginResult.LOOPBACK, user)
+            return False
+        if self._hides_user(start_ok, local):
+            self._refuse(LoginResult.MALFORMED, "")
+            return False
         return True
 
     def _looks_local(self) -> bool:
         """Whether the broker would take this client for one on its own host (protocol.md A4)."""
         return self._conversation.upstream_loopback and not self._conversation.caller.loopback
 
-    def _is_no_loopback_user(self, start_ok: methods.StartOk, user: str) -> bool:
-        """Whether the broker may hear of a client from elsewhere.
+    def _hides_user(self, start_ok: methods.StartOk, local: bool) -> bool:
+        """Whether only the broker can read who this is, where it matters: rules may be about a user.
 
-        RabbitMQ takes tables that we do not, with a name twice for one (measured): who is in them is unknown.
+        RabbitMQ takes tables that we do not, with a name twice for one (measured).
         """
-        if user in self._conversation.terms.loopback_users:
-            self._refuse(LoginResult.LOOPBACK, user)
-            return False
         mechanism = start_ok.mechanism
-        if mechanism in (PLAIN, AMQPLAIN) and read_login(mechanism, start_ok.response) is None:
-            self._refuse(LoginResult.MALFORMED, "")
+        if mechanism not in (PLAIN, AMQPLAIN) or read_login(mechanism, start_ok.response) is not None:
             return False
-        return True
+        return local or (mechanism == AMQPLAIN and self._conversation.terms.role is not Role.PASS)
 
     def _check(self, frame: Frame, start_ok: methods.StartOk) -> None:
         conversation = self._conversation
