@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from pamqp import body, commands, header
 
@@ -11,6 +13,8 @@ from sealgate.session.events import Disconnected, DrainAsked, Ticked
 from sealgate.session.states import Side
 from sealgate.signing.token import session_nonce
 from sealgate.verify.verdict import ClaimOutcome, ClaimStatus
+from sealgate.wire.constants import FRAME_METHOD
+from sealgate.wire.frames import encode_frame
 from support.talk import CHALLENGE, RawHeader, Talk, methods_of, on, sealed, unsealed
 
 CLOSE = commands.Channel.Close(200, "bye", 0, 0)
@@ -179,6 +183,16 @@ def test_without_a_select_ok_none_is_waited_for() -> None:
     talk.client(1, commands.Channel.Open(), commands.Confirm.Select(nowait=True), *unsealed())
     talk.broker(1, commands.Channel.OpenOk())
     assert methods_of(talk.heard_by_client()) == ["Channel.OpenOk", "Basic.Nack"]
+
+
+def test_other_bits_of_a_select_are_no_nowait() -> None:
+    """The broker looks at the lowest one alone, and answers."""
+    talk = Talk().shake_hands().open_channel()
+    talk.client_bytes(encode_frame(FRAME_METHOD, 1, struct.pack(">HHB", 85, 10, 0b10)))
+    talk.client(1, *unsealed())
+    assert talk.heard_by_client() == []
+    talk.broker(1, commands.Confirm.SelectOk())
+    assert methods_of(talk.heard_by_client()) == ["Confirm.SelectOk", "Basic.Nack"]
 
 
 def test_drain_waits_for_no_answer_on_a_channel_that_is_closed() -> None:

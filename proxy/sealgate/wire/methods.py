@@ -133,7 +133,7 @@ def connection_method(frame: Frame) -> int:
 
 def read_nowait(payload: bytes) -> bool:
     """Of `confirm.select`: whether the broker is to say nothing."""
-    return payload[METHOD_ID_BYTES : METHOD_ID_BYTES + 1] not in (b"", b"\0")
+    return len(payload) > METHOD_ID_BYTES and payload[METHOD_ID_BYTES] & 1 != 0
 
 
 def read_ack(payload: bytes) -> tuple[int, bool]:
