@@ -139,6 +139,24 @@ def test_what_is_allowed_but_not_meant_is_warned_about(tmp_path: Path) -> None:
     assert "hunter2" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("listen", "upstream", "itself"),
+    [
+        ("127.0.0.1:5672", "amqp://127.0.0.1", True),
+        ("127.0.0.1:5672", "amqp://localhost:5672", True),
+        ("0.0.0.0:5671", "amqps://[::1]", True),
+        ("0.0.0.0:5672", "amqps://rabbitmq:5672", False),
+        ("127.0.0.1:5672", "amqp://127.0.0.2:5672", False),
+        ("127.0.0.1:6672", "amqp://127.0.0.1:5672", False),
+    ],
+)
+def test_upstream_that_is_the_gate_itself_is_warned_about(listen: str, upstream: str, itself: bool) -> None:
+    result = run("check-config", "--listen", listen, "--upstream", upstream, SEALGATE_KEYS=f"k1={SECRET}")
+    assert result.exit_code == 0
+    told = "warning: --upstream[0]: is listen.address itself: each connection would open the next one\n"
+    assert result.stderr == (told if itself else "")
+
+
 def test_missing_content_type_listed_for_celery_is_warned_about() -> None:
     types = "content.types=application/json,"
     result = run(

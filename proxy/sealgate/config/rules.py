@@ -18,6 +18,7 @@ Finding = tuple[Path, str]
 #: What a Celery body can be proven to be, parameters aside. dramatiq and taskiq bodies must be JSON whatever
 #: type they are sent under, and the generic profile leaves other types unread.
 CELERY_TYPES: Final = ("application/json", "application/x-msgpack", "application/msgpack")
+_PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -144,6 +145,21 @@ def _addresses_differ(settings: Settings) -> Iterator[Finding]:
         yield ("admin", "address"), "is the same as listen.address"
 
 
+def _own_address(settings: Settings) -> Iterator[Finding]:
+    """No error: who only reads the quarantine may well do that through a gateway at the default address."""
+    listen = settings.listen.address
+    for index, url in enumerate(settings.upstream.urls):
+        parts = split_url(url)
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        both_here = "localhost" in (host, listen.host) and _is_local(host) and _is_local(listen.host)
+        here = host == listen.host or both_here or (listen.host in _EVERYWHERE and _is_local(host))
+        if here and port == listen.port:
+            yield (
+                ("upstream", "urls", index),
+                "is listen.address itself: each connection would open the next one",
+            )
+
+
 def _overlap(one: Address, other: Address) -> bool:
     same_host = one.host == other.host or one.host in _EVERYWHERE or other.host in _EVERYWHERE
     return one.port != 0 and one.port == other.port and same_host
@@ -170,6 +186,7 @@ RULES: Final = (
 
 def warnings_of(settings: Settings) -> Iterator[Finding]:
     """What is allowed, and probably not meant."""
+    yield from _own_address(settings)
     publish = settings.publish
     password = settings.credentials.password
     if password is not None and not is_reference(password):
