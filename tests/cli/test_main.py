@@ -45,6 +45,8 @@ def test_wrong_usage_exits_64(arguments: list[str]) -> None:
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(69), 69, ""),
         (BrokenPipeError(), 0, ""),
+        (OSError(28, "No space left on device"), 1, "sealgate: can not write: No space left on device\n"),
+        (OSError(5, "Input/output error"), 70, "sealgate: a bug in sealgate: OSError: [Errno 5]"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )

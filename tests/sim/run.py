@@ -87,7 +87,20 @@ def _reports(options: argparse.Namespace) -> Iterator[Report]:
 
 
 def run_many(options: argparse.Namespace) -> int:
+    """Told to the end also when Ctrl-C ends it early."""
     total = Report()
+    stopped = False
+    try:
+        _add_reports(options, total)
+    except KeyboardInterrupt:
+        stopped = True
+    print(total, "(stopped)" if stopped else "", flush=True)
+    for seed, _ in total.failures:
+        print(f"again, with its transcript: make simulate KIND={options.kind} SEED={seed}")
+    return 1 if total.failures else 130 if stopped else 0
+
+
+def _add_reports(options: argparse.Namespace, total: Report) -> None:
     said = time.monotonic()
     for report in _reports(options):
         total.add(report)
@@ -98,10 +111,6 @@ def run_many(options: argparse.Namespace) -> int:
             print(total, flush=True)
         if total.cpu_s > options.cpu_hours * 3600 > 0:
             break
-    print(total, flush=True)
-    for seed, _ in total.failures:
-        print(f"again, with its transcript: make simulate KIND={options.kind} SEED={seed}")
-    return 1 if total.failures else 0
 
 
 def run_one(kind: str, seed: int, lines: int) -> int:

@@ -7,6 +7,7 @@ warning: importing this module must stay cheap, so nothing of the other rooms is
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from typing import Any, Final
 
 import click
 
-from sealgate.cli.exits import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_PERMISSION, EXIT_USAGE
+from sealgate.cli.exits import EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_PERMISSION, EXIT_USAGE
 from sealgate.config.errors import ConfigError
+
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 #: name -> (module:attribute, what it is for); the order is that of the help.
 COMMANDS: Final = {
@@ -110,6 +113,9 @@ class LazyGroup(click.Group):
             sys.stderr.close()
             return EXIT_OK
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _DISK_FULL:
+                _tell(ctx, f"can not write: {error.strerror}")
+                return EXIT_FAILED
             _tell(ctx, f"a bug in sealgate: {type(error).__name__}: {error}")
             return EXIT_BUG
 
