@@ -61,6 +61,16 @@ def test_close_that_waits_for_claims_is_answered_when_the_broker_closes_first() 
     assert talk.session.conversation.channels == {}
 
 
+def test_open_behind_a_close_that_is_forced_is_told_at_once() -> None:
+    """The fault was found by the clock, and kept until the broker happened to say something."""
+    talk = Talk().shake_hands().open_channel(confirms=True)
+    talk.client(1, *talk.sealed(), CLOSE, commands.Channel.Open())
+    talk.wait(6)
+    talk.give(Ticked())
+    (close,) = talk.heard_by_client()
+    assert "frame.channel" in close.reply_text
+
+
 def test_close_that_is_held_is_answered_when_the_broker_closes_first() -> None:
     talk = Talk(answer_claims=False).shake_hands().open_channel()
     talk.client(1, *talk.sealed(), CLOSE)

@@ -129,6 +129,7 @@ class Session:
             self._claims_answered(event)
         elif isinstance(event, Ticked):
             self._timers.tick(event)
+            self._raise_fault()
         elif isinstance(event, Disconnected):
             if event.side is Side.CLIENT or not self._login.broker_left():
                 self._legs.disconnected(event.side)
