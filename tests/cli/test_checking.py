@@ -154,7 +154,29 @@ def test_upstream_that_is_the_gate_itself_is_warned_about(listen: str, upstream:
     result = run("check-config", "--listen", listen, "--upstream", upstream, SEALGATE_KEYS=f"k1={SECRET}")
     assert result.exit_code == 0
     told = "warning: --upstream[0]: is listen.address itself: each connection would open the next one\n"
-    assert result.stderr == (told if itself else "")
+    assert (told in result.stderr) == itself
+
+
+@pytest.mark.parametrize(
+    ("upstream", "settings", "warned"),
+    [
+        ("amqps://rabbitmq", (), True),
+        ("amqps://127.0.0.1", (), False),
+        ("amqps://rabbitmq", ("quarantine.url=env:KEPT_AT",), False),
+        ("amqps://rabbitmq", ("quarantine.enabled=false",), False),
+        ("env:KEPT_AT", (), False),
+        ("amqps://rabbitmq", ("publish.action=sign", "publish.sign_with=k1"), False),
+    ],
+)
+def test_quarantine_without_a_login_is_warned_about(
+    upstream: str, settings: tuple[str, ...], warned: bool
+) -> None:
+    assignments = [word for setting in settings for word in ("--set", setting)]
+    environ = {"SEALGATE_KEYS": f"k1={SECRET}", "KEPT_AT": "amqps://keeper:hunter2@rabbitmq"}
+    result = run("check-config", "--upstream", upstream, *assignments, **environ)
+    assert result.exit_code == 0
+    told = "warning: --upstream[0]: has no user to keep the quarantine with, and quarantine.url is not set"
+    assert (told in result.stderr) == warned
 
 
 def test_missing_content_type_listed_for_celery_is_warned_about() -> None:

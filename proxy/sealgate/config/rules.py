@@ -196,6 +196,13 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
     kept = settings.quarantine.enabled or settings.refuse.unconfirmed == "close"
     if publish.action == "verify" and not kept:
         yield ("quarantine", "enabled"), "is off: what is refused on channels without confirms is lost"
+    if publish.action == "verify" and settings.quarantine.enabled and settings.quarantine.url is None:
+        for index, url in enumerate(settings.upstream.urls):
+            if not split_url(url).username and not _is_local(_host_of(url)):
+                yield (
+                    ("upstream", "urls", index),
+                    "has no user to keep the quarantine with, and quarantine.url is not set: it tries guest",
+                )
     if settings.content.profile in ("dramatiq", "taskiq") and "" not in settings.content.types:
         yield ("content", "types"), f'lacks "": {settings.content.profile} sends no content type'
     if settings.content.profile == "celery" and "" in settings.content.types:
