@@ -133,6 +133,18 @@ def test_broker_that_never_speaks_is_to_blame() -> None:
     assert talk.session.conversation.upstream_failure == "silent"
 
 
+def test_broker_that_a_late_client_left_no_time_to_speak_is_not() -> None:
+    """Without a login, a client that began just before its deadline made any broker look silent."""
+    talk = Talk(limits=Limits(handshake_s=10))
+    talk.wait(9.9)
+    talk.client_bytes(HEADER)
+    talk.give(UpstreamConnected())
+    talk.wait(0.2)
+    talk.give(Ticked())
+    assert Side.CLIENT in talk.closed
+    assert talk.session.conversation.upstream_failure == ""
+
+
 # After start the client has heard of its broker
 
 
