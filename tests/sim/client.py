@@ -62,7 +62,8 @@ class Client(Peer):
         """When the gate must have ended this, if it must."""
         stalled = self._stalled
         if stalled is not None and not stalled.ending and self._settings.role is not Role.PASS:
-            return self._stalled_at + _STALL_S + 30
+            # Another half minute for what is before it on its way, and one for what only time lets go on.
+            return self._stalled_at + _STALL_S + 60
         return self._ends_by
 
     def connect(self, gate: Gate, broker: Peer) -> None:

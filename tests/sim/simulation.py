@@ -87,9 +87,10 @@ class Simulation:
 
     def _look_at(self, client: Client, broker: Broker, gate: Gate, oracle: Oracle) -> None:
         """Nothing is under way: either all is done, or the conversation is one that only time ends."""
-        ends_by = client.ends_by or broker.ends_by
-        if ends_by is not None:
-            self.world.run(max(self.world.now, ends_by))
+        ends = [moment for moment in (client.ends_by, broker.ends_by) if moment is not None]
+        if ends:
+            # What the client did may have to wait for a broker that is silent itself.
+            self.world.run(max(self.world.now, *ends))
             assert not gate.running, "a conversation that must end is still running"
         elif gate.running and not client.mute:
             oracle.at_rest()
