@@ -251,6 +251,29 @@ def test_store_that_is_away_ends_the_start_with_69(tmp_path: Path) -> None:
         assert "Traceback" not in process.log_text()
 
 
+def test_broker_that_stays_away_ends_the_start_with_69(tmp_path: Path) -> None:
+    with failing(tmp_path, {"upstream": {"start_timeout": "1s"}}) as process:
+        assert exit_code(process) == 69
+        assert "upstream.urls: no broker could be reached within 1 s" in process.log_text()
+        assert "Traceback" not in process.log_text()
+
+
+def test_broker_that_was_there_once_may_be_away(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        port = broker.getsockname()[1]
+        process = GatewayProcess(
+            tmp_path, port, [key("k1", new_secret())], {"upstream": {"start_timeout": "2s"}}
+        )
+        process.start()
+    try:
+        wait_until(lambda: process.get("/readyz")[0] == 503, 30, "the gateway to miss its broker")
+        passed = time.monotonic() + 3
+        wait_until(lambda: time.monotonic() > passed, 10, "the time to be over")
+        assert not process.ended()
+    finally:
+        process.stop(signal.SIGKILL)
+
+
 def test_address_in_use_ends_the_start_with_78(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -77,6 +77,7 @@ class Gate:
         )
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []
+        self._upstream_found: Final = asyncio.Event()
         self._store_warnings: list[str] = []
         self._watch_health()
 
@@ -122,6 +123,16 @@ class Gate:
                 "version": __version__,
             },
         )
+
+    async def expect_upstream(self) -> None:
+        """Wait until a broker could be reached, if only once. Raises `StartError` (69) when that takes longer
+        than `upstream.start_timeout`."""
+        timeout = self._settings.upstream.start_timeout
+        try:
+            await asyncio.wait_for(self._upstream_found.wait(), timeout or None)
+        except TimeoutError:
+            detail = f"upstream.urls: no broker could be reached within {timeout:g} s (upstream.start_timeout)"
+            raise StartError(detail, EXIT_UNAVAILABLE) from None
 
     async def drain(self) -> bool:
         """Finish what was taken on and send clients away; true when all were done within drain.timeout."""
@@ -266,6 +277,8 @@ class Gate:
         while True:
             if several or not self._dialer.reachable or not self.tally.upstream_connections:
                 await self._dialer.probe()
+            if self._dialer.reachable:
+                self._upstream_found.set()
             await asyncio.sleep(UPSTREAM_PROBE_S if self._dialer.reachable else UPSTREAM_RETRY_S)
 
     async def _flush(self) -> None:

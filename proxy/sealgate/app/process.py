@@ -73,10 +73,19 @@ async def _serve(settings: Settings) -> int:
     loop.add_signal_handler(signal.SIGHUP, gate.reload)
     try:
         await gate.start()
+        expecting = asyncio.ensure_future(gate.expect_upstream())
+        expecting.add_done_callback(lambda done: stop.set() if _failed(done) else None)
         await stop.wait()
+        if _failed(expecting):
+            await expecting
+        expecting.cancel()
         return await _drain(gate, cut)
     finally:
         await gate.close()
+
+
+def _failed(work: asyncio.Future[None]) -> bool:
+    return work.done() and not work.cancelled() and work.exception() is not None
 
 
 async def _drain(gate: Gate, cut: asyncio.Event) -> int:

@@ -18,9 +18,9 @@ Examples:
 
 \b
 Signals: TERM drains and stops, a second one stops at once; HUP reads the keys again.
-A broker that is away at the start is waited for (/readyz says so).
-Exit codes: 0 after a clean drain, 1 when it ran out of time, 69 replay store unavailable at
-start, 70 bug, 77 permission, 78 configuration or an address that is taken."""
+A broker that is away at the start is waited for: 30 s, or as upstream.start_timeout says.
+Exit codes: 0 after a clean drain, 1 when it ran out of time, 69 replay store or broker
+unavailable at start, 70 bug, 77 permission, 78 configuration or an address that is taken."""
 
 
 @click.command(epilog=_EPILOG)

@@ -92,6 +92,8 @@ class UpstreamTls(Section):
 class Upstream(Section):
     urls: tuple[f.UpstreamUrl, ...] = ()
     """Brokers, tried in order: amqp://host:port or amqps://host:port, or a reference. Required."""
+    start_timeout: f.Duration = 30.0
+    """How long no broker may be reachable after the start; the gateway then ends with 69. 0 waits on."""
     tls: UpstreamTls | None = None
     """Details of TLS towards the broker; amqps:// works without."""
 
