@@ -131,7 +131,9 @@ class Gate:
         try:
             await asyncio.wait_for(self._upstream_found.wait(), timeout or None)
         except TimeoutError:
-            detail = f"upstream.urls: no broker could be reached within {timeout:g} s (upstream.start_timeout)"
+            detail = (
+                f"upstream.urls: no broker could be reached within {timeout:g} s (upstream.start_timeout)"
+            )
             raise StartError(detail, EXIT_UNAVAILABLE) from None
 
     async def drain(self) -> bool:
