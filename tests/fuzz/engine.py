@@ -6,11 +6,14 @@ by what libFuzzer takes for a wish to end, so that its closing figures are print
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import atheris
 
@@ -20,19 +23,29 @@ _ADDRESS_BYTES_MAX = 6 << 30
 _LOOK_EVERY = 64
 
 
-class _Budget:
-    """Runs a target until its CPU time is used up."""
+class _Guard:
+    """Runs a target until its CPU time is used up, and keeps the input that it fails on.
 
-    def __init__(self, run: object, cpu_s: float) -> None:
+    libFuzzer keeps it, too, unless it was told to end in that moment.
+    """
+
+    def __init__(self, run: Callable[[bytes], None], cpu_s: float, prefix: str) -> None:
         self._run = run
         self._cpu_s = cpu_s
+        self._prefix = prefix
         self._count = 0
 
     def __call__(self, data: bytes) -> None:
         self._count += 1
-        if self._count % _LOOK_EVERY == 0 and time.process_time() > self._cpu_s:
+        if self._cpu_s and self._count % _LOOK_EVERY == 0 and time.process_time() > self._cpu_s:
             os.kill(os.getpid(), signal.SIGUSR1)
-        self._run(data)  # type: ignore[operator]
+        try:
+            self._run(data)
+        except Exception:
+            kept = Path(f"{self._prefix}crash-{hashlib.sha1(data).hexdigest()}")
+            kept.write_bytes(data)
+            print(f"Test unit written to {kept}", file=sys.stderr, flush=True)
+            raise
 
 
 def main() -> None:
@@ -41,7 +54,8 @@ def main() -> None:
         from fuzz.targets import TARGETS
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_BYTES_MAX, _ADDRESS_BYTES_MAX))
     target = TARGETS[name]
-    run = _Budget(target.run, cpu_s) if cpu_s else target.run
+    prefixes = [option.partition("=")[2] for option in options if option.startswith("-artifact_prefix=")]
+    run = _Guard(target.run, cpu_s, prefixes[0] if prefixes else "")
     # To merge, libFuzzer starts the program again by this name.
     program = os.environ.get("FUZZ_PROGRAM", sys.argv[0])
     atheris.Setup([program, f"-max_len={target.bytes_max}", *options], run)
