@@ -158,6 +158,14 @@ def test_refused_client_that_speaks_is_cut_as_the_broker_cuts_it() -> None:
     assert Side.CLIENT in talk.closed
 
 
+def test_what_comes_in_one_segment_with_a_refused_login_counts_as_said_after_it() -> None:
+    """Octet by octet the client was cut for it, in one piece it was not: found by fuzzing."""
+    talk = started()
+    talk.client_bytes(on(0, start_ok()) + b"\1")
+    refused(talk)
+    assert Side.CLIENT in talk.closed
+
+
 def test_close_of_the_broker_for_another_reason_is_answered_as_ever() -> None:
     talk = started()
     talk.client(0, start_ok())

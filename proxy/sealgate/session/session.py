@@ -145,6 +145,9 @@ class Session:
         if self._legs.client_may_speak:
             # Whatever this event let go on: earlier bytes may have been waiting for it.
             self._client_turn()
+        if self._conversation.state is State.REFUSED and self._client_splitter.buffered:
+            # What came behind a login in the same segment is said after its refusal all the same.
+            self._legs.turned_away_speaks()
 
     def _client_bytes(self, data: bytes) -> None:
         self._timers.heard(Side.CLIENT)
