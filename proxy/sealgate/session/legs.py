@@ -77,10 +77,11 @@ class Legs:
     def overhear(self, data: bytes) -> None:
         """Bytes of a client that is refused: its `connection.close-ok` alone still counts, and ends it.
 
-        It is looked for at the very end, for the client's frames may be past telling apart.
+        It is looked for anywhere, for the client's frames may be past telling apart.
         """
-        self._last_words = (self._last_words + data)[-len(_CLOSE_OK) :]
-        if self._last_words == _CLOSE_OK and self._conversation.client_leg is Leg.CLOSE_SENT:
+        heard = self._last_words + data
+        self._last_words = heard[1 - len(_CLOSE_OK) :]
+        if _CLOSE_OK in heard and self._conversation.client_leg is Leg.CLOSE_SENT:
             self._client_gone()
 
     def client_frame(self, frame: Frame) -> None:
