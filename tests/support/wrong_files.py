@@ -268,6 +268,11 @@ FILES = [
         ),
     ),
     Wrong(
+        "journal_for_session_nonces",
+        '[replay]\njournal = "/tmp/n"\nnonces = "session"\n',
+        ('FILE: replay.journal: has nothing to keep: nonces = "session"',),
+    ),
+    Wrong(
         "shared_limits_without_a_shared_store",
         "[limits]\ngateways = 2\n",
         ('FILE: limits.gateways: is over 1, but store = "memory" is not shared',),

@@ -85,6 +85,20 @@ def test_message_over_a_session_nonce_is_good_once_on_its_connection(stage: Stag
         refused_to(client, stage, gate, sent, "replay.session")
 
 
+def test_stored_nonce_is_refused_where_only_session_nonces_are_taken(
+    stage: Stage, rabbitmq: RabbitMQServer
+) -> None:
+    """With nothing remembered the message of another signer could be sent again and again."""
+    gate = stage.start_gateway("sessions", rabbitmq.port, {"replay": {"nonces": "session"}})
+    with raw_client(gate.port, stage.vhost) as client:
+        client.open_channel(confirms=True)
+        sent = publish(a_task(), client, Seal())
+        client.send(sent.frames(client))
+        hear_ack(client)
+        check_arrived(stage, sent)
+        refused_to(client, stage, gate, publish(a_task(), client, stored()), "replay.session")
+
+
 def test_nonce_under_another_message_is_a_conflict(stage: Stage) -> None:
     """What only the holder of the key can make: a second message under a nonce that was used."""
     seal = stored()

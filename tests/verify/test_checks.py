@@ -242,6 +242,14 @@ def test_session_nonce_of_another_connection_is_refused(challenge: bytes) -> Non
     assert (verdict.reason, verdict.authenticated) == (Reason.REPLAY_SESSION, True)
 
 
+def test_stored_nonce_is_refused_where_only_session_nonces_are_taken() -> None:
+    policy = a_policy(session_nonces_only=True)
+    verdict = judge(sealed(), policy)
+    assert isinstance(verdict, Refused)
+    assert (verdict.reason, verdict.authenticated) == (Reason.REPLAY_SESSION, True)
+    assert reason(judge(session_message(0), policy)) is Reason.OK
+
+
 def test_sequence_rises_only_when_all_else_passed() -> None:
     peer = a_peer()
     bad = [

@@ -102,6 +102,7 @@ def build_policy(settings: Settings) -> Policy:
         content=ContentRules(content.profile, frozenset(content.types), frozenset(content.compression)),
         protocol_1=settings.celery.protocol_1,
         strict_b64=content.b64_pickle == "refuse",
+        session_nonces_only=settings.replay.nonces == "session",
         rates=RateTable(settings.rate),
         observe_default=settings.mode.default == "observe",
         rules=tuple([_rule(settings, rule) for rule in settings.rule]),

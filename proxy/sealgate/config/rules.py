@@ -85,6 +85,11 @@ def _journal_is_for_the_memory_store(settings: Settings) -> Iterator[Finding]:
         yield ("replay", "journal"), 'is only for store = "memory"'
 
 
+def _journal_has_nonces(settings: Settings) -> Iterator[Finding]:
+    if settings.replay.journal is not None and settings.replay.nonces == "session":
+        yield ("replay", "journal"), 'has nothing to keep: nonces = "session" takes no stored nonces'
+
+
 def _gateways_share_a_store(settings: Settings) -> Iterator[Finding]:
     if settings.limits.gateways > 1 and settings.replay.store == "memory":
         yield ("limits", "gateways"), 'is over 1, but store = "memory" is not shared; use redis://'
@@ -172,6 +177,7 @@ RULES: Final = (
     Rule((("listen",),), _names_are_served_once),
     Rule((("publish",),), _signing_keys_fit_the_action),
     Rule((("replay", "journal"), ("replay", "store")), _journal_is_for_the_memory_store),
+    Rule((("replay", "journal"), ("replay", "nonces")), _journal_has_nonces),
     Rule((("limits", "gateways"), ("replay", "store")), _gateways_share_a_store),
     Rule((("content", "profile"), ("content", "types"), ("rule",)), _content_types_fit_the_profile),
     Rule((("rule",),), _rules_are_reached),
@@ -193,6 +199,8 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
         yield ("credentials", "password"), "is the password itself; use env:NAME or file:/path"
     if settings.rate and publish.action != "verify":
         yield ("rate",), 'does nothing: rates are for publish.action = "verify"'
+    if settings.replay.nonces == "session" and publish.action != "verify":
+        yield ("replay", "nonces"), 'does nothing: nonces are judged where publish.action = "verify"'
     kept = settings.quarantine.enabled or settings.refuse.unconfirmed == "close"
     if publish.action == "verify" and not kept:
         yield ("quarantine", "enabled"), "is off: what is refused on channels without confirms is lost"

@@ -135,6 +135,9 @@ class Replay(Section):
     """Where used nonces and rate buckets are kept: memory, redis://, rediss://, or a reference."""
     journal: f.FilePath | None = None
     """Memory store only: file that carries the used nonces over a restart."""
+    nonces: Literal["any", "session"] = "any"
+    """session: only nonces of signing sidecars (and libraries like them), which need no store; others are
+    refused as replay.session."""
     in_doubt: Literal["takeover", "refuse"] = "takeover"
     """A nonce whose message may or may not have arrived: free after 10 s, or refused while it counts."""
     max_age: Annotated[f.WholeSeconds, Field(gt=0)] = 300.0

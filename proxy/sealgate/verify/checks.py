@@ -199,6 +199,8 @@ class Verifier:
         nonce_key = b""
         if is_session_nonce(token.nonce):
             _advance(peer, token.nonce)
+        elif policy.session_nonces_only:
+            raise GateError(Reason.REPLAY_SESSION, "a stored nonce, where only session nonces are taken")
         else:
             nonce_key = nonce_name(policy.deployment, token.kid, token.nonce)
         if not nonce_key and not debits:

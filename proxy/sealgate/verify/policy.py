@@ -71,7 +71,7 @@ class Policy:
     """Times in seconds, sizes in bytes. `deployment` is part of every signature.
 
     `strict_b64` refuses a pickle in base64 inside a body instead of flagging it. `protocol_1` lets Celery 1
-    messages in.
+    messages in. `session_nonces_only` refuses every nonce that a store would have to remember.
     """
 
     deployment: str
@@ -82,6 +82,7 @@ class Policy:
     content: ContentRules = ContentRules()
     protocol_1: bool = False
     strict_b64: bool = False
+    session_nonces_only: bool = False
     rates: RateTable = field(default_factory=RateTable)
     observe_default: bool = False
     rules: tuple[Rule, ...] = ()
