@@ -97,9 +97,9 @@ format: setup  ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup  ## CPU time per message beside HAProxy (BENCH="--runs 3 --write")
-	@$(INSTALL) haproxy gcc
-	@$(BIN)/python benchmarks/run.py $(BENCH)
+bench: setup  ## CPU time per message and more, beside HAProxy and the floor (BENCH="--runs 3 --only costs")
+	@$(INSTALL) haproxy gcc redis rabbitmq
+	@env PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH)
 
 fuzz: $(VENV)/.fuzz  ## CPU SECONDS=60 of atheris for each target (TARGET="header table" WORKERS=2)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --workers $(WORKERS) $(TARGET)

@@ -1,37 +1,67 @@
-"""The client's side of a benchmark connection: handshake here, replay in C on the same socket."""
+"""The client's side of a benchmark connection: handshake here, then the same socket in native/'s hands."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pamqp import base, commands
 from pamqp import frame as frames
 from pamqp import header as headers
 
-from messages import FRAME_BYTES_MAX
+from benchmarks.messages import FRAME_BYTES_MAX, QUEUE
 
-TIMEOUT_S = 15
+TIMEOUT_S = 30
+REPLAY_S_MAX = 600
 
 
 @dataclass(slots=True)
 class Opened:
-    """A connection with channel 1 open and confirms on; `challenge` is empty where none was announced."""
+    """A connection with its channels open; `challenge` is empty where none was announced."""
 
     socket: socket.socket
     challenge: bytes
+    methods: Iterator[base.Frame]
+
+    def ask(self, method: base.Frame, answer: type[base.Frame], channel: int = 1) -> base.Frame:
+        self.socket.sendall(frames.marshal(method, channel))
+        got = next(self.methods)
+        if not isinstance(got, answer):
+            raise RuntimeError(f"asked {method.name}, got {got!r}")
+        return got
 
 
 @dataclass(slots=True, frozen=True)
 class Replayed:
-    """What replay.c measured of itself and of the way to the last confirm."""
+    """What a program of native/ measured of itself, and of the way to the last confirm or delivery."""
 
     messages: int
     seconds: float
     generator_cpu_s: float
+    latencies_ns: array[int] = field(default_factory=lambda: array("Q"))
+
+
+@dataclass(slots=True, frozen=True)
+class Load:
+    """How replay.c sends: see the options there."""
+
+    window: int = 256
+    passes: int = 1
+    rate: float = 0
+    turn: int = 0
+    channels: int = 1
+    base: int = 0
+    latencies: bool = False
+
+    def options(self, latencies: Path) -> list[str]:
+        said = ["-w", self.window, "-p", self.passes, "-r", self.rate, "-t", self.turn, "-c", self.channels]
+        said += ["-b", self.base, *(["-l", latencies] if self.latencies else [])]
+        return [str(part) for part in said]
 
 
 def _methods(sock: socket.socket) -> Iterator[base.Frame]:
@@ -47,39 +77,83 @@ def _methods(sock: socket.socket) -> Iterator[base.Frame]:
         yield method
 
 
-def open_channel(port: int) -> Opened:
-    """Connect to 127.0.0.1:`port` as guest, open channel 1, select confirms."""
+def open_connection(port: int, channels: int = 1, confirms: bool = True) -> Opened:
+    """Connect to 127.0.0.1:`port` as guest, open channels 1 to `channels`, select confirms."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(headers.ProtocolHeader(0, 9, 1).marshal())
     methods = _methods(sock)
     start = next(methods)
     assert isinstance(start, commands.Connection.Start), start
+    announced = (start.server_properties or {}).get("sealgate")
+    challenge = announced["challenge"] if isinstance(announced, dict) else b""
+    challenge = challenge.encode() if isinstance(challenge, str) else bytes(challenge)
+    opened = Opened(sock, challenge, methods)
     start_ok = commands.Connection.StartOk(
         {"product": "sealgate-benchmark"}, "PLAIN", "\0guest\0guest", "en_US"
     )
-    sock.sendall(frames.marshal(start_ok, 0))
-    tune = next(methods)
-    assert isinstance(tune, commands.Connection.Tune), tune
+    tune = opened.ask(start_ok, commands.Connection.Tune, 0)
+    assert isinstance(tune, commands.Connection.Tune)
     assert tune.frame_max >= FRAME_BYTES_MAX, tune
     sock.sendall(frames.marshal(commands.Connection.TuneOk(tune.channel_max, FRAME_BYTES_MAX, 0), 0))
-    sock.sendall(frames.marshal(commands.Connection.Open("/"), 0))
-    assert isinstance(next(methods), commands.Connection.OpenOk)
-    sock.sendall(frames.marshal(commands.Channel.Open(), 1))
-    assert isinstance(next(methods), commands.Channel.OpenOk)
-    sock.sendall(frames.marshal(commands.Confirm.Select(), 1))
-    assert isinstance(next(methods), commands.Confirm.SelectOk)
-    announced = (start.server_properties or {}).get("sealgate")
-    challenge = announced["challenge"] if isinstance(announced, dict) else b""
-    return Opened(sock, challenge.encode() if isinstance(challenge, str) else bytes(challenge))
+    opened.ask(commands.Connection.Open("/"), commands.Connection.OpenOk, 0)
+    for channel in range(1, channels + 1):
+        opened.ask(commands.Channel.Open(), commands.Channel.OpenOk, channel)
+        if confirms:
+            opened.ask(commands.Confirm.Select(), commands.Confirm.SelectOk, channel)
+    return opened
 
 
-def replay(program: Path, opened: Opened, messages: Path, window: int, passes: int) -> Replayed:
-    """Send the file's messages `passes` times, `window` unconfirmed at most, until all are confirmed."""
-    fd = opened.socket.fileno()
-    command = [str(program), str(fd), str(messages), str(window), str(passes)]
-    done = subprocess.run(command, pass_fds=[fd], capture_output=True, text=True, timeout=300, check=False)
+@contextlib.contextmanager
+def connections(port: int, count: int = 1, channels: int = 1) -> Iterator[list[Opened]]:
+    """So many connections with confirms, closed at the end."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for _ in range(count):
+            opened = open_connection(port, channels)
+            stack.callback(opened.socket.close)
+            made.append(opened)
+        yield made
+
+
+def replay(program: Path, opened: Sequence[Opened], messages: Path, load: Load) -> Replayed:
+    """Send the file's messages over these connections until all are confirmed."""
+    latencies = messages.with_name("latencies")
+    fds = [one.socket.fileno() for one in opened]
+    command = [str(program), *load.options(latencies), str(messages), *map(str, fds)]
+    done = _run(command, fds)
+    if not load.latencies:
+        return done
+    read = array("Q")
+    read.frombytes(latencies.read_bytes())
+    latencies.unlink()
+    return Replayed(done.messages, done.seconds, done.generator_cpu_s, read)
+
+
+def _run(command: list[str], fds: list[int]) -> Replayed:
+    done = subprocess.run(
+        command, pass_fds=fds, capture_output=True, text=True, timeout=REPLAY_S_MAX, check=False
+    )
     if done.returncode != 0:
-        raise RuntimeError(f"not every message was confirmed: {done.stderr.strip()}")
-    confirmed, seconds, cpu_s = done.stdout.split()
-    return Replayed(int(confirmed), float(seconds), float(cpu_s))
+        raise RuntimeError(f"not every message came through: {done.stderr.strip() or done.returncode}")
+    messages, seconds, cpu_s = done.stdout.split()
+    return Replayed(int(messages), float(seconds), float(cpu_s))
+
+
+def open_consumer(port: int, prefetch: int) -> Opened:
+    """A connection that may have `prefetch` deliveries unacknowledged, and consumes nothing yet."""
+    opened = open_connection(port, confirms=False)
+    opened.ask(commands.Basic.Qos(0, prefetch, False), commands.Basic.QosOk)
+    return opened
+
+
+def start_consuming(opened: Opened) -> None:
+    """Ask for QUEUE with manual acks, without an answer: whatever comes next is a delivery."""
+    consume = commands.Basic.Consume(0, QUEUE, "c1", False, False, False, True)
+    opened.socket.sendall(frames.marshal(consume, 1))
+
+
+def consume(program: Path, opened: Opened, count: int) -> Replayed:
+    """Take and acknowledge `count` deliveries, each by itself."""
+    fd = opened.socket.fileno()
+    return _run([str(program), str(fd), str(count)], [fd])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,26 +20,40 @@ def can_measure() -> bool:
     folders = "/usr/bin:/usr/sbin:/usr/local/bin"
     if sys.platform != "linux" or not shutil.which("haproxy", path=folders) or not shutil.which("gcc"):
         return False
-    compiled = subprocess.run(["gcc", "-fsyntax-only", ROOT / "benchmarks/replay.c"], capture_output=True)
-    return compiled.returncode == 0
+    source = ROOT / "benchmarks/native/replay.c"
+    return subprocess.run(["gcc", "-fsyntax-only", source], capture_output=True).returncode == 0
 
 
-@pytest.mark.skipif(not can_measure(), reason="needs Linux, haproxy and gcc; `make bench` installs them")
-def test_a_short_round_gives_a_figure_for_every_size_and_proxy() -> None:
+needs_rivals = pytest.mark.skipif(
+    not can_measure(), reason="needs Linux, haproxy and gcc; `make bench` installs them"
+)
+
+
+def run_part(name: str, tmp_path: Path, *options: str) -> dict[str, object]:
+    """One part with the fewest messages; what it would have written as results.json."""
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benchmarks", "--runs", "1", "--share", "0.01", "--only", name]
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks/run.py", "--runs", "1", "--share", "0.02"],
+        [*command, "--results", str(results), *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "tests"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert [row.split("|")[1].strip().split(",")[0] for row in rows] == [
-        "body",
-        "300 B",
-        "1 KB",
-        "16 KB",
-        "256 KB",
-    ]
-    assert all(row.count("/s |") == 5 for row in rows[1:])
+    assert "| # | what |" in done.stdout
+    part = json.loads(results.read_text())["parts"][name]
+    assert part["ratios"], done.stdout
+    assert all(value > 0 for *_, values in part["figures"] for value in values), part["figures"]
+    return dict(part)
+
+
+@needs_rivals
+def test_costs_are_measured_for_every_size_and_proxy(tmp_path: Path) -> None:
+    part = run_part("costs", tmp_path)
+    found = {(row, column) for row, column, quantity, _ in part["figures"] if quantity == "cpu_us"}
+    columns = ("direct", "haproxy", "copy", "floor", "session", "stored", "redis", "sign")
+    sizes = ("300 B", "1 KB", "16 KB", "256 KB")
+    assert found >= {(size, column) for size in sizes for column in columns}
