@@ -9,11 +9,11 @@ from types import ModuleType
 
 from benchmarks import gates, report
 from benchmarks.gates import Variant
-from benchmarks.parts import costs
+from benchmarks.parts import broker, costs, latency, passing
 from benchmarks.plan import Plan
 from benchmarks.stage import Stage
 
-PARTS: dict[str, ModuleType] = {part.NAME: part for part in (costs,)}
+PARTS: dict[str, ModuleType] = {part.NAME: part for part in (costs, passing, broker, latency)}
 
 
 def _options() -> argparse.Namespace:

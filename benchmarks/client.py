@@ -147,9 +147,9 @@ def open_consumer(port: int, prefetch: int) -> Opened:
     return opened
 
 
-def start_consuming(opened: Opened) -> None:
-    """Ask for QUEUE with manual acks, without an answer: whatever comes next is a delivery."""
-    consume = commands.Basic.Consume(0, QUEUE, "c1", False, False, False, True)
+def start_consuming(opened: Opened, queue: str = QUEUE) -> None:
+    """Ask for `queue` with manual acks, without an answer: whatever comes next is a delivery."""
+    consume = commands.Basic.Consume(0, queue, "c1", False, False, False, True)
     opened.socket.sendall(frames.marshal(consume, 1))
 
 
@@ -157,3 +157,8 @@ def consume(program: Path, opened: Opened, count: int) -> Replayed:
     """Take and acknowledge `count` deliveries, each by itself."""
     fd = opened.socket.fileno()
     return _run([str(program), str(fd), str(count)], [fd])
+
+
+def close(opened: Opened) -> None:
+    """A close that is answered: everything sent before it has been taken."""
+    opened.ask(commands.Connection.Close(200, "", 0, 0), commands.Connection.CloseOk, 0)

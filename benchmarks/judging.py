@@ -95,4 +95,4 @@ def number(value: float) -> str:
     size = abs(value)
     if size >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.{0 if size >= 200 else 1 if size >= 10 else 2}f}"
+    return f"{value:.{0 if size >= 200 else 1 if size >= 10 else 2 if size >= 0.2 else 3}f}"

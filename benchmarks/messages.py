@@ -69,7 +69,9 @@ class Template:
     def __init__(
         self, body_bytes: int, *, transient: bool = False, task: str = TASK, channel: int = 1
     ) -> None:
-        made = _app.amqp.as_task_v2(_ID, task, args=[""], kwargs={"user": 7}, origin="gen1@web-1")
+        made = _app.amqp.as_task_v2(
+            _ID, task, args=[""], kwargs={"user": 7}, origin="gen1@web-1", reply_to=_app.thread_oid
+        )
         made.body[0][0] = "x" * (body_bytes - len(json.dumps(made.body)))
         self.body = json.dumps(made.body).encode()
         assert len(self.body) == body_bytes

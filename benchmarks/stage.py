@@ -139,6 +139,14 @@ class Stage:
         command = gate.command(self.folder / f"gate{self._next()}", port, upstream)
         return self.start(f"gate-{gate.action}", command, port, gate.variant.environment())
 
+    def relay(self, arguments: Sequence[str]) -> Proxy:
+        """The relay on queues; it listens nowhere and says when it consumes."""
+        log = self.folder / f"relay{self._next()}.log"
+        process = spawn([sys.executable, HERE / "rivals" / "relay.py", *arguments], log)
+        self._stack.callback(end, process, seconds=5)
+        self._wait("relay", process, log, lambda: log.read_bytes().startswith(b"ready"))
+        return Proxy("relay", 0, process.pid)
+
     def start(
         self, name: str, command: Sequence[str | Path], port: int, env: Mapping[str, str] | None = None
     ) -> Proxy:
@@ -146,9 +154,13 @@ class Stage:
         log = self.folder / f"{name}{self._next()}.log"
         process = spawn(command, log, env)
         self._stack.callback(end, process, seconds=5)
+        self._wait(name, process, log, lambda: accepts_tcp(port))
+        return Proxy(name, port, process.pid)
+
+    @staticmethod
+    def _wait(name: str, process: subprocess.Popen[bytes], log: Path, serves: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_S_MAX
-        while not accepts_tcp(port):
+        while not serves():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.01)
-        return Proxy(name, port, process.pid)

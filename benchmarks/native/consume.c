@@ -6,15 +6,17 @@
  * Prints: deliveries acknowledged, seconds since the first of them, CPU seconds of this process.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { IN_BYTES = 1 << 18, ACK_BYTES = 21, OUT_BYTES = 1 << 16 };
+enum { SILENCE_S_MAX = 60, IN_BYTES = 1 << 18, ACK_BYTES = 21, OUT_BYTES = 1 << 16 };
 
 static uint8_t in[IN_BYTES], out[OUT_BYTES];
 static size_t used, out_used;
@@ -59,10 +61,13 @@ int main(int argc, char **argv) {
     int fd = atoi(argv[1 + multiple]);
     uint64_t wanted = strtoull(argv[2 + multiple], NULL, 10), whole = 0, body_left = 0, skip = 0;
     uint8_t tag[8];
+    struct timeval silence = {.tv_sec = SILENCE_S_MAX};
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
     double begun = 0, cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
     while (!wanted || whole < wanted) {
         ssize_t n = recv(fd, in + used, IN_BYTES - used, 0);
-        if (n < 0 && errno != ECONNRESET) fail(strerror(errno));
+        if (n < 0 && errno != ECONNRESET) fail(errno == EAGAIN ? "nothing is delivered" : strerror(errno));
         if (n <= 0) {
             if (wanted) fail("closed before all were delivered");
             break;

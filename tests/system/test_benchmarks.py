@@ -46,8 +46,33 @@ def run_part(name: str, tmp_path: Path, *options: str) -> dict[str, object]:
     assert "| # | what |" in done.stdout
     part = json.loads(results.read_text())["parts"][name]
     assert part["ratios"], done.stdout
-    assert all(value > 0 for *_, values in part["figures"] for value in values), part["figures"]
+    spent = [value for *_, quantity, values in part["figures"] if quantity == "cpu_us" for value in values]
+    assert all(value > 0 for value in spent), part["figures"]
     return dict(part)
+
+
+@needs_rivals
+def test_what_is_only_passed_is_measured_both_ways(tmp_path: Path) -> None:
+    part = run_part("passing", tmp_path)
+    found = {(row, column) for row, column, *_ in part["figures"]}
+    assert found >= {
+        (row, column) for row in ("published", "delivered") for column in ("haproxy", "copy", "pass")
+    }
+
+
+@needs_rivals
+def test_a_real_broker_is_measured_through_every_way_and_drained(tmp_path: Path) -> None:
+    part = run_part("broker", tmp_path)
+    columns = {column for _, column, quantity, _ in part["figures"] if quantity == "drained_per_second"}
+    assert columns == {"direct", "haproxy", "copy", "session", "stored", "redis", "relay"}
+
+
+@needs_rivals
+def test_latency_is_judged_at_a_rate_and_at_window_1(tmp_path: Path) -> None:
+    part = run_part("latency", tmp_path)
+    judged = [ratio["what"] for ratio in part["ratios"] if ratio["limit"] is not None]
+    assert len(judged) == 4
+    assert all("added, gateway / HAProxy" in what for what in judged)
 
 
 @needs_rivals
