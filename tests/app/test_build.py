@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sealgate.app import build
-from sealgate.app.build import StartError
+from sealgate.app.errors import StartError
 from sealgate.config.settings import Settings
 from sealgate.session.conversation import Confirmed, Role, Unconfirmed
 from sealgate.session.limits import Limits

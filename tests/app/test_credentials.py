@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sealgate.app.build import StartError
 from sealgate.app.credentials import Credentials
+from sealgate.app.errors import StartError
 from sealgate.session.records import Tally
 from sealgate.signing.keyring import Keyring, KeyState
 from support.certificates import Authority

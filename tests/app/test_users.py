@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sealgate.app.build import StartError
+from sealgate.app.errors import StartError
 from sealgate.app.users import Users
 from sealgate.config.settings import Settings
 from sealgate.session.records import Tally

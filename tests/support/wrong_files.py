@@ -278,6 +278,26 @@ FILES = [
         ('FILE: limits.gateways: is over 1, but store = "memory" is not shared',),
     ),
     Wrong(
+        "workers_without_a_shared_store",
+        '[listen]\nworkers = 2\nreuse_port = false\n[replay]\njournal = "/tmp/n"\n',
+        (
+            "FILE: listen.reuse_port: is off, but listen.workers is over 1",
+            'FILE: replay.store: is "memory", which workers do not share',
+            "FILE: replay.journal: can not be kept by several workers",
+        ),
+    ),
+    Wrong(
+        "rates_of_workers_in_memory",
+        '[listen]\nworkers = 2\n[replay]\nnonces = "session"\n[rate]\n"*" = "5/s"\n',
+        ('FILE: rate: would count in each worker with replay.store = "memory"',),
+    ),
+    Wrong(
+        "no_workers",
+        "",
+        ("--set listen.workers: must be greater than or equal to 1",),
+        arguments=("--set", "listen.workers=0"),
+    ),
+    Wrong(
         "store_urls",
         '[replay]\nstore = "redis://:hunter2@h:6379/zero"\n',
         ("FILE: replay.store: must end in a database number",),

@@ -4,14 +4,29 @@
     credentials  keys and certificates, read again when they change
     users        who may log in, where that is asked here
     gate         one running instance
+    vitals       what there is to know of it
     process      the process around it: signals, event loop, exit codes
+    supervisor   with several workers: the process that has no gate, and keeps those that have one
+    fleet        the workers, seen from there: slot (one of them), reports (what they tell)
+    worker       the same, seen from the worker; share (its part of the limits)
 
 The warning: whatever fails at start must say which key of which file is at fault, and exit as documented.
 """
 
 from __future__ import annotations
 
-from sealgate.app.gate import Gate
-from sealgate.app.process import run
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Gate", "run"]
+if TYPE_CHECKING:
+    from sealgate.app.gate import Gate
+
+__all__ = ["Gate"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Gate`, which brings nearly everything with it: a supervisor should stay small."""
+    if name != "Gate":
+        raise AttributeError(name)
+    from sealgate.app.gate import Gate
+
+    return Gate

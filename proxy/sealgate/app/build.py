@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Sequence
-from typing import Final
 
+from sealgate.app.errors import start_error
 from sealgate.config.settings import Rule as RuleSettings
 from sealgate.config.settings import Settings
 from sealgate.net.endpoints import endpoint
@@ -24,19 +24,6 @@ from sealgate.verify.policy import ContentRules, Policy, Rule
 from sealgate.verify.rates import RateTable
 from sealgate.verify.sealer import Sealer
 from sealgate.verify.verdict import ClaimStore
-
-
-class StartError(Exception):
-    """The gate can not start. `exit_code` is the documented one (DESIGN.md, "The contract")."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code: Final = exit_code
-
-
-EXIT_UNAVAILABLE: Final = 69
-EXIT_PERMISSION: Final = 77
-EXIT_CONFIG: Final = 78
 
 
 def build_terms(settings: Settings, keyring: Keyring, tally: Tally) -> Terms:
@@ -201,9 +188,3 @@ def build_dialer(settings: Settings, tls: ssl.SSLContext | None, warn: Warn) -> 
     """Connects clients' sessions to the broker."""
     server_name = settings.upstream.tls.server_name if settings.upstream.tls is not None else None
     return Dialer([endpoint(url, tls, server_name) for url in settings.upstream.urls], warn)
-
-
-def start_error(key: str, error: Exception) -> StartError:
-    """What the machine said to the setting `key`."""
-    code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_CONFIG
-    return StartError(f"{key}: {error}", code)

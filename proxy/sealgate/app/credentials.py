@@ -14,7 +14,7 @@ from ssl import SSLContext
 from typing import Final
 
 from sealgate.app import build
-from sealgate.app.build import StartError
+from sealgate.app.errors import StartError
 from sealgate.config.errors import ConfigError
 from sealgate.config.reload import KeySource
 from sealgate.config.settings import Settings

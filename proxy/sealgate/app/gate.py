@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import platform
 import time
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, Final
 
 from sealgate import __version__
 from sealgate.app import build
-from sealgate.app.build import EXIT_UNAVAILABLE, StartError
 from sealgate.app.credentials import Credentials
+from sealgate.app.errors import EXIT_UNAVAILABLE, StartError, start_error
+from sealgate.app.facts import about
 from sealgate.app.users import Users
+from sealgate.app.vitals import Vitals
 from sealgate.config.settings import Settings
 from sealgate.net.listener import Listener
 from sealgate.net.relay import Shared
@@ -23,7 +23,6 @@ from sealgate.ops.admin import Admin
 from sealgate.ops.audit import Audit
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.logging import Sampled
-from sealgate.ops.metrics import build_registry
 from sealgate.quarantine.publish import Quarantine
 from sealgate.reason import GateError
 from sealgate.session.records import RefusalRecord, Tally
@@ -75,6 +74,8 @@ class Gate:
             settings.listen.reuse_port,
             [ipaddress.ip_network(network) for network in settings.listen.proxy_protocol],
         )
+        self.health.watch("listener", lambda: "" if self._listener.listening else "not listening")
+        self.vitals: Final = Vitals(self.tally, self._store, self._dialer, self.health)
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self._upstream_found: Final = asyncio.Event()
@@ -104,12 +105,12 @@ class Gate:
         try:
             await self._listener.start()
         except OSError as error:
-            raise build.start_error("listen.address", error) from error
+            raise start_error("listen.address", error) from error
         try:
             if self._admin is not None:
                 await self._admin.start()
         except OSError as error:
-            raise build.start_error("admin.address", error) from error
+            raise start_error("admin.address", error) from error
         self._background(self._poll())
         self._background(self._probe_upstream())
         self._background(self._flush())
@@ -200,52 +201,16 @@ class Gate:
     def _build_admin(self) -> Admin | None:
         if not self._settings.admin.enabled:
             return None
-        tasks = ("Tasks of the event loop; they do not grow with clients.", lambda: len(asyncio.all_tasks()))
-        text = "Whether a broker could be reached when it was tried last."
-        upstreams = {"upstream_up": (text, "upstream", self._upstreams_up)}
-        registry = build_registry(self.tally, self._store, {"tasks": tasks}, upstreams)
-        address = self._settings.admin.address
-        about = {
-            "version": __version__,
-            "python": platform.python_version(),
-            "action": self._settings.publish.action,
-            "deployment": self._settings.deployment,
-            "mode": self._settings.mode.default,
-        }
-        return Admin(str(address), registry, self.health, self.tally, about)
+        address = str(self._settings.admin.address)
+        return Admin(address, self.vitals.registry(), self.health, self.tally, about(self._settings))
 
     def _watch_health(self) -> None:
         credentials = self._credentials
-        self.health.watch("listener", lambda: "" if self._listener.listening else "not listening")
-        self.health.watch("upstream", self._upstream_trouble)
-        states = self._dialer.states()
-        if len(states) > 1:
-            for address in states:
-                self.health.watch(
-                    f"upstream {address}", partial(self._endpoint_trouble, address), advisory=True
-                )
-        self.health.watch("store", lambda: "" if self._store.healthy else "unavailable")
         self.health.watch("keyring", lambda: credentials.keys_trouble, advisory=True)
         self.health.watch("certificates", lambda: credentials.certificates_trouble, advisory=True)
         users = self._users
         if users is not None:
             self.health.watch("users", lambda: users.trouble, advisory=True)
-
-    def _upstream_trouble(self) -> str:
-        if self._dialer.reachable is None:
-            return "not tried yet"
-        return "" if self._dialer.reachable else "unreachable"
-
-    def _endpoint_trouble(self, address: str) -> str:
-        state = self._dialer.states()[address]
-        if state.up is None:
-            return "not tried yet"
-        return "" if state.up else f"down: {state.why}"
-
-    def _upstreams_up(self) -> dict[str, float]:
-        """What is known of them; nothing of those that were not tried yet."""
-        states = self._dialer.states().items()
-        return {address: float(state.up) for address, state in states if state.up is not None}
 
     def _tell_store_warnings(self) -> None:
         """What an operator should know of the store; another server behind its address may bring more."""

@@ -8,12 +8,11 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sealgate.app.build import StartError
+from sealgate.app.errors import StartError
 from sealgate.app.gate import Gate
 from sealgate.config.settings import Settings
-from sealgate.ops.logging import configure_logging
 
 log: Final = logging.getLogger("sealgate.app")
 
@@ -24,17 +23,65 @@ EXIT_OK: Final = 0
 EXIT_CUT: Final = 1
 
 
-def run(settings: Settings) -> int:
-    """Run a gate until a signal ends it; returns the exit code.
+class Ends:
+    """How a gate is asked to end: `stop` drains, `cut` ends at once."""
 
-    SIGTERM and SIGINT drain (a second one cuts at once), SIGHUP reads keys and certificates again. 0 after a
-    clean drain, 1 when clients had to be cut, 69, 77 or 78 when the gate could not start.
+    def __init__(self) -> None:
+        self.stopped: Final = asyncio.Event()
+        self.cut_off: Final = asyncio.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    def cut(self) -> None:
+        self.cut_off.set()
+        self.stopped.set()
+
+    def ask(self) -> None:
+        """`stop`; asked once more, `cut`."""
+        if self.stopped.is_set():
+            self.cut()
+        self.stop()
+
+
+class Steward(Protocol):
+    """Who listens for what is asked of a running gate: signals, or a supervisor."""
+
+    async def attend(self, gate: Gate, ends: Ends) -> None:
+        """Before the gate starts: pass on to both what is asked from now on."""
+
+    def started(self) -> None:
+        """The gate listens."""
+
+    async def closed(self) -> None:
+        """The gate is closed, whatever became of it."""
+
+
+class Signals:
+    """SIGTERM and SIGINT drain (a second one cuts at once), SIGHUP reads keys and certificates again."""
+
+    async def attend(self, gate: Gate, ends: Ends) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ends.ask)
+        loop.add_signal_handler(signal.SIGHUP, gate.reload)
+
+    def started(self) -> None:
+        pass
+
+    async def closed(self) -> None:
+        pass
+
+
+def run(settings: Settings, steward: Steward | None = None) -> int:
+    """Run a gate until its steward (signals) ends it; returns the exit code.
+
+    0 after a clean drain, 1 when clients had to be cut, 69, 77 or 78 when the gate could not start.
     """
-    configure_logging(settings.log.level, settings.log.format)
     _allow_files()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(settings))
+            return runner.run(_serve(settings, steward or Signals()))
     except StartError as error:
         print(f"sealgate: {error}", file=sys.stderr)
         return error.exit_code
@@ -57,31 +104,23 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings) -> int:
-    stop = asyncio.Event()
-    cut = asyncio.Event()
+async def _serve(settings: Settings, steward: Steward) -> int:
+    ends = Ends()
     gate = Gate(settings)
-
-    def on_stop() -> None:
-        if stop.is_set():
-            cut.set()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_stop)
-    loop.add_signal_handler(signal.SIGHUP, gate.reload)
+    await steward.attend(gate, ends)
     try:
         await gate.start()
+        steward.started()
         expecting = asyncio.ensure_future(gate.expect_upstream())
-        expecting.add_done_callback(lambda done: stop.set() if _failed(done) else None)
-        await stop.wait()
+        expecting.add_done_callback(lambda done: ends.stop() if _failed(done) else None)
+        await ends.stopped.wait()
         if _failed(expecting):
             await expecting
         expecting.cancel()
-        return await _drain(gate, cut)
+        return await _drain(gate, ends.cut_off)
     finally:
         await gate.close()
+        await steward.closed()
 
 
 def _failed(work: asyncio.Future[None]) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from sealgate.accounts.attempts import Attempts, LockOut
 from sealgate.accounts.desk import KEY_BYTES, Desk
 from sealgate.accounts.users import UserBook
-from sealgate.app.build import StartError
+from sealgate.app.errors import StartError
 from sealgate.config.errors import ConfigError
 from sealgate.config.reload import UserSource
 from sealgate.config.settings import Settings

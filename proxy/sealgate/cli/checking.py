@@ -125,6 +125,7 @@ def healthcheck(ready: bool, timeout: float, **options: Any) -> int:
 def _check_certificates(loaded: Loaded) -> None:
     """Add to `loaded` what `run` would find wrong in the TLS files of settings that are good."""
     from sealgate.app import build
+    from sealgate.app.errors import EXIT_PERMISSION, StartError
     from sealgate.config.errors import Problem
 
     settings = loaded.settings
@@ -135,9 +136,9 @@ def _check_certificates(loaded: Loaded) -> None:
     ):
         try:
             load_files()
-        except build.StartError as error:
+        except StartError as error:
             key, _, message = str(error).partition(": ")
-            permission = error.exit_code == build.EXIT_PERMISSION
+            permission = error.exit_code == EXIT_PERMISSION
             loaded.problems.append(Problem(str(loaded.file or ""), key, message, permission))
 
 

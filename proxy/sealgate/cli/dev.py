@@ -34,7 +34,7 @@ Nothing is kept when it ends: this broker is for trying, never for production.""
 @click.option("--observe", is_flag=True, help="Refuse nothing, only say what would be refused.")
 def dev(host: str, port: int, gateway_port: int, broker_port: int, observe: bool) -> int:
     """Run a small broker behind a gateway, to try your own application."""
-    from sealgate.app.build import StartError
+    from sealgate.app.errors import StartError
     from sealgate.ops.logging import configure_logging
 
     configure_logging("info", "auto")

@@ -55,6 +55,7 @@ def load_settings(
     admin: str | None,
     assignments: tuple[str, ...],
     observe: bool = False,
+    workers: int | None = None,
 ) -> Loaded:
     """What `settings_options` were given, with all the layers below, loaded."""
     from sealgate.config.loading import load
@@ -63,6 +64,7 @@ def load_settings(
         "upstream.urls": ("--upstream", list(upstream) or None),
         "listen.address": ("--listen", listen),
         "admin.address": ("--admin", admin),
+        "listen.workers": ("--workers", workers),
         "mode.default": ("--observe", "observe" if observe else None),
     }
     return load(config, options, assignments)

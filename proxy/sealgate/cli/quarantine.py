@@ -222,7 +222,8 @@ def _place(config: Path | None, upstream: str | None, queue: str | None) -> Plac
 def _tls(settings: Settings, urls: tuple[str, ...]) -> SSLContext | None:
     if not any(url.startswith("amqps:") for url in urls):
         return None
-    from sealgate.app.build import StartError, build_upstream_tls
+    from sealgate.app.build import build_upstream_tls
+    from sealgate.app.errors import StartError
 
     try:
         return build_upstream_tls(settings, urls)

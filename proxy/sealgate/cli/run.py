@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from sealgate.cli.options import load_settings, settings_options
-from sealgate.config.checking import check
 
 _EPILOG = """\b
 Examples:
   sealgate run --config gateway.toml
   sealgate run --upstream amqp://rabbitmq:5672         keys from SEALGATE_KEYS
   sealgate run -c gateway.toml --observe               refuse nothing yet, only count
+  sealgate run -c gateway.toml --workers 4             four processes that share the port
 
 \b
 Signals: TERM drains and stops, a second one stops at once; HUP reads the keys again.
@@ -26,17 +26,32 @@ unavailable at start, 70 bug, 77 permission, 78 configuration or an address that
 @click.command(epilog=_EPILOG)
 @settings_options
 @click.option("--observe", is_flag=True, help="Set mode.default = observe: count refusals, let all pass.")
-def run(**options: Any) -> int:
+@click.option(
+    "--workers", type=int, metavar="N", help="Processes that share the port, under a supervisor (default 1)."
+)
+@click.option("--worker", type=int, hidden=True, help="What a supervisor adds: be its worker of this number.")
+def run(worker: int | None, **options: Any) -> int:
     """Run the gateway or sidecar that the configuration describes."""
+    if worker is not None:
+        from sealgate.app.worker import run_worker
+
+        return run_worker(worker)
+
+    from sealgate.config.checking import check
+    from sealgate.ops.logging import configure_logging
+
     loaded = load_settings(**options)
     check(loaded)
     settings = loaded.require()
-
-    from sealgate import app
-    from sealgate.ops.logging import configure_logging
-
     configure_logging(settings.log.level, settings.log.format)
     log = logging.getLogger("sealgate.config")
     for warning in loaded.warnings:
         log.warning("config.warning", extra={"detail": str(warning)})
-    return app.run(settings)
+    if settings.listen.workers > 1:
+        from sealgate.app.supervisor import supervise
+
+        return supervise(settings, loaded.values)
+
+    from sealgate.app.process import run as run_gate
+
+    return run_gate(settings)

@@ -49,6 +49,8 @@ class Loaded:
     problems: list[Problem] = field(default_factory=list)
     #: paths whose values were wrong
     failed: set[Path] = field(default_factory=set)
+    #: what `settings` was made from, secrets in place of their references
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
     warnings: list[Problem] = field(default_factory=list)
 
     def problem(self, path: Path, message: str, permission: bool = False) -> Problem:
@@ -88,7 +90,8 @@ def load(
     layer.cover(read_environment(environ))
     layer.cover(read_options(options or {}, assignments))
     loaded = Loaded(Settings(), layer, file, unread, problems=layer.problems)
-    _validate(loaded, _resolve(loaded, Sources(environ)))
+    loaded.values = _resolve(loaded, Sources(environ))
+    _validate(loaded, loaded.values)
     if not unread:
         _cross_check(loaded)
     return loaded

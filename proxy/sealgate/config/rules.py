@@ -90,6 +90,25 @@ def _journal_has_nonces(settings: Settings) -> Iterator[Finding]:
         yield ("replay", "journal"), 'has nothing to keep: nonces = "session" takes no stored nonces'
 
 
+def _workers_share(settings: Settings) -> Iterator[Finding]:
+    if settings.listen.workers == 1:
+        return
+    replay = settings.replay
+    if not settings.listen.reuse_port:
+        yield ("listen", "reuse_port"), "is off, but listen.workers is over 1, and they share the port"
+    if replay.store != "memory":
+        return
+    if settings.publish.action == "verify" and replay.nonces != "session":
+        yield (
+            ("replay", "store"),
+            'is "memory", which workers do not share; use redis://, or replay.nonces = "session"',
+        )
+    elif settings.publish.action == "verify" and settings.rate:
+        yield ("rate",), 'would count in each worker with replay.store = "memory"; use redis://'
+    if replay.journal is not None:
+        yield ("replay", "journal"), "can not be kept by several workers (listen.workers)"
+
+
 def _gateways_share_a_store(settings: Settings) -> Iterator[Finding]:
     if settings.limits.gateways > 1 and settings.replay.store == "memory":
         yield ("limits", "gateways"), 'is over 1, but store = "memory" is not shared; use redis://'
@@ -178,6 +197,7 @@ RULES: Final = (
     Rule((("publish",),), _signing_keys_fit_the_action),
     Rule((("replay", "journal"), ("replay", "store")), _journal_is_for_the_memory_store),
     Rule((("replay", "journal"), ("replay", "nonces")), _journal_has_nonces),
+    Rule((("listen",), ("publish",), ("replay",), ("rate",)), _workers_share),
     Rule((("limits", "gateways"), ("replay", "store")), _gateways_share_a_store),
     Rule((("content", "profile"), ("content", "types"), ("rule",)), _content_types_fit_the_profile),
     Rule((("rule",),), _rules_are_reached),

@@ -60,6 +60,9 @@ class Listen(Section):
     """Where AMQP clients connect. The port defaults to 6672, with TLS to 6671."""
     reuse_port: StrictBool = True
     """Let a new gateway of the same user listen on the port while the old one drains (SO_REUSEPORT)."""
+    workers: Annotated[f.Count, Field(le=256)] = 1
+    """Processes that share the port, for more than one processor. Above 1 the replay store must be Redis, or
+    replay.nonces "session"."""
     proxy_protocol: tuple[f.Network, ...] = ()
     """Networks of load balancers: each connection from there must begin with a PROXY header (v1 or v2)."""
     tls: ListenTls | None = None

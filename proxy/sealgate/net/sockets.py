@@ -11,7 +11,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -42,12 +42,9 @@ async def bind(host: str, port: int, reuse_port: bool = False) -> list[socket.so
     With `reuse_port` another process of the same user, which asks for it too, may listen there as well.
     """
     shared = reuse_port and hasattr(socket, "SO_REUSEPORT")
-    # Not the loop's own: uvloop's drops the scope of an address such as fe80::1%eth0.
-    lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    infos = await asyncio.get_running_loop().run_in_executor(None, lookup)
     with contextlib.ExitStack() as unwinding:
         sockets = []
-        for family, address in sorted({(info[0], info[4]) for info in infos}):
+        for family, address in await _addresses(host, port):
             both = host == "::" and socket.has_dualstack_ipv6()
             listening = socket.create_server(
                 address, family=family, backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=both
@@ -57,6 +54,30 @@ async def bind(host: str, port: int, reuse_port: bool = False) -> list[socket.so
             sockets.append(listening)
         unwinding.pop_all()
     return sockets
+
+
+async def reserve(host: str, port: int, closing: contextlib.ExitStack) -> int:
+    """Hold a port for other processes of this user, without listening; returns it (0 takes any).
+
+    It is held until `closing` closes. Raises OSError when it can not be had.
+    """
+    for family, address in await _addresses(host, port):
+        held = closing.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        held.bind((address[0], port, *address[2:]))
+        port = held.getsockname()[1]
+    return port
+
+
+async def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
+    """Every address of `host`, for a socket."""
+    # Not the loop's own: uvloop's drops the scope of an address such as fe80::1%eth0.
+    lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    infos = await asyncio.get_running_loop().run_in_executor(None, lookup)
+    return sorted({(info[0], info[4]) for info in infos})
 
 
 def turn_away(listening: socket.socket) -> bool:

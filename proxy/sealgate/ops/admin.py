@@ -7,7 +7,7 @@ loopback or a closed network. aiohttp is imported when it starts: a sidecar with
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
@@ -55,13 +55,16 @@ class Admin:
         tally: Tally,
         about: Mapping[str, str],
         clock: Callable[[], float] = time.time,
+        refresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`refresh` is awaited before each answer, where what is shown comes from elsewhere."""
         self._host, self._port = split_address(address)
         self._registry = registry
         self._health = health
         self._tally = tally
         self._about = about
         self._clock = clock
+        self._refresh = refresh
         self._started_at = clock()
         self._runner: AppRunner | None = None
 
@@ -98,19 +101,27 @@ class Admin:
             await self._runner.cleanup()
             self._runner = None
 
+    async def _look(self) -> None:
+        if self._refresh is not None:
+            await self._refresh()
+
     async def _page(self, _: Request) -> Response:
+        await self._look()
         facts = Facts(self._about, self._started_at, self._clock())
         page = render(facts, self._health.live(), self._health.ready(), self._tally)
         return _answer(200, page.encode(), "text/html; charset=utf-8")
 
     async def _metrics(self, request: Request) -> Response:
+        await self._look()
         body, content_type = exposition(self._registry, request.headers.get("Accept", ""))
         return _answer(200, body, content_type)
 
     async def _live(self, request: Request) -> Response:
+        await self._look()
         return _answer_report(self._health.live(), request)
 
     async def _ready(self, request: Request) -> Response:
+        await self._look()
         return _answer_report(self._health.ready(), request)
 
 

@@ -32,16 +32,21 @@ _OWN_ATTRIBUTES: Final = frozenset(
 Format = Literal["auto", "json", "text"]
 
 
-def configure_logging(level: str = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
+def configure_logging(
+    level: str = "info", style: Format = "auto", stream: TextIO | None = None, worker: int | None = None
+) -> None:
     """Send every log of the process to `stream` (stderr), from `level` up.
 
-    `auto` is text on a terminal and JSON elsewhere. Audit records are written at any level. Replaces what
-    an earlier call set up. Raises `ValueError` for a level that does not exist.
+    `auto` is text on a terminal and JSON elsewhere. Audit records are written at any level. The number of a
+    `worker` is in each of its lines. Replaces what an earlier call set up. Raises `ValueError`
+    for a level that does not exist.
     """
     target = sys.stderr if stream is None else stream
     as_text = style == "text" or (style == "auto" and target.isatty())
     handler = logging.StreamHandler(target)
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    if worker is not None:
+        handler.addFilter(_Numbered(worker))
     root = logging.getLogger()
     root.setLevel(level.upper())
     root.handlers[:] = [handler]
@@ -50,6 +55,18 @@ def configure_logging(level: str = "info", style: Format = "auto", stream: TextI
     for library in _QUIET:
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
+
+
+class _Numbered(logging.Filter):
+    """Lets everything pass, with the worker's number."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._worker
+        return True
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:

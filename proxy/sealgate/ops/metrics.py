@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, islice
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -23,7 +23,6 @@ from prometheus_client.registry import Collector
 
 from sealgate import __version__
 from sealgate.session.records import Histogram, Tally
-from sealgate.verify.verdict import ClaimStore
 
 #: Label sets of one metric. Every set is of configured or closed names already; this is the second lock.
 SERIES_MAX: Final = 2000
@@ -32,6 +31,10 @@ OTHER: Final = "other"
 #: Before every name (DESIGN.md, "The contract").
 PREFIX: Final = "sealgate_"
 
+#: Help of the gauges that `app` brings.
+TASKS: Final = "Tasks of the event loop; they do not grow with clients."
+UPSTREAM_UP: Final = "Whether a broker could be reached when it was tried last."
+
 Labels = tuple[str, ...]
 Gauges = Mapping[str, tuple[str, Callable[[], float]]]
 #: Name without prefix -> (help, label, value by label).
@@ -39,8 +42,18 @@ LabelledGauges = Mapping[str, tuple[str, str, Callable[[], Mapping[str, float]]]
 V = TypeVar("V")
 
 
+class StoreCounts(Protocol):
+    """What is asked of a replay store, or of the sum of several."""
+
+    @property
+    def entries(self) -> int: ...
+
+    @property
+    def errors(self) -> int: ...
+
+
 def build_registry(
-    tally: Tally, store: ClaimStore | None, gauges: Gauges, labelled: LabelledGauges | None = None
+    tally: Tally, store: StoreCounts | None, gauges: Gauges, labelled: LabelledGauges | None = None
 ) -> CollectorRegistry:
     """A registry of its own with our metrics and the process's.
 
@@ -65,7 +78,7 @@ class TallyCollector(Collector):
     def __init__(
         self,
         tally: Tally,
-        store: ClaimStore | None,
+        store: StoreCounts | None,
         gauges: Gauges,
         labelled: LabelledGauges,
     ) -> None:
@@ -187,7 +200,7 @@ class TallyCollector(Collector):
         yield _gauge("build_info", "What runs here.", ("version", "python", "implementation"), [(build, 1.0)])
 
 
-def _store(store: ClaimStore) -> Iterator[Metric]:
+def _store(store: StoreCounts) -> Iterator[Metric]:
     yield _counter("replay_store_errors", "Calls of the replay store that failed.", (), [((), store.errors)])
     yield _gauge("replay_store_entries", "Nonces remembered in this process.", (), [((), store.entries)])
 

@@ -76,7 +76,7 @@ def _run(
     home: Path, upstream: str | None, tasks: int, seconds: float, plain: bool, quiet: bool
 ) -> Report | int:
     """The report, or the exit code when it did not come to one."""
-    from sealgate.app.build import StartError
+    from sealgate.app.errors import StartError
     from sealgate.cli.demo.scenario import Demo, Plan
     from sealgate.cli.demo.table import display
     from sealgate.ops.logging import configure_logging

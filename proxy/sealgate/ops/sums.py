@@ -1,0 +1,92 @@
+"""Tallies of several processes as one: plain data on the way, then sums.
+
+Counters and histograms are added up. Of a key's last use the latest counts, and of its clock skew the one
+that was seen last. What is open or held now is added up among those who live.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields
+from typing import Any, Final
+
+from sealgate.session.records import Histogram, Tally
+
+#: What ends with its process; every other number is a count that must never go back.
+NOW: Final = frozenset({"client_connections", "upstream_connections", "buffered_bytes"})
+_KEY_TIMES: Final = frozenset({"key_last_used", "producer_clock_skew"})
+
+
+def to_plain(tally: Tally) -> dict[str, Any]:
+    """`tally` in lists, texts and numbers, as JSON has them."""
+    return {field.name: _plain(getattr(tally, field.name)) for field in fields(Tally)}
+
+
+def from_plain(data: dict[str, Any]) -> Tally:
+    """The tally that `to_plain` was given."""
+    tally = Tally()
+    for name, value in data.items():
+        current = getattr(tally, name)
+        if isinstance(current, Histogram):
+            value = _histogram(value)
+        elif isinstance(current, Counter):
+            value = Counter({_key(key): count for key, count in value})
+        elif isinstance(current, dict):
+            value = {key: _histogram(row) if isinstance(row, dict) else row for key, row in value}
+        setattr(tally, name, value)
+    return tally
+
+
+def add(into: Tally, other: Tally, alive: bool = True) -> None:
+    """Add `other` to `into`; of a process that has ended (not `alive`) only what it counted."""
+    for kid, used in other.key_last_used.items():
+        if used >= into.key_last_used.get(kid, used):
+            into.key_last_used[kid] = used
+            if kid in other.producer_clock_skew:
+                into.producer_clock_skew[kid] = other.producer_clock_skew[kid]
+    for field in fields(Tally):
+        name = field.name
+        if name in _KEY_TIMES or (name in NOW and not alive):
+            continue
+        ours, theirs = getattr(into, name), getattr(other, name)
+        if isinstance(ours, int):
+            setattr(into, name, ours + theirs)
+        elif isinstance(ours, Counter):
+            ours.update(theirs)
+        elif isinstance(ours, Histogram):
+            _add_histogram(ours, theirs)
+        else:
+            for key, histogram in theirs.items():
+                _add_histogram(ours.setdefault(key, Histogram(histogram.bounds)), histogram)
+
+
+def clear(tally: Tally) -> None:
+    """Make it a new one, in place."""
+    fresh = Tally()
+    for field in fields(Tally):
+        setattr(tally, field.name, getattr(fresh, field.name))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Histogram):
+        return {"bounds": value.bounds, "counts": value.counts, "total": value.total}
+    if isinstance(value, dict):
+        return [[key, _plain(row)] for key, row in value.items()]
+    return value
+
+
+def _key(key: Any) -> Any:
+    """A label, or several, which JSON has made a list."""
+    return tuple(key) if isinstance(key, list) else key
+
+
+def _histogram(data: dict[str, Any]) -> Histogram:
+    histogram = Histogram(tuple(data["bounds"]))
+    histogram.counts = list(data["counts"])
+    histogram.total = data["total"]
+    return histogram
+
+
+def _add_histogram(into: Histogram, other: Histogram) -> None:
+    into.counts = [ours + theirs for ours, theirs in zip(into.counts, other.counts, strict=True)]
+    into.total += other.total
