@@ -2,11 +2,10 @@
 
     .venv/bin/python benchmarks/store.py [--messages N] [--runs N] [--json]
 
-A private Redis, one `RedisStore` in this process on uvloop where there is one. Each round claims a batch, and
-the answer commits it, so that the commit goes with the next claim, as it does behind a busy connection. The
-claims are made before the clock starts. Client: user and system time of this process. Redis: user and system
-time of the server (INFO cpu), and of that the time inside its commands (INFO commandstats). Compare within
-one run.
+A private Redis, one `RedisStore` in this process on uvloop where there is one. Each turn of the loop commits
+the batch that was answered and claims the next, as behind busy connections. The claims are made before the
+clock starts. Client: user and system time of this process. Redis: user and system time of the server (INFO
+cpu), and of that the time inside its commands (INFO commandstats). Compare within one run.
 """
 
 from __future__ import annotations
@@ -61,7 +60,8 @@ async def claim_and_commit(store: RedisStore, batches: Iterator[list[Claim]]) ->
     """One batch after the other; the answer to each commits it. Raises when a claim is not granted."""
     done = asyncio.get_running_loop().create_future()
 
-    def more() -> None:
+    def more(before: list[Claim]) -> None:
+        store.settle(before, [])
         batch = next(batches, None)
         if batch is None:
             done.set_result(None)
@@ -71,13 +71,12 @@ async def claim_and_commit(store: RedisStore, batches: Iterator[list[Claim]]) ->
             if any(outcome.status is not ClaimStatus.GRANTED for outcome in outcomes):
                 done.set_exception(RuntimeError(f"refused: {outcomes}"))
                 return
-            store.settle(batch, [])
-            loop.call_soon(more)
+            loop.call_soon(more, batch)
 
         store.claim(batch, answered)
 
     loop = asyncio.get_running_loop()
-    more()
+    more([])
     await done
 
 

@@ -1,89 +1,143 @@
-"""The checks on a reply from Redis: nothing that is not surely the answer is taken for it."""
+"""What a call says, and the checks on a reply: nothing that is not surely the answer is taken for it."""
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from collections.abc import Sequence
 
 import pytest
 
-from sealgate.stores.batch import (
-    COMMIT,
-    Ask,
-    ClaimCall,
-    KeySpace,
-    ReplyMismatch,
-    SettleCall,
-    Settlement,
-    Waiting,
-    owner_text,
-)
-from sealgate.verify.verdict import ClaimOutcome, ClaimStatus
+from sealgate.stores.batch import Call, KeySpace, ReplyMismatch, Terms
+from sealgate.stores.blocks import Wanted
+from sealgate.stores.pending import Part, Waiting
+from sealgate.stores.settlements import NO_STEPS, RELEASE, Settlement, Steps
+from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus
 from support.claims import debit, make_claim
 
 SPACE = KeySpace("prod")
-OWNER = 0xABC
+GATEWAY = b"gateway8"
+TERMS = Terms(b"a" * 40, b"RUN:REPL:1", GATEWAY, SPACE, 10_000)
+CALL_ID = GATEWAY + struct.pack(">Q", 7)
 
 
-def call(*nonces: str) -> ClaimCall:
-    waiting = Waiting(print, [None] * len(nonces), len(nonces))
-    asks = [
-        Ask(make_claim(nonce, 1000, debit("b", 1, 1)), OWNER + index, waiting, index, 0.0)
-        for index, nonce in enumerate(nonces)
-    ]
-    return ClaimCall(7, SPACE, [b"identity", 1, 0, 10_000], asks)
+def part(*claims: Claim) -> Part:
+    waiting = Waiting(print, len(claims))
+    return Part(waiting, list(claims), range(len(claims)), range(100, 100 + len(claims)), 0.0)
 
 
-def good_reply() -> list[Any]:
-    return [b"7", 12, owner_text(OWNER), 0, 0, 0, owner_text(OWNER + 1), 4, 3, 1500]
+def call(*nonces: str, steps: Steps = NO_STEPS, wanted: Sequence[Wanted] = ()) -> Call:
+    claims = [make_claim(nonce, 1000, debit("b", 1, 1)) for nonce in nonces]
+    return Call(TERMS, 7, 0, [part(*claims)] if claims else [], steps, list(wanted))
 
 
-def test_a_reply_is_read_in_order() -> None:
-    entries, outcomes = call("n1", "n2").read(good_reply())
-    assert entries == 12
-    assert outcomes == [ClaimOutcome(ClaimStatus.GRANTED), ClaimOutcome(ClaimStatus.LIMITED, "b", 1500)]
+def reply(
+    call_id: bytes = CALL_ID,
+    settled: int = 0,
+    claims: int = 2,
+    blocks: Sequence[int] = (),
+    refused: Sequence[tuple[int, int, int, int]] = (),
+) -> bytes:
+    packed = struct.pack(">16sQHHH", call_id, 12, settled, claims, len(blocks))
+    packed += struct.pack(f">{len(blocks)}I", *blocks)
+    return packed + b"".join([struct.pack(">HBHQ", *each) for each in refused])
 
 
-def test_keys_are_named_once_and_in_one_slot() -> None:
-    built = call("n1", "", "n2")
-    assert built.keys == [
+def words(data: bytes) -> list[bytes]:
+    """The arguments of one command on the wire; fails when there is more or less than that."""
+    count, _, rest = data.removeprefix(b"*").partition(b"\r\n")
+    found = []
+    for _ in range(int(count)):
+        length, _, rest = rest.removeprefix(b"$").partition(b"\r\n")
+        found.append(rest[: int(length)])
+        assert rest[int(length) : int(length) + 2] == b"\r\n"
+        rest = rest[int(length) + 2 :]
+    assert rest == b""
+    return found
+
+
+def test_a_reply_without_refusals_grants_all() -> None:
+    exchange = call("n1", "n2").read(reply())
+    assert exchange.entries == 12
+    assert not exchange.refused
+
+
+def test_a_refusal_names_its_claim_and_bucket() -> None:
+    exchange = call("n1", "n2").read(reply(refused=[(1, 4, 1, 1500)]))
+    assert exchange.refused == {1: ClaimOutcome(ClaimStatus.LIMITED, "b", 1500)}
+
+
+def test_a_call_is_one_command_whose_keys_are_in_one_slot() -> None:
+    commit, release = make_claim("c", 1000), make_claim("release", 1000)
+    steps = Steps([commit], [Settlement(RELEASE, release, 5)])
+    built = Call(
+        TERMS,
+        7,
+        0,
+        [part(make_claim("n1", 1000, debit("b", 1, 1))), part(make_claim("", 1000, debit("b", 1, 1)))],
+        steps,
+        [Wanted(debit("w", 1000, 1000).bucket, 10)],
+    )
+    name, script, keys, *rest = words(built.data)
+    assert (name, script, int(keys)) == (b"EVALSHA", b"a" * 40, len(rest) - 2)
+    assert rest[:-2] == [
         b"sealgate:{prod}:identity",
+        b"sealgate:{prod}:n:c",
+        b"sealgate:{prod}:n:release",
         b"sealgate:{prod}:n:n1",
         b"sealgate:{prod}:b:b",
-        b"sealgate:{prod}:n:n2",
+        b"sealgate:{prod}:b:w",
     ]
+    assert rest[-2] == TERMS.identity
+    assert rest[-1].startswith(CALL_ID)
+
+
+@pytest.mark.parametrize("count", [1, 2, 200])
+def test_claims_that_are_alike_are_packed_alike(count: int) -> None:
+    """Each claim adds its number, its digest, and one octet for all that it shares with others."""
+    debits = (debit("b", 1, 1),)
+    claims = [Claim(b"nonce%05d" % number, b"d" * 32, 1000, 2000, debits) for number in range(count)]
+    text = words(Call(TERMS, 7, 0, [part(*claims)], NO_STEPS, []).data)[-1]
+    assert len(text) == 16 + 8 + 8 + 4 + 10 + (19 + 18) + count * (1 + 8 + 32)
 
 
 @pytest.mark.parametrize(
-    ("index", "value"),
+    "wrong",
     [
-        (0, b"6"),
-        (0, 7),
-        (2, owner_text(OWNER + 1)),
-        (3, 8),
-        (3, -1),
-        (3, b"0"),
-        (6, owner_text(OWNER)),
-        (7, None),
+        reply(call_id=GATEWAY + struct.pack(">Q", 6)),
+        reply(call_id=b"another8" + struct.pack(">Q", 7)),
+        reply(claims=1),
+        reply(claims=3),
+        reply(settled=1),
+        reply(blocks=[1]),
+        reply(refused=[(2, 1, 0, 0)]),
+        reply(refused=[(0, 8, 0, 0)]),
+        reply(refused=[(0, 0, 0, 0)]),
+        reply(refused=[(0, 4, 2, 1)]),
+        reply(refused=[(1, 1, 0, 0), (0, 1, 0, 0)]),
+        reply(refused=[(1, 1, 0, 0), (1, 1, 0, 0)]),
+        reply()[:-1],
+        reply() + b"0",
+        b"",
+        b"OK",
     ],
 )
-def test_a_reply_with_a_field_of_another_call_is_refused(index: int, value: object) -> None:
-    reply = good_reply()
-    reply[index] = value
+def test_a_reply_that_is_not_surely_this_calls_is_refused(wrong: bytes) -> None:
     with pytest.raises(ReplyMismatch):
-        call("n1", "n2").read(reply)
+        call("n1", "n2").read(wrong)
 
 
-@pytest.mark.parametrize("reply", [None, b"OK", [], good_reply()[:-1], [*good_reply(), 0], good_reply()[:2]])
-def test_a_reply_of_another_form_is_refused(reply: object) -> None:
+def test_no_more_settlements_are_done_than_were_asked_for() -> None:
+    steps = Steps([make_claim("n", 1000)], [])
+    built = call(steps=steps)
+    assert built.read(reply(claims=0, settled=1)).settled == 1
+    assert built.read(reply(claims=0, settled=0)).settled == 0
     with pytest.raises(ReplyMismatch):
-        call("n1", "n2").read(reply)
+        built.read(reply(claims=0, settled=2))
 
 
-@pytest.mark.parametrize(
-    "reply", [None, [b"3"], [b"4", 1], [b"3", 2], [b"3", -1], [b"3", b"1"], [b"3", 1, 1]]
-)
-def test_a_settlement_reply_of_another_call_is_refused(reply: object) -> None:
-    steps = [Settlement(COMMIT, make_claim("n", 1000), OWNER)]
-    with pytest.raises(ReplyMismatch):
-        SettleCall(3, SPACE, 10_000, steps).read(reply)
-    assert SettleCall(3, SPACE, 10_000, steps).read([b"3", 1]) == 1
+def test_no_block_is_larger_than_was_asked_for() -> None:
+    built = call(wanted=[Wanted(debit("w", 1000, 1000).bucket, 10)])
+    assert list(built.read(reply(claims=0, blocks=[10])).blocks) == [10]
+    for wrong in ([11], [], [1, 1]):
+        with pytest.raises(ReplyMismatch):
+            built.read(reply(claims=0, blocks=wrong))

@@ -39,7 +39,7 @@ def test_leases_are_held_where_what_is_in_doubt_is_refused(url: str, tmp_path: P
             assert store._journal.ahead == (in_doubt == "refuse")
         else:
             assert isinstance(store, RedisStore)
-            assert store._settings.lease_s == lease_s
+            assert store._holds_leases == (in_doubt == "refuse")
 
 
 @pytest.mark.parametrize("scheme", ["redis+cluster", "redis+sentinel", "memcached"])

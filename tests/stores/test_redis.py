@@ -12,6 +12,7 @@ from math import ceil
 import pytest
 
 from sealgate.reason import GateError, Reason
+from sealgate.stores import keeper
 from sealgate.stores import redis as redis_room
 from sealgate.stores.redis import RedisStore
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus, Debit
@@ -226,7 +227,7 @@ async def test_while_redis_is_away_claims_wait_and_are_then_refused(
 async def test_an_idle_store_notices_that_redis_went(
     redis_server: RedisServer, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_room, "_IDLE_S", 0.05)
+    monkeypatch.setattr(keeper, "_IDLE_S", 0.05)
     async with opened(redis_server.url, deployment) as store:
         redis_server.kill()
         try:

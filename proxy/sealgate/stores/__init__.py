@@ -4,10 +4,12 @@
       nonces      the table: bounded, forgets in bounded work per call
       limiter     token buckets of this process (also Redis's stand-in while it is away)
       journal     nonces on disk, so that a restart forgets nothing
-    redis       several gateways: one batched script call per loop turn on one dedicated connection
-      batch       what a call says and how its reply is checked
-      link        one connection that was checked; thrown away on any doubt
-      claim.lua settle.lua
+    redis       several gateways: one script call per loop turn for all connections of the process
+      pending       claims on their way; settlements: commits, releases and renewals that ride along
+      blocks        rate tokens taken in one go and spent here; refusals: buckets known to be empty
+      share         this gateway's share of a rate, while Redis is away
+      batch         what a call says, packed by hand, and how its reply is checked; exchange.lua
+      keeper, link  one connection that was checked, thrown away on any doubt, and made anew
     times       the lease, and since when a store's memory is whole
 
 `app` opens the store that `replay.store` names, by `open_store`, and hands it to `net`. Its one warning:

@@ -1,26 +1,22 @@
-"""What one call to Redis says, and how its reply is checked. Pure: arguments out, outcomes in.
+"""What one call to Redis says, as bytes, and how its reply is checked. Pure: claims in, outcomes out.
 
-An owner is 16 hexadecimal digits on the wire. It names the lease and is echoed with each outcome, so that a
-reply that belongs to another call can not pass for this one's.
+The call is packed by hand: one EVALSHA with the keys, the identity and one string with all the rest in
+columns (exchange.lua tells which). Packing each field as an argument of its own cost ten times as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from struct import Struct, error, pack
 from typing import Final, NamedTuple
 
+from sealgate.stores.blocks import REACH_US, Wanted
+from sealgate.stores.pending import Part
+from sealgate.stores.settlements import Settlement, Steps
 from sealgate.verify.bucket import interval_us
-from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
+from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus, Debit
 
-Argument = bytes | int | str
-Answer = Callable[[list[ClaimOutcome]], None]
-
-COMMIT: Final = "C"
-RELEASE: Final = "R"
-RENEW: Final = "N"
-
-#: By the numbers that claim.lua returns.
+#: By the numbers that exchange.lua returns.
 _STATUSES: Final = (
     ClaimStatus.GRANTED,
     ClaimStatus.INFLIGHT,
@@ -31,53 +27,29 @@ _STATUSES: Final = (
     ClaimStatus.FULL,
     ClaimStatus.HORIZON,
 )
-#: Fields per claim in the reply of claim.lua, after the first two.
-_REPLY_FIELDS: Final = 4
+_HEAD: Final = Struct(">16s8sQIHHHHH")
+_TERM: Final = Struct(">QQBH")
+_DEBIT: Final = Struct(">HQQ")
+_BLOCK: Final = Struct(">HIQQI")
+_OTHER: Final = Struct(">cQ32sQ")
+_REPLY_HEAD: Final = Struct(">16sQHHH")
+_REFUSED: Final = Struct(">HBHQ")
+#: Arguments of EVALSHA beside the keys: its name, the script, how many keys, and ARGV.
+_WORDS: Final = 5
 
 
 class ReplyMismatch(Exception):  # noqa: N818
     """The reply is not the one to this call: the connection can not be trusted any more."""
 
 
-@dataclass(slots=True)
-class Waiting:
-    """The claims of one `claim` call until the last has its outcome."""
-
-    answer: Answer
-    outcomes: list[ClaimOutcome | None]
-    missing: int
-
-
-@dataclass(slots=True)
-class Ask:
-    """One claim on its way: `index` is its place in `waiting`, `deadline` on the loop's clock.
-
-    `sent` is true once it may have reached the store.
-    """
-
-    claim: Claim
-    owner: int
-    waiting: Waiting
-    index: int
-    deadline: float
-    sent: bool = False
-
-
-class Settlement(NamedTuple):
-    """One step for settle.lua, with the owner as it was when it was asked for."""
-
-    what: str
-    claim: Claim
-    owner: int
-
-
 class KeySpace:
     """Names of keys. The deployment is in braces: one hash slot, so that scripts may use them together."""
 
-    __slots__ = ("_prefix", "identity")
+    __slots__ = ("_nonce_heads", "_prefix", "identity")
 
     def __init__(self, deployment: str) -> None:
         self._prefix: Final = b"sealgate:{%b}:" % deployment.encode()
+        self._nonce_heads: Final[dict[int, bytes]] = {}
         self.identity: Final = self._prefix + b"identity"
 
     def nonce(self, nonce_key: bytes) -> bytes:
@@ -86,82 +58,224 @@ class KeySpace:
     def bucket(self, name: str) -> bytes:
         return self._prefix + b"b:" + name.encode()
 
+    def nonce_arguments(self, nonce_keys: list[bytes]) -> bytes:
+        """The keys of nonces as arguments, each led by the end of the line before."""
+        lengths = set(map(len, nonce_keys))
+        if len(lengths) == 1:
+            head = self._nonce_head(lengths.pop())
+            return head + head.join(nonce_keys)
+        return b"".join([part for key in nonce_keys for part in (self._nonce_head(len(key)), key)])
 
-class ClaimCall:
-    """Keys and arguments of claim.lua for `asks` (see there), and the reading of its reply."""
-
-    __slots__ = ("_asks", "_bucket_names", "_call_id", "arguments", "keys")
-
-    def __init__(self, call_id: int, keyspace: KeySpace, head: Sequence[Argument], asks: list[Ask]) -> None:
-        self._call_id: Final = b"%d" % call_id
-        self._asks: Final = asks
-        self._bucket_names: Final[dict[int, str]] = {}
-        self.keys: Final[list[bytes]] = [keyspace.identity]
-        self.arguments: Final[list[Argument]] = [self._call_id, *head, len(asks)]
-        indexes: dict[str, int] = {}
-        for ask in asks:
-            self._add(ask, keyspace, indexes)
-
-    def _add(self, ask: Ask, keyspace: KeySpace, indexes: dict[str, int]) -> None:
-        claim = ask.claim
-        nonce_index = 0
-        if claim.nonce_key:
-            self.keys.append(keyspace.nonce(claim.nonce_key))
-            nonce_index = len(self.keys)
-        head = (owner_text(ask.owner), nonce_index, claim.digest, claim.created, claim.remember_until)
-        self.arguments.extend((*head, len(claim.debits)))
-        for debit in claim.debits:
-            bucket = debit.bucket
-            index = indexes.get(bucket.name)
-            if index is None:
-                self.keys.append(keyspace.bucket(bucket.name))
-                index = indexes[bucket.name] = len(self.keys)
-                self._bucket_names[index] = bucket.name
-            interval = interval_us(bucket)
-            self.arguments.extend((index, debit.cost * interval, bucket.burst * interval))
-
-    def read(self, reply: object) -> tuple[int, list[ClaimOutcome]]:
-        """Keys in the database and one outcome per ask. Raises `ReplyMismatch`."""
-        size = 2 + _REPLY_FIELDS * len(self._asks)
-        if not isinstance(reply, list) or len(reply) != size or reply[0] != self._call_id:
-            raise ReplyMismatch("the reply to the claims is not theirs")
-        outcomes = []
-        for number, ask in enumerate(self._asks):
-            start = 2 + _REPLY_FIELDS * number
-            owner, status, bucket, wait_us = reply[start : start + _REPLY_FIELDS]
-            if owner != owner_text(ask.owner) or status not in range(len(_STATUSES)):
-                raise ReplyMismatch("the reply to a claim is not its own")
-            outcomes.append(self._outcome(_STATUSES[status], bucket, wait_us))
-        return reply[1], outcomes
-
-    def _outcome(self, status: ClaimStatus, bucket: int, wait_us: int) -> ClaimOutcome:
-        if status is ClaimStatus.GRANTED:
-            return GRANTED
-        return ClaimOutcome(status, self._bucket_names.get(bucket, ""), wait_us)
+    def _nonce_head(self, length: int) -> bytes:
+        """What goes before a nonce of this length: as many as there are lengths of kid and nonce."""
+        head = self._nonce_heads.get(length)
+        if head is None:
+            prefix = self.nonce(b"")
+            head = self._nonce_heads[length] = b"\r\n$%d\r\n%b" % (len(prefix) + length, prefix)
+        return head
 
 
-class SettleCall:
-    """Keys and arguments of settle.lua for `steps`, and the reading of its reply."""
+class Terms(NamedTuple):
+    """What every call of one link says alike. `gateway` is 8 octets that no other gateway has."""
 
-    __slots__ = ("_call_id", "arguments", "keys")
-
-    def __init__(self, call_id: int, keyspace: KeySpace, lease_ms: int, steps: list[Settlement]) -> None:
-        self._call_id: Final = b"%d" % call_id
-        self.keys: Final = [keyspace.nonce(step.claim.nonce_key) for step in steps]
-        self.arguments: Final[list[Argument]] = [self._call_id, lease_ms]
-        for step in steps:
-            claim = step.claim
-            self.arguments.extend((step.what, owner_text(step.owner), claim.digest, claim.remember_until))
-
-    def read(self, reply: object) -> int:
-        """How many steps were done, from the first. Raises `ReplyMismatch`."""
-        if not isinstance(reply, list) or len(reply) != 2 or reply[0] != self._call_id:
-            raise ReplyMismatch("the reply to the settlements is not theirs")
-        done = reply[1]
-        if not isinstance(done, int) or not 0 <= done <= len(self.keys):
-            raise ReplyMismatch("more settlements done than asked for")
-        return done
+    script: bytes
+    identity: bytes
+    gateway: bytes
+    keyspace: KeySpace
+    lease_ms: int
 
 
-def owner_text(owner: int) -> bytes:
-    return b"%016x" % owner
+class Exchange(NamedTuple):
+    """What one call brought: keys in the database, settlements done, tokens for each block wanted, and the
+    claims that were not granted, by their place in the call."""
+
+    entries: int
+    settled: int
+    blocks: Sequence[int]
+    refused: dict[int, ClaimOutcome]
+
+
+class Call:
+    """One call: `steps`, then the claims of `parts`, then blocks for `wanted`. `data` goes to Redis."""
+
+    __slots__ = ("_bucket_names", "_buckets", "_call_id", "claims", "data", "parts", "steps", "wanted")
+
+    def __init__(
+        self,
+        terms: Terms,
+        number: int,
+        created_min: int,
+        parts: list[Part],
+        steps: Steps,
+        wanted: list[Wanted],
+    ) -> None:
+        self.parts: Final = parts
+        self.steps: Final = steps
+        self.wanted: Final = wanted
+        self.claims: Final = sum([len(part.claims) for part in parts])
+        self._call_id: Final = terms.gateway + pack(">Q", number)
+        self._buckets: Final[dict[str, int]] = {}
+        self._bucket_names: Final[list[str]] = []
+        self.data: Final = self._packed(terms, created_min)
+
+    def _packed(self, terms: Terms, created_min: int) -> bytes:
+        shared = _SharedTerms(self)
+        codes = bytearray()
+        numbers: list[int] = []
+        digests: list[bytes] = []
+        keys = [claim.nonce_key for claim in self.steps.commits]
+        keys += [step.claim.nonce_key for step in self.steps.others]
+        for part in self.parts:
+            shared.encode(part.claims, codes)
+            if part.nonces:
+                numbers += part.numbers
+                digests += [claim.digest for claim in part.claims]
+                keys += [claim.nonce_key for claim in part.claims]
+        blocks = [self._block(wanted) for wanted in self.wanted]
+        head = _HEAD.pack(
+            self._call_id,
+            terms.gateway,
+            created_min,
+            terms.lease_ms,
+            len(self.steps.commits),
+            len(self.steps.others),
+            self.claims,
+            shared.count,
+            len(blocks),
+        )
+        text = b"".join(
+            (head, shared.packed, *blocks, *_packed_steps(self.steps), codes, _column(numbers), *digests)
+        )
+        return self._command(terms, keys, text)
+
+    def _command(self, terms: Terms, nonce_keys: list[bytes], text: bytes) -> bytes:
+        keyspace = terms.keyspace
+        bucket_keys = [keyspace.bucket(name) for name in self._bucket_names]
+        keys = 1 + len(nonce_keys) + len(bucket_keys)
+        count = b"%d" % keys
+        words: list[bytes] = [
+            b"*%d\r\n$7\r\nEVALSHA" % (_WORDS + keys),
+            _argument(terms.script),
+            _argument(count),
+            _argument(keyspace.identity),
+        ]
+        if nonce_keys:
+            words.append(keyspace.nonce_arguments(nonce_keys))
+        words += [_argument(key) for key in bucket_keys]
+        words += (_argument(terms.identity), _argument(text), b"\r\n")
+        return b"".join(words)
+
+    def bucket(self, name: str) -> int:
+        """The place of a bucket among those of this call."""
+        index = self._buckets.get(name)
+        if index is None:
+            index = self._buckets[name] = len(self._bucket_names)
+            self._bucket_names.append(name)
+        return index
+
+    def _block(self, wanted: Wanted) -> bytes:
+        bucket, interval = wanted.bucket, interval_us(wanted.bucket)
+        return _BLOCK.pack(
+            self.bucket(bucket.name), wanted.tokens, interval, bucket.burst * interval, REACH_US
+        )
+
+    def read(self, reply: bytes) -> Exchange:
+        """What the reply says. Raises `ReplyMismatch` when it is not surely the one to this call."""
+        try:
+            call_id, entries, settled, claims, blocks = _REPLY_HEAD.unpack_from(reply)
+        except error:
+            raise ReplyMismatch("the reply is too short") from None
+        if call_id != self._call_id:
+            raise ReplyMismatch("the reply is to another call")
+        if claims != self.claims or blocks != len(self.wanted) or settled > len(self.steps):
+            raise ReplyMismatch("the reply is about another number of claims than was asked")
+        refused_at = _REPLY_HEAD.size + 4 * blocks
+        if len(reply) < refused_at or (len(reply) - refused_at) % _REFUSED.size:
+            raise ReplyMismatch("the reply has another length than it says")
+        tokens: Sequence[int] = ()
+        if blocks:
+            tokens = Struct(f">{blocks}I").unpack_from(reply, _REPLY_HEAD.size)
+            if any(given > wanted.tokens for given, wanted in zip(tokens, self.wanted, strict=True)):
+                raise ReplyMismatch("the reply gives more than was asked")
+        return Exchange(entries, settled, tokens, self._refused(reply[refused_at:]))
+
+    def _refused(self, reply: bytes) -> dict[int, ClaimOutcome]:
+        refused: dict[int, ClaimOutcome] = {}
+        last = -1
+        for index, status, bucket, wait_us in _REFUSED.iter_unpack(reply):
+            if not last < index < self.claims or not 0 < status < len(_STATUSES):
+                raise ReplyMismatch("the reply refuses what was not asked")
+            if bucket > len(self._bucket_names):
+                raise ReplyMismatch("the reply names a bucket that was not asked about")
+            last = index
+            name = self._bucket_names[bucket - 1] if bucket else ""
+            refused[index] = ClaimOutcome(_STATUSES[status], name, wait_us)
+        return refused
+
+
+class _SharedTerms:
+    """What claims have in common (times and debits), packed once: nearly all claims of a call are alike."""
+
+    __slots__ = ("_call", "_codes", "count", "packed")
+
+    def __init__(self, call: Call) -> None:
+        self._call: Final = call
+        self._codes: Final[dict[tuple[bool, int, int, int], int]] = {}
+        self.count = 0
+        self.packed = b""
+
+    def encode(self, claims: list[Claim], codes: bytearray) -> None:
+        """Append one code for each claim."""
+        created = remember_until = -1
+        debits: tuple[Debit, ...] | None = None
+        nonce, code = False, 0
+        for claim in claims:
+            with_nonce = claim.nonce_key != b""
+            if (
+                claim.created != created
+                or claim.remember_until != remember_until
+                or claim.debits is not debits
+                or with_nonce is not nonce
+            ):
+                created, remember_until, debits = claim.created, claim.remember_until, claim.debits
+                nonce = with_nonce
+                code = self._code(created, remember_until, debits, nonce)
+            codes.append(code)
+
+    def _code(self, created: int, remember_until: int, debits: tuple[Debit, ...], nonce: bool) -> int:
+        # By identity: the debits of one task are one tuple, and the claims keep it alive.
+        what = (nonce, created, remember_until, id(debits))
+        code = self._codes.get(what)
+        if code is None:
+            code = self._codes[what] = self.count
+            self.count += 1
+            self.packed += _TERM.pack(created, remember_until, nonce, len(debits))
+            for debit in debits:
+                bucket, interval = debit.bucket, interval_us(debit.bucket)
+                index = self._call.bucket(bucket.name)
+                self.packed += _DEBIT.pack(index, debit.cost * interval, bucket.burst * interval)
+        return code
+
+
+def _packed_steps(steps: Steps) -> list[bytes]:
+    packed = [claim.digest for claim in steps.commits]
+    packed.append(_column([claim.remember_until for claim in steps.commits]))
+    packed += [_packed_other(step) for step in steps.others]
+    return packed
+
+
+def _packed_other(step: Settlement) -> bytes:
+    return _OTHER.pack(step.what, step.number, step.claim.digest, step.claim.remember_until)
+
+
+def _column(numbers: Sequence[int]) -> bytes:
+    return pack(f">{len(numbers)}Q", *numbers)
+
+
+def _argument(word: bytes) -> bytes:
+    return b"\r\n$%d\r\n%b" % (len(word), word)
+
+
+def outcomes_of(part: Part, first: int, refused: dict[int, ClaimOutcome]) -> list[ClaimOutcome]:
+    """One outcome per claim of `part`, whose claims start at `first` in the call."""
+    return [refused.get(index, GRANTED) for index in range(first, first + len(part.claims))]

@@ -1,13 +1,15 @@
-"""One connection to Redis: opened, checked, with both scripts loaded. On any doubt it is thrown away.
+"""One connection to Redis: opened, checked, with the script loaded. On any doubt it is thrown away.
 
-A bare redis-py connection and not a client: no pool, no retry, no reply that a cancelled call left behind.
+redis-py connects (TLS, login, database) and carries the checks. Then the link reads the socket itself: one
+call at a time, packed by hand, and a reply taken only when it surely is the one to that call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 from importlib.resources import files
-from itertools import count
 from math import ceil
 from typing import Any, Final, NamedTuple
 
@@ -15,18 +17,23 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import RedisError
 
 from sealgate.reason import GateError, Reason
-from sealgate.stores.batch import Argument, Ask, ClaimCall, KeySpace, SettleCall, Settlement
+from sealgate.stores.batch import Call, Exchange, KeySpace, ReplyMismatch, Terms
+from sealgate.stores.blocks import Wanted
+from sealgate.stores.pending import Part
+from sealgate.stores.settlements import Steps
 from sealgate.stores.times import HELD_S, Horizon
-from sealgate.verify.verdict import ClaimOutcome
 
 #: The identity outlives any pause in traffic but for one of a month; each call renews it.
 _IDENTITY_TTL_MS: Final = 30 * 86_400_000
 _POLICY: Final = "noeviction"
-_ROOM: Final = files("sealgate.stores")
+_SCRIPT: Final = files("sealgate.stores").joinpath("exchange.lua")
+#: The longest reply is that to as many claims as go into a call, all refused: 3 KB.
+_REPLY_BYTES_MAX: Final = 65_536
 
 
 class LinkSettings(NamedTuple):
-    """What every connection of one store has in common. Times in seconds."""
+    """What every connection of one store has in common. Times in seconds. `gateway` is 8 octets of chance: no
+    lease and no reply of another store is taken for one of this one's."""
 
     url: str
     keyspace: KeySpace
@@ -35,31 +42,32 @@ class LinkSettings(NamedTuple):
     lease_s: float
     call_s_max: float
     wall: Callable[[], float]
+    gateway: bytes
+    call_numbers: Iterator[int]
 
 
-class Exchange(NamedTuple):
-    """What one call brought: keys in the database, one outcome per ask, and the settlements done."""
-
-    entries: int
-    outcomes: list[ClaimOutcome]
-    settled: int
-
-
-class Link:
-    """Use `open_link`. Every method raises on any doubt; the link must then be closed."""
+class Link(asyncio.Protocol):
+    """Use `open_link`. `replied` is told of each call's exchange; `lost` once, when the link is of no use any
+    more, with what was wrong. Neither is called after `close`."""
 
     def __init__(self, settings: LinkSettings, connection: AbstractConnection) -> None:
         self.identity = b""
         self.warnings: Final[list[str]] = []
+        self.replied: Callable[[Call, Exchange], None] = _nobody_listens
+        self.lost: Callable[[Call | None, Exception], None] = _nobody_listens
         self._settings: Final = settings
         self._connection: Final = connection
         self._horizon = Horizon(0, settings.max_age_s, settings.clock_skew_s)
-        self._claim_sha = b""
-        self._settle_sha = b""
-        self._call_ids: Final = count(1)
+        self._terms: Terms | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._call: Call | None = None
+        self._received = b""
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def check(self, known_identity: bytes) -> None:
-        """Refuse a server that can not keep nonces, find the horizon, load the scripts.
+        """Refuse a server that can not keep nonces, find the horizon, load the script.
 
         `known_identity` is the one of this store's previous link, empty for its first.
         """
@@ -67,8 +75,10 @@ class Link:
         self._check_role(info)
         self._check_policy(info)
         await self._identify(info, known_identity)
-        self._claim_sha = await self._command("SCRIPT", "LOAD", _ROOM.joinpath("claim.lua").read_bytes())
-        self._settle_sha = await self._command("SCRIPT", "LOAD", _ROOM.joinpath("settle.lua").read_bytes())
+        script = await self._command("SCRIPT", "LOAD", _SCRIPT.read_bytes())
+        settings = self._settings
+        lease_ms = 0 if settings.lease_s == HELD_S else int(settings.lease_s * 1000)
+        self._terms = Terms(script, self.identity, settings.gateway, settings.keyspace, lease_ms)
 
     def _check_role(self, info: dict[str, str]) -> None:
         if info.get("role", "master") != "master":
@@ -118,41 +128,124 @@ class Link:
                 "allowed: good messages may be refused as store.horizon"
             )
 
-    async def exchange(self, asks: list[Ask], steps: list[Settlement]) -> Exchange:
-        """Settlements first, then claims, in one write; both replies checked."""
-        settings = self._settings
-        lease_ms = 0 if settings.lease_s == HELD_S else int(settings.lease_s * 1000)
-        settle = SettleCall(next(self._call_ids), settings.keyspace, lease_ms, steps)
-        created_min = self._horizon.created_min(settings.wall())
-        head: list[Argument] = [self.identity, _IDENTITY_TTL_MS, created_min, lease_ms]
-        claim = ClaimCall(next(self._call_ids), settings.keyspace, head, asks)
-        commands: list[list[Argument]] = []
-        if steps:
-            commands.append(["EVALSHA", self._settle_sha, len(settle.keys), *settle.keys, *settle.arguments])
-        commands.append(["EVALSHA", self._claim_sha, len(claim.keys), *claim.keys, *claim.arguments])
-        await self._send(commands)
-        settled = settle.read(await self._connection.read_response()) if steps else 0
-        entries, outcomes = claim.read(await self._connection.read_response())
-        return Exchange(entries, outcomes, settled)
-
-    async def _command(self, *arguments: Argument) -> Any:
-        await self._send([list(arguments)])
-        return await self._connection.read_response()
-
-    async def _send(self, commands: list[list[Argument]]) -> None:
+    async def _command(self, *arguments: bytes | int | str) -> Any:
         # redis-py would connect again by itself, to a server that nobody has checked.
         if not self._connection.is_connected:
             raise ConnectionResetError("the connection to Redis is gone")
-        await self._connection.send_packed_command(
-            self._connection.pack_commands(commands), check_health=False
-        )
+        await self._connection.send_command(*arguments, check_health=False)
+        return await self._connection.read_response()
 
-    async def close(self) -> None:
-        """Drop the connection; whatever was still under way on it is nobody's any more."""
-        try:
-            await self._connection.disconnect(nowait=True)
-        except (RedisError, OSError):
+    def take_over(self) -> None:
+        """From here on this link reads the socket; redis-py's connection is left without one."""
+        writer = self._connection._writer
+        if writer is None or writer.is_closing():
+            raise ConnectionResetError("the connection to Redis is gone")
+        # Kept: a writer that is forgotten closes its transport.
+        self._writer = writer
+        self._connection._reader = self._connection._writer = None
+        self._transport = writer.transport
+        self._transport.set_protocol(self)
+
+    # One call at a time
+
+    @property
+    def busy(self) -> bool:
+        """A call is under way, or the link is of no use any more."""
+        return self._call is not None or self._transport is None
+
+    def exchange(self, parts: list[Part], steps: Steps, wanted: list[Wanted]) -> None:
+        """Send one call, when not `busy`; `replied` or `lost` follows."""
+        assert self._terms is not None and self._transport is not None  # open_link has seen to both
+        created_min = self._horizon.created_min(self._settings.wall())
+        call = Call(self._terms, next(self._settings.call_numbers), created_min, parts, steps, wanted)
+        self._call = call
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + self._settings.call_s_max
+        if self._timer is None:
+            self._timer = loop.call_at(self._deadline, self._check_deadline)
+        self._transport.write(call.data)
+
+    def _check_deadline(self) -> None:
+        """One timer for many calls: it looks whether the call of now is overdue."""
+        self._timer = None
+        if self._call is None:
             return
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._deadline:
+            self._fail(TimeoutError("Redis did not answer in time"))
+        else:
+            self._timer = loop.call_at(self._deadline, self._check_deadline)
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        received = self._received + data if self._received else data
+        try:
+            reply = _whole_string(received)
+            if reply is None:
+                self._received = received
+                return
+            self._received = b""
+            call = self._call
+            if call is None:
+                raise ReplyMismatch("a reply that nobody waits for")
+            exchange = call.read(reply)
+        except Exception as error:
+            self._fail(error)
+            return
+        self._call = None
+        self.replied(call, exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionResetError("Redis closed the connection"))
+
+    def _fail(self, error: Exception) -> None:
+        if self._transport is not None:
+            call = self._call
+            self._drop()
+            self.lost(call, error)
+
+    def _drop(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def close(self) -> Call | None:
+        """Drop the connection. Returns the call that was under way: its reply is nobody's any more."""
+        self._drop()
+        with contextlib.suppress(RedisError, OSError):
+            await self._connection.disconnect(nowait=True)
+        call, self._call = self._call, None
+        return call
+
+
+def _nobody_listens(*_: object) -> None:
+    """Until the store has set its own."""
+
+
+def _whole_string(received: bytes) -> bytes | None:
+    """The one string that was received, None while it is not whole. Raises for an error and anything else."""
+    end = received.find(b"\r\n")
+    if end < 0:
+        if len(received) > _REPLY_BYTES_MAX:
+            raise ReplyMismatch("the reply has no end")
+        return None
+    if received[:1] == b"-":
+        raise RedisError(received[1:end].decode(errors="replace"))
+    if received[:1] != b"$" or not received[1:end].isdigit() or end > 8:
+        raise ReplyMismatch("the reply is no string")
+    length = int(received[1:end])
+    if length > _REPLY_BYTES_MAX:
+        raise ReplyMismatch("the reply is too long")
+    whole = end + 2 + length + 2
+    if len(received) < whole:
+        return None
+    if len(received) > whole or received[-2:] != b"\r\n":
+        raise ReplyMismatch("there is more than the reply")
+    return received[end + 2 : whole - 2]
 
 
 async def open_link(settings: LinkSettings, known_identity: bytes) -> Link:
@@ -171,6 +264,7 @@ async def open_link(settings: LinkSettings, known_identity: bytes) -> Link:
     try:
         await connection.connect()
         await link.check(known_identity)
+        link.take_over()
     except BaseException:
         await link.close()
         raise

@@ -1,10 +1,11 @@
 """The Redis store: nonces and buckets that several gateways share.
 
-Claims gather while a call is under way; the next call takes them all, up to a bound, with what is to be
-settled. One task makes the calls, and nobody cancels it while one is under way: a reply read by the wrong
-reader would be a security bug. After any error the connection is dropped and what was sent is sent again on
-a new one; owners make that harmless. Claims wait `unavailable_after_s` for the store to return, then are
-refused; those without a nonce are decided at once by a local share of the rate while the store is away.
+Claims of all sessions gather for one turn of the loop, or while a call is under way; the next call takes
+them all, up to a bound, with what is to be settled. After any error the connection is dropped and what was
+sent is sent again on a new one; the numbers of claims make that harmless. Claims wait `unavailable_after_s`
+for the store to return, then are refused. Those without a nonce are decided here where that is certain: by a
+block of tokens that was taken before (blocks), by what Redis said of an empty bucket (refusals), and by a
+local share of the rate while the store is away (share).
 """
 
 from __future__ import annotations
@@ -13,38 +14,33 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
 
-from sealgate.reason import GateError, Reason
-from sealgate.stores.batch import COMMIT, RELEASE, RENEW, Answer, Ask, KeySpace, Settlement, Waiting
-from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
-from sealgate.stores.link import Exchange, Link, LinkSettings, open_link
+from sealgate.stores.batch import Call, Exchange, KeySpace, outcomes_of
+from sealgate.stores.blocks import Blocks
+from sealgate.stores.keeper import BACKOFF_S_MIN, Keeper
+from sealgate.stores.limiter import MICROSECONDS
+from sealgate.stores.link import Link, LinkSettings
+from sealgate.stores.pending import CLAIMS_PER_CALL_MAX, Answer, Part, Pending, Waiting
+from sealgate.stores.refusals import Refusals
+from sealgate.stores.settlements import NO_STEPS, RELEASE, RENEW, Settlements
+from sealgate.stores.share import LocalShare
 from sealgate.stores.times import HELD_S, LEASE_S
-from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus, Debit
+from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
 
 #: A call that takes longer is an error, seconds. Redis answers in milliseconds.
 _CALL_S_MAX: Final = 1.0
-#: Claims per call: the script holds Redis for about a millisecond.
-_ASKS_PER_CALL_MAX: Final = 200
-_STEPS_PER_CALL_MAX: Final = 500
 #: Claims that wait, of all sessions together; 20 MB. Sessions stop reading long before.
 _ASKS_MAX: Final = 20_000
 #: Settlements kept while Redis is away; 20 MB. Beyond, the oldest go: their leases have run out by then, or
 #: are held until their nonces may be forgotten.
 _STEPS_MAX: Final = 100_000
-#: An idle connection is tried this often, so that a lost store shows before a message needs it, seconds.
-_IDLE_S: Final = 2.0
-_BACKOFF_S_MIN: Final = 0.05
-_BACKOFF_S_MAX: Final = 1.0
 #: How long `close` waits for what is pending, seconds.
 _CLOSE_S_MAX: Final = 2.0
 
 _UNAVAILABLE: Final = ClaimOutcome(ClaimStatus.UNAVAILABLE)
-_DEGRADED: Final = ClaimOutcome(ClaimStatus.DEGRADED)
 
 
 class RedisStore:
@@ -67,107 +63,65 @@ class RedisStore:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        keyspace = KeySpace(deployment)
-        self._settings: Final = LinkSettings(
-            url, keyspace, max_age_s, clock_skew_s, lease_s, _CALL_S_MAX, wall
+        settings = LinkSettings(
+            url,
+            KeySpace(deployment),
+            max_age_s,
+            clock_skew_s,
+            lease_s,
+            _CALL_S_MAX,
+            wall,
+            gateway=secrets.token_bytes(8),
+            call_numbers=count(1),
         )
-        self._gateways: Final = gateways
+        self._keeper: Final = Keeper(settings, self)
         self._unavailable_after_s: Final = unavailable_after_s
+        self._holds_leases: Final = lease_s == HELD_S
         self._monotonic: Final = monotonic
-        self._limiter: Final = LocalLimiter()
-        self._owners: Final = count(secrets.randbits(62) + 1)
-        self._asks: Final[deque[Ask]] = deque()
-        self._steps: Final[deque[Settlement]] = deque()
-        self._link: Link | None = None
-        self._identity = b""
-        self._wake: Final = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._overdue_timer: asyncio.TimerHandle | None = None
+        self._share: Final = LocalShare(gateways)
+        self._blocks: Final = Blocks()
+        self._refusals: Final = Refusals()
+        self._pending: Final = Pending()
+        self._settlements: Final = Settlements()
+        self._claim_number = 1
+        self._started = False
         self._closing = False
+        self._asked_at = 0.0
+        self._settle_again_at = 0.0
+        self._overdue_timer: asyncio.TimerHandle | None = None
+        self._drained: Final = asyncio.Event()
         self._entries = 0
         self._errors = 0
-        self.warnings: list[str] = []
 
     async def start(self) -> None:
         """Connect and check, trying for `unavailable_after_s`. Raises `GateError` (store.unavailable)."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._unavailable_after_s
-        backoff_s = _BACKOFF_S_MIN
-        while True:
-            try:
-                await self._connect()
-                break
-            except GateError:
-                raise
-            except Exception as error:
-                if loop.time() + backoff_s > deadline:
-                    raise GateError(Reason.STORE_UNAVAILABLE, f"Redis can not be used: {error}") from error
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _BACKOFF_S_MAX)
-        self._task = loop.create_task(self._serve(), name="sealgate redis store")
-
-    async def _connect(self) -> None:
-        link = await open_link(self._settings, self._identity)
-        self.warnings = link.warnings
-        self._identity = link.identity
-        self._link = link
+        await self._keeper.start(self._unavailable_after_s)
+        self._started = True
 
     async def close(self) -> None:
         """Make the last calls for what is pending; claims that still wait are refused."""
         self._closing = True
-        self._wake.set()
-        if self._task is not None:
-            _, late = await asyncio.wait({self._task}, timeout=_CLOSE_S_MAX)
-            if late:
-                self._task.cancel()
-                await asyncio.wait({self._task})
-        while self._asks:
-            self._resolve(self._asks.popleft(), _UNAVAILABLE)
+        if self._started:
+            self._keeper.flush_soon()
+            self.look_if_drained()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S_MAX):
+                    await self._drained.wait()
+        self._started = False
         if self._overdue_timer is not None:
             self._overdue_timer.cancel()
-        if self._link is not None:
-            await self._link.close()
-            self._link = None
+        call = await self._keeper.close()
+        self._pending.put_back([] if call is None else call.parts)
+        for part in self._pending.drain():
+            self._refuse(part)
 
-    # What sessions ask for
-
-    def claim(self, claims: list[Claim], answer: Answer) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._unavailable_after_s
-        waiting = Waiting(answer, [None] * len(claims), len(claims))
-        if not claims:
-            loop.call_soon(answer, [])
-        for index, claim in enumerate(claims):
-            ask = Ask(claim, next(self._owners), waiting, index, deadline)
-            if not claim.nonce_key and (self._link is None or not claim.debits):
-                self._resolve(ask, self._local(claim))
-            elif self._closing or self._task is None or len(self._asks) >= _ASKS_MAX:
-                self._resolve(ask, _UNAVAILABLE)
-            else:
-                self._asks.append(ask)
-                self._wake.set()
-        self._watch_overdue()
-
-    def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
-        self._add_steps(COMMIT, commits)
-        self._add_steps(RELEASE, releases)
-
-    def renew(self, claims: list[Claim]) -> None:
-        if self._settings.lease_s != HELD_S:
-            self._add_steps(RENEW, claims)
-
-    def _add_steps(self, what: str, claims: list[Claim]) -> None:
-        for claim in claims:
-            if claim.nonce_key:
-                self._steps.append(Settlement(what, claim, claim.owner))
-                self._wake.set()
-        while len(self._steps) > _STEPS_MAX:
-            self._steps.popleft()
-            self._errors += 1
+    @property
+    def warnings(self) -> list[str]:
+        return self._keeper.warnings
 
     @property
     def healthy(self) -> bool:
-        return self._link is not None and self._task is not None and not self._task.done()
+        return self._keeper.connected and self._started
 
     @property
     def entries(self) -> int:
@@ -176,121 +130,189 @@ class RedisStore:
 
     @property
     def errors(self) -> int:
-        return self._errors
+        return self._errors + self._keeper.errors
 
-    # The one task that talks to Redis
+    # What sessions ask for
 
-    async def _serve(self) -> None:
-        while True:
-            if self._link is None:
-                await self._reconnect()
-            await self._wait_for_work()
-            if self._closing and not self._asks and not self._steps:
-                return
-            if self._link is not None:
-                await self._call(self._link)
-
-    async def _reconnect(self) -> None:
-        """Try until there is a link, or until closing with nothing left to write."""
-        backoff_s = _BACKOFF_S_MIN
-        while self._link is None and not (self._closing and not self._asks and not self._steps):
-            try:
-                await self._connect()
-            except Exception:
-                self._errors += 1
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(2 * backoff_s, _BACKOFF_S_MAX)
-
-    async def _wait_for_work(self) -> None:
-        """Return when there is something to send, when closing, or when the link was idle for long."""
-        if self._asks or self._steps or self._closing:
-            return
-        self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_IDLE_S):
-                await self._wake.wait()
-
-    async def _call(self, link: Link) -> None:
-        """One call with all that waits, up to the bounds; any error drops the link and keeps the rest."""
-        asks = [self._asks.popleft() for _ in range(min(len(self._asks), _ASKS_PER_CALL_MAX))]
-        steps = [self._steps.popleft() for _ in range(min(len(self._steps), _STEPS_PER_CALL_MAX))]
-        for ask in asks:
-            ask.sent = True
-        try:
-            exchange = await link.exchange(asks, steps)
-        except Exception:
-            self._errors += 1
-            self._link = None
-            self._steps.extendleft(reversed(steps))
-            self._put_back(asks)
-            await link.close()
-        except BaseException:
-            self._put_back(asks)
-            raise
+    def claim(self, claims: list[Claim], answer: Answer) -> None:
+        waiting = Waiting(answer, len(claims))
+        if not claims:
+            asyncio.get_running_loop().call_soon(answer, [])
+        elif b"" not in [claim.nonce_key for claim in claims]:
+            self._ask(waiting, claims, range(len(claims)))
         else:
-            await self._finish(exchange, asks, steps)
+            for places in _runs(claims, self._decide_here(waiting, claims)):
+                self._ask(waiting, [claims[place] for place in places], places)
+        self._keeper.flush_soon()
 
-    async def _finish(self, exchange: Exchange, asks: list[Ask], steps: list[Settlement]) -> None:
-        self._entries = exchange.entries
-        for ask, outcome in zip(asks, exchange.outcomes, strict=True):
-            if outcome.status is ClaimStatus.FULL and not ask.claim.nonce_key:
-                outcome = self._local(ask.claim)
-            elif outcome.status is ClaimStatus.GRANTED:
-                ask.claim.owner = ask.owner
-            self._resolve(ask, outcome)
-        if exchange.settled < len(steps):
-            # Redis is full: nothing can be recorded until it is not.
-            self._errors += 1
-            self._steps.extendleft(reversed(steps[exchange.settled :]))
-            await asyncio.sleep(_BACKOFF_S_MIN)
-
-    def _put_back(self, asks: list[Ask]) -> None:
-        """The store is away: decide here what needs no memory, let the rest wait in its place."""
-        for ask in reversed(asks):
-            if ask.claim.nonce_key:
-                self._asks.appendleft(ask)
-            else:
-                self._resolve(ask, self._local(ask.claim))
+    def _ask(self, waiting: Waiting, claims: list[Claim], places: Sequence[int]) -> None:
+        """Line up claims that are all with a nonce or all without; refuse what is too much."""
+        count = len(claims)
+        room = max(_ASKS_MAX - self._pending.claims, 0) if self._started and not self._closing else 0
+        if count > room:
+            self._resolve(waiting, places[room:], [_UNAVAILABLE] * (count - room))
+        first, self._claim_number = self._claim_number, self._claim_number + count
+        deadline = asyncio.get_running_loop().time() + self._unavailable_after_s
+        for start in range(0, min(count, room), CLAIMS_PER_CALL_MAX):
+            end = min(start + CLAIMS_PER_CALL_MAX, count, room)
+            numbers = range(first + start, first + end)
+            self._pending.add(Part(waiting, claims[start:end], places[start:end], numbers, deadline))
         self._watch_overdue()
+
+    def _decide_here(self, waiting: Waiting, claims: list[Claim]) -> list[int]:
+        """Decide the claims without a nonce where that needs no call; returns the places of the others."""
+        now = self._monotonic()
+        others, decided, outcomes = [], [], []
+        for place, claim in enumerate(claims):
+            outcome = None if claim.nonce_key else self._without_nonce(claim, now)
+            if outcome is None:
+                others.append(place)
+            else:
+                decided.append(place)
+                outcomes.append(outcome)
+        if decided:
+            self._resolve(waiting, decided, outcomes)
+        return others
+
+    def _without_nonce(self, claim: Claim, now: float) -> ClaimOutcome | None:
+        debits = claim.debits
+        if not debits:
+            return GRANTED
+        if not self._keeper.connected:
+            return self._share.decide(claim, int(now * MICROSECONDS))
+        if self._blocks.spend(debits, now):
+            return GRANTED
+        return self._refusals.refusal(debits, now)
+
+    def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
+        self._settlements.commit(commits)
+        self._settlements.add(RELEASE, releases)
+        self._settlements_added()
+
+    def renew(self, claims: list[Claim]) -> None:
+        if not self._holds_leases:
+            self._settlements.add(RENEW, claims)
+            self._settlements_added()
+
+    def _settlements_added(self) -> None:
+        self._errors += self._settlements.bound(_STEPS_MAX)
+        self._keeper.flush_soon()
+
+    # What the keeper of the link asks for (`keeper.Mailbox`)
+
+    def send(self, link: Link) -> None:
+        """One call with all that waits, up to the bounds."""
+        parts = self._pending.take()
+        # When Redis was full just now, settlements alone are not worth a call; a claim must come after them.
+        was_full = asyncio.get_running_loop().time() < self._settle_again_at
+        steps = NO_STEPS if was_full and not parts else self._settlements.take()
+        self._asked_at = self._monotonic()
+        wanted = self._blocks.wanted(self._asked_at)
+        if parts or len(steps) or wanted:
+            link.exchange(parts, steps, wanted)
+
+    def replied(self, call: Call, exchange: Exchange) -> None:
+        self._entries = exchange.entries
+        if call.wanted:
+            self._blocks.given(call.wanted, exchange.blocks, self._asked_at)
+        if exchange.settled < len(call.steps):
+            self._errors += 1
+            self._settlements.put_back(call.steps, exchange.settled)
+            loop = asyncio.get_running_loop()
+            self._settle_again_at = loop.time() + BACKOFF_S_MIN
+            loop.call_later(BACKOFF_S_MIN, self._keeper.flush_soon)
+        first = 0
+        for part in call.parts:
+            if exchange.refused:
+                self._part_answered(part, outcomes_of(part, first, exchange.refused))
+            else:
+                self._part_answered(part, None)
+            first += len(part.claims)
+        self._keeper.flush_soon()
+        self.look_if_drained()
+
+    def _part_answered(self, part: Part, outcomes: list[ClaimOutcome] | None) -> None:
+        """The store has decided `part`; None: all granted."""
+        for claim, number in zip(part.claims, part.numbers, strict=True):
+            claim.owner = number
+        if outcomes is None:
+            if part.waiting.granted(len(part.claims)):
+                self._tell(part.waiting)
+            return
+        for index, outcome in enumerate(outcomes):
+            claim = part.claims[index]
+            if outcome.status is ClaimStatus.LIMITED:
+                self._refusals.note(claim.debits, outcome, self._asked_at)
+                self._blocks.empty(outcome.bucket, self._asked_at + outcome.wait_us / MICROSECONDS)
+            elif outcome.status is ClaimStatus.FULL and not claim.nonce_key:
+                outcomes[index] = self._share.decide(claim, int(self._monotonic() * MICROSECONDS))
+        self._resolve(part.waiting, part.places, outcomes)
+
+    def lost(self, call: Call | None) -> None:
+        """The store is away: decide here what needs no memory, let the rest wait in its place."""
+        self._blocks.lost()
+        self._refusals.forget()
+        if call is not None:
+            self._settlements.put_back(call.steps)
+            self._pending.put_back(call.parts)
+        now_us = int(self._monotonic() * MICROSECONDS)
+        for part in self._pending.without_nonce():
+            outcomes = [self._share.decide(claim, now_us) for claim in part.claims]
+            self._resolve(part.waiting, part.places, outcomes)
+        self._watch_overdue()
+
+    @property
+    def finished(self) -> bool:
+        """Closing, and nothing is left to ask or to write."""
+        return self._closing and not self._pending and not len(self._settlements)
+
+    def look_if_drained(self) -> None:
+        if self.finished and not self._keeper.busy:
+            self._drained.set()
 
     # Answers
 
-    def _local(self, claim: Claim) -> ClaimOutcome:
-        """Decide a claim without a nonce by this gateway's share of the rate."""
-        if not claim.debits:
-            return GRANTED
-        for debit in claim.debits:
-            if debit.cost > debit.bucket.burst:
-                return ClaimOutcome(ClaimStatus.COST, debit.bucket.name)
-        share = [self._share(debit) for debit in claim.debits]
-        return self._limiter.take(share, int(self._monotonic() * MICROSECONDS)) or _DEGRADED
+    def _resolve(self, waiting: Waiting, places: Sequence[int], outcomes: Sequence[ClaimOutcome]) -> None:
+        if waiting.note(places, outcomes):
+            self._tell(waiting)
 
-    def _share(self, debit: Debit) -> Debit:
-        bucket = debit.bucket
-        burst = max(bucket.burst // self._gateways, debit.cost)
-        return Debit(replace(bucket, period_us=bucket.period_us * self._gateways, burst=burst), debit.cost)
+    def _tell(self, waiting: Waiting) -> None:
+        """What a session makes of its answer must not end the work for the others."""
+        try:
+            waiting.answer(waiting.outcomes)
+        except Exception as error:
+            context = {"message": "an answer of the claim store was not taken", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
 
-    def _resolve(self, ask: Ask, outcome: ClaimOutcome) -> None:
-        """Note one outcome; the last of a `claim` call sends its answer, in a turn of the loop of its own."""
-        if outcome.status is ClaimStatus.UNAVAILABLE and ask.sent:
+    def _refuse(self, part: Part) -> None:
+        if part.sent and part.nonces:
             # It may have been granted by a call whose reply was lost: nobody will use that lease.
-            self._steps.append(Settlement(RELEASE, ask.claim, ask.owner))
-        waiting = ask.waiting
-        waiting.outcomes[ask.index] = outcome
-        waiting.missing -= 1
-        if waiting.missing == 0:
-            outcomes = [outcome for outcome in waiting.outcomes if outcome is not None]
-            asyncio.get_running_loop().call_soon(waiting.answer, outcomes)
+            for claim, number in zip(part.claims, part.numbers, strict=True):
+                self._settlements.release(claim, number)
+            self._settlements_added()
+        self._resolve(part.waiting, part.places, [_UNAVAILABLE] * len(part.claims))
 
     def _watch_overdue(self) -> None:
-        if self._asks and self._overdue_timer is None:
+        if self._pending and self._overdue_timer is None:
             loop = asyncio.get_running_loop()
-            self._overdue_timer = loop.call_at(self._asks[0].deadline, self._refuse_overdue)
+            self._overdue_timer = loop.call_at(self._pending.deadline(), self._refuse_overdue)
 
     def _refuse_overdue(self) -> None:
         """Refuse the claims that have waited too long; they are in the order of their deadlines."""
         self._overdue_timer = None
-        now = asyncio.get_running_loop().time()
-        while self._asks and self._asks[0].deadline <= now:
-            self._resolve(self._asks.popleft(), _UNAVAILABLE)
+        for part in self._pending.overdue(asyncio.get_running_loop().time()):
+            self._refuse(part)
         self._watch_overdue()
+
+
+def _runs(claims: list[Claim], places: list[int]) -> list[list[int]]:
+    """`places` in their order, cut where claims with a nonce and claims without follow each other."""
+    runs: list[list[int]] = []
+    last: bool | None = None
+    for place in places:
+        with_nonce = claims[place].nonce_key != b""
+        if with_nonce is not last:
+            runs.append([])
+            last = with_nonce
+        runs[-1].append(place)
+    return runs
