@@ -9,11 +9,13 @@ from types import ModuleType
 
 from benchmarks import gates, report
 from benchmarks.gates import Variant
-from benchmarks.parts import broker, costs, latency, passing
+from benchmarks.parts import broker, costs, footprint, growth, latency, passing, soak, trust
 from benchmarks.plan import Plan
 from benchmarks.stage import Stage
 
-PARTS: dict[str, ModuleType] = {part.NAME: part for part in (costs, passing, broker, latency)}
+PARTS: dict[str, ModuleType] = {
+    part.NAME: part for part in (trust, costs, passing, broker, latency, growth, footprint, soak)
+}
 
 
 def _options() -> argparse.Namespace:

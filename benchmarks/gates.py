@@ -52,6 +52,7 @@ class Gate:
     rates: int = 0
     rules: int = 0
     entries_max: int = 4_000_000
+    quarantine: bool = False
     admin_port: int = 0
 
     def but(self, **changes: object) -> Gate:
@@ -74,7 +75,7 @@ class Gate:
             'clock_skew = "0s"',  # so that a store without a journal trusts new messages after a second
             f"entries_max = {self.entries_max}",
             "[quarantine]",
-            "enabled = false",
+            f"enabled = {'true' if self.quarantine else 'false'}",
             "[admin]",
             f"enabled = {'true' if self.admin_port else 'false'}",
             f'address = "127.0.0.1:{self.admin_port or 9672}"',
@@ -89,7 +90,7 @@ class Gate:
     def _rates(self) -> list[str]:
         """`rates` names, of which the last is the task that is sent; the bucket never runs dry."""
         names = [f"shop.tasks.other_{number}" for number in range(self.rates - 1)] + [TASK] * bool(self.rates)
-        return [f'"{name}" = "10000000/s burst 10000000"' for name in names]
+        return [f'"{name}" = "1000000/s burst 1000000"' for name in names]
 
     def _rules(self) -> list[str]:
         """Rules of which none matches what is sent, so that all are asked."""

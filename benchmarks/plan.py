@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -64,44 +64,35 @@ class Publishing:
     keys: Sequence[Key]
     kind: Kind = "session"
 
-    def once(
-        self,
-        count: int,
-        load: Load,
-        connections: int = 1,
-        templates: Sequence[Template] = (),
-        others: Sequence[Proxy] = (),
-    ) -> Sent:
-        """Open, seal, send, and wait for all confirms; CPU time is read just before and after the sending.
+    def once(self, count: int, load: Load, connections: int = 1, others: Sequence[Proxy] = ()) -> Sent:
+        """Open connections, seal `count` messages for each, and send them; `others` are processes whose CPU
+        time is wanted too."""
+        with client.connections(self.proxy.port, connections) as opened:
+            made = (message for one in opened for message in self.made(count, one.challenge))
+            return self.over(opened, made, load, others)
 
-        `count` messages for each connection and template; `templates` instead of the one are for one channel
-        each, in turn. `others` are processes whose CPU time is wanted too.
-        """
+    def over(
+        self, opened: Sequence[client.Opened], made: Iterable[bytes], load: Load, others: Sequence[Proxy] = ()
+    ) -> Sent:
+        """Send these messages and wait for all confirms; CPU time is read just before and just after."""
         path = self.stage.folder / "messages"
-        channels = len(templates) or 1
-        with client.connections(self.proxy.port, connections, channels) as opened:
-            total = messages.write_messages(path, self._made(count, opened, templates or [self.template]))
-            before = [process.cpu_s() for process in (self.proxy, *others)]
-            done = client.replay(self.stage.program("replay"), opened, path, load)
-            after = [process.cpu_s() for process in (self.proxy, *others)]
+        total = messages.write_messages(path, made)
+        before = [process.cpu_s() for process in (self.proxy, *others)]
+        done = client.replay(self.stage.program("replay"), opened, path, load)
+        after = [process.cpu_s() for process in (self.proxy, *others)]
         path.unlink()
         assert done.messages == total * load.passes
         spent = [(later - sooner) / done.messages * 1e6 for sooner, later in zip(before, after, strict=True)]
         return Sent(spent[0], tuple(spent[1:]), done)
 
-    def _made(
-        self, count: int, opened: Sequence[client.Opened], templates: Sequence[Template]
-    ) -> Iterator[bytes]:
-        for connection in opened:
-            for number, template in enumerate(templates):
-                if self.kind == "plain":
-                    yield from template.plain(count)
-                elif self.kind == "stored":
-                    yield from template.sealed(count, self.keys)
-                else:
-                    # What reads no nonce is sent messages of the same form.
-                    challenge = connection.challenge or bytes(16)
-                    yield from template.sealed(count, self.keys, challenge, number * count)
+    def made(self, count: int, challenge: bytes) -> Iterator[bytes]:
+        """Messages for the connection that was given `challenge`."""
+        if self.kind == "plain":
+            return self.template.plain(count)
+        if self.kind == "stored":
+            return self.template.sealed(count, self.keys)
+        # What reads no nonce is sent messages of the same form.
+        return self.template.sealed(count, self.keys, challenge or bytes(16))
 
     def wait_for_horizon(self) -> None:
         """A store without memory of before refuses stored nonces that were signed before it started."""

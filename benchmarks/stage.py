@@ -147,6 +147,18 @@ class Stage:
         self._wait("relay", process, log, lambda: log.read_bytes().startswith(b"ready"))
         return Proxy("relay", 0, process.pid)
 
+    @contextlib.contextmanager
+    def starting(self, gate: Gate, port: int, upstream: int) -> Iterator[Proxy]:
+        """The gate just spawned: nobody has looked yet whether it listens. It ends with the stage."""
+        command = gate.command(self.folder / f"gate{self._next()}", port, upstream)
+        log = self.folder / f"starting{self._next()}.log"
+        process = spawn(command, log, gate.variant.environment())
+        self._stack.callback(end, process, seconds=5)
+        try:
+            yield Proxy("starting", port, process.pid)
+        except (OSError, RuntimeError) as error:
+            raise RuntimeError(f"{error}:\n{log.read_text(errors='replace')[-2000:]}") from error
+
     def start(
         self, name: str, command: Sequence[str | Path], port: int, env: Mapping[str, str] | None = None
     ) -> Proxy:

@@ -82,3 +82,22 @@ def test_costs_are_measured_for_every_size_and_proxy(tmp_path: Path) -> None:
     columns = ("direct", "haproxy", "copy", "floor", "session", "stored", "redis", "sign")
     sizes = ("300 B", "1 KB", "16 KB", "256 KB")
     assert found >= {(size, column) for size in sizes for column in columns}
+
+
+@needs_rivals
+def test_cost_is_compared_for_few_and_many_of_everything(tmp_path: Path) -> None:
+    part = run_part("growth", tmp_path)
+    assert {row for row, *_ in part["figures"]} == {"connections", "channels", "keys", "rates", "rules"}
+    assert all(ratio["limit"] == 1.25 for ratio in part["ratios"])
+
+
+@needs_rivals
+def test_memory_is_measured_idle_and_over_messages(tmp_path: Path) -> None:
+    shown = [ratio["what"] for name in ("footprint", "soak") for ratio in run_part(name, tmp_path)["ratios"]]
+    assert len(shown) == 6
+
+
+@needs_rivals
+def test_the_measuring_measures_itself(tmp_path: Path) -> None:
+    # How equal twins are is for a quiet machine to say; here that they are compared.
+    assert len(run_part("trust", tmp_path)["ratios"]) == 4
