@@ -11,7 +11,12 @@ from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import closes_connection
 from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Side
-from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
+from sealgate.signing.canonical import (
+    ABSOLUTE_NAMES,
+    OMITTED_FOR_SEAL,
+    TOKEN_NAME,
+    canonical_properties,
+)
 from sealgate.wire import methods
 from sealgate.wire.constants import (
     BASIC_PUBLISH,
@@ -25,7 +30,8 @@ from sealgate.wire.constants import (
     TX_SELECT,
 )
 from sealgate.wire.frames import Frame
-from sealgate.wire.properties import read_body_size, scan_content_header
+from sealgate.wire.properties import read_body_size
+from sealgate.wire.reader import HeaderReader
 
 _CONFIRM_SELECT: Final = CONFIRM_SELECT.to_bytes(methods.METHOD_ID_BYTES, "big")
 #: With each of these a channel number begins anew.
@@ -45,12 +51,15 @@ def _opens(item: Held) -> bool:
 class ClientFrames:
     """Takes the client's frames on channels above 0."""
 
-    __slots__ = ("_conversation", "_publishing", "_role")
+    __slots__ = ("_conversation", "_headers", "_publishing", "_role")
 
     def __init__(self, conversation: Conversation, publishing: Publishing) -> None:
         self._conversation: Final = conversation
         self._publishing: Final = publishing
         self._role: Final = conversation.terms.role
+        self._headers: Final = HeaderReader(
+            OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties
+        )
 
     def frame(self, frame: Frame) -> None:
         """Raises GateError of the families frame, conn and method: the connection is to be closed."""
@@ -255,9 +264,7 @@ class ClientFrames:
             self._publishing.refused(channel, publication, content.error)
         elif content.error is None:
             try:
-                content.scanned = scan_content_header(
-                    frame.payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME
-                )
+                content.scanned = self._headers.read(frame.payload)
                 self._grow(publication, ENTRY_OBJECTS_BYTES * len(content.scanned.table.values))
             except GateError as refused:
                 if closes_connection(refused.reason):

@@ -10,9 +10,31 @@ from typing import Final
 from sealgate.reason import Reason
 
 #: Upper bounds in seconds of `sealgate_verify_seconds`; the last bucket has no bound.
-VERIFY_SECONDS_BOUNDS: Final = (0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1)
+VERIFY_SECONDS_BOUNDS: Final[tuple[float, ...]] = (
+    0.00001,
+    0.00002,
+    0.00005,
+    0.0001,
+    0.0002,
+    0.0005,
+    0.001,
+    0.005,
+    0.02,
+    0.1,
+)
 #: Upper bounds in seconds of `sealgate_rate_wait_seconds`.
-RATE_WAIT_SECONDS_BOUNDS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3600.0)
+RATE_WAIT_SECONDS_BOUNDS: Final[tuple[float, ...]] = (
+    0.01,
+    0.05,
+    0.1,
+    0.5,
+    1.0,
+    5.0,
+    30.0,
+    60.0,
+    300.0,
+    3600.0,
+)
 #: Distinct client-chosen names a counter may hold; the rest are counted as "other".
 TALLY_NAMES_MAX: Final = 1000
 

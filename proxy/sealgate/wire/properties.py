@@ -46,10 +46,10 @@ class ContentHeader:
     `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each
     property by index, without its length prefix and None when absent (always None at `HEADERS`);
     `table_span` where the header table lies in `payload`, its four-byte length included, None when there is
-    none.
+    none; `section_p` section P of seal1 where reading gave it as well, else None.
     """
 
-    __slots__ = ("body_size", "fields", "flags", "payload", "table", "table_span")
+    __slots__ = ("body_size", "fields", "flags", "payload", "section_p", "table", "table_span")
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class ContentHeader:
         fields: list[bytes | None],
         table: Table,
         table_span: tuple[int, int] | None,
+        section_p: bytes | None = None,
     ) -> None:
         self.payload: Final = payload
         self.body_size: Final = body_size
@@ -66,6 +67,7 @@ class ContentHeader:
         self.fields: Final = fields
         self.table: Final = table
         self.table_span: Final = table_span
+        self.section_p: Final = section_p
 
     def text(self, index: int) -> str | None:
         """The property as text, None when absent. Only for short strings, which were checked to be UTF-8."""

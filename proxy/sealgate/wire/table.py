@@ -93,37 +93,55 @@ class Table:
     all levels.
     """
 
-    __slots__ = ("_pieces", "_starts", "canonical", "raw", "traits", "values")
+    __slots__ = ("_layout", "canonical", "raw", "traits", "values")
 
     def __init__(
         self,
         raw: bytes,
         values: dict[str, Value],
-        pieces: dict[str, bytes],
-        starts: list[int],
-        omitted: frozenset[str],
+        canonical: bytes,
         traits: int,
+        layout: Layout | None = None,
     ) -> None:
         self.raw: Final = raw
         self.values: Final = values
+        self.canonical: Final = canonical
         self.traits: Final = traits
-        #: Canonical bytes per entry, and where each begins in `raw`.
-        self._pieces: Final = pieces
-        self._starts: Final = starts
-        self.canonical: Final = _join(pieces, omitted)
+        self._layout = layout
+
+    @property
+    def layout(self) -> Layout:
+        """Where its entries lie. A table that was read without it is scanned for it."""
+        if self._layout is None:
+            self._layout = scan_table(self.raw, 0, len(self.raw), _NO_NAMES, _NO_NAMES)._layout
+            assert self._layout is not None  # a scan leaves one
+        return self._layout
 
     @property
     def entries(self) -> list[Entry]:
         """The top-level entries in the order of the wire."""
-        ends = [*self._starts, len(self.raw)][1:]
-        return [Entry(*entry) for entry in zip(self.values, self._starts, ends, strict=True)]
+        starts = self.layout.starts
+        ends = [*starts, len(self.raw)][1:]
+        return [Entry(*entry) for entry in zip(self.values, starts, ends, strict=True)]
 
     def canonical_without(self, omitted: frozenset[str]) -> bytes:
         """The canonical form with other names left out than those the table was scanned with."""
-        return _join(self._pieces, omitted)
+        return _join(self.layout.pieces, omitted)
 
 
-class _Scanner:
+class Layout:
+    """What a scan finds beside the values: canonical bytes per top-level entry, where each begins in
+    `Table.raw`, and how many values there are at all levels."""
+
+    __slots__ = ("count", "pieces", "starts")
+
+    def __init__(self, pieces: dict[str, bytes], starts: list[int], count: int) -> None:
+        self.pieces: Final = pieces
+        self.starts: Final = starts
+        self.count: Final = count
+
+
+class Scanner:
     """One pass over one table. `at` is the next octet; `piece` the canonical bytes of the value last read."""
 
     __slots__ = ("at", "count", "data", "piece", "token_name", "traits")
@@ -290,7 +308,7 @@ def scan_table(
     assert 0 <= start <= end <= len(data)
     if end - start > TABLE_BYTES_MAX:
         raise GateError(Reason.HEADER_SIZE, f"header table of {end - start} bytes, over {TABLE_BYTES_MAX}")
-    scanner = _Scanner(data, start, token_name)
+    scanner = Scanner(data, start, token_name)
     pieces: dict[str, bytes] = {}
     starts: list[int] = []
     values = scanner.table(end, 0, pieces, starts)
@@ -300,7 +318,8 @@ def scan_table(
             pieces[name] = _absolute_piece(name, number)
     if start:
         starts = [at - start for at in starts]
-    return Table(data[start:end], values, pieces, starts, omitted, scanner.traits)
+    layout = Layout(pieces, starts, scanner.count)
+    return Table(data[start:end], values, _join(pieces, omitted), scanner.traits, layout)
 
 
 def without(table: Table, names: frozenset[str]) -> bytes:
@@ -358,4 +377,4 @@ def _truncated() -> GateError:
     return GateError(Reason.HEADER_TRUNCATED, "a length is past its container")
 
 
-EMPTY_TABLE: Final = Table(b"", {}, {}, [], _NO_NAMES, 0)
+EMPTY_TABLE: Final = Table(b"", {}, _join({}, _NO_NAMES), 0, Layout({}, [], 0))

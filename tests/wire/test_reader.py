@@ -1,0 +1,178 @@
+"""The reader says what the strict scanner says of every header, whatever it has read before."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+
+from sealgate.reason import GateError
+from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
+from sealgate.wire.properties import ContentHeader, scan_content_header
+from sealgate.wire.reader import HeaderReader
+from support import wire_bytes
+from support.wire_bytes import long, short
+
+SEEDS = range(150)
+NAMES = (
+    "lang",
+    "task",
+    "id",
+    "eta",
+    "expires",
+    "group",
+    "group_index",
+    "retries",
+    "timelimit",
+    "x-seal",
+    "ü",
+)
+RARE_NAMES = ("x-death", "x-delay", "CC")
+
+
+def entry(name: str, value: bytes) -> bytes:
+    """An entry; `value` is its type and what follows."""
+    return wire_bytes.entry(name, value[:1].decode(), value[1:])
+
+
+def content_header(parts: dict[int, bytes], body_size: int) -> bytes:
+    """With the encoded properties in `parts`, by index."""
+    flags = sum([0x8000 >> index for index in parts])
+    return wire_bytes.content_header(flags, b"".join([parts[index] for index in sorted(parts)]), body_size)
+
+
+def read(reader: HeaderReader, payload: bytes) -> object:
+    try:
+        return told(reader.read(payload))
+    except GateError as error:
+        return error.reason, error.detail
+
+
+def scanned(payload: bytes) -> object:
+    try:
+        return told(scan_content_header(payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME))
+    except GateError as error:
+        return error.reason, error.detail
+
+
+def told(header: ContentHeader) -> object:
+    """All there is to a header, its values with their types."""
+    table = header.table
+    section_p = canonical_properties(header.fields)
+    assert header.section_p in (None, section_p)
+    return (
+        header.payload,
+        header.body_size,
+        header.flags,
+        header.fields,
+        header.table_span,
+        repr(list(table.values.items())),
+        table.raw,
+        table.canonical,
+        table.traits,
+        table.entries,
+        table.canonical_without(frozenset({"task"})),
+    )
+
+
+class Producer:
+    """Writes headers that are like the one before, most of the time."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        names = list(NAMES)
+        if seed % 5 == 0:
+            names.insert(self._random.randrange(len(names)), self._random.choice(RARE_NAMES))
+        if seed % 3 == 0:
+            self._random.shuffle(names)
+        self._values = {name: self._value() for name in names}
+        self._texts = {index: self._text(20) for index in (0, 1, 5, 6)}
+
+    def _text(self, size: int) -> bytes:
+        return self._random.choice((b"", b"a" * size, b"%d" % self._random.getrandbits(60), "é€".encode()))
+
+    def _value(self) -> bytes:
+        """Type and value."""
+        choice = self._random
+        return choice.choice(
+            (
+                b"V",
+                b"t" + bytes((choice.getrandbits(1),)),
+                b"I" + struct.pack(">i", choice.getrandbits(20)),
+                b"l" + struct.pack(">q", -choice.getrandbits(40)),
+                b"d" + struct.pack(">d", choice.random()),
+                b"S" + long(self._text(9)),
+                b"S" + long(self._text(300)),
+                b"S" + long(b"\xff"),
+                b"x" + long(b"\x00\xff"),
+                b"A" + long(b"VV" + b"I" + struct.pack(">i", 7)),
+                b"F" + long(entry("k", b"S" + long(self._text(3)))),
+                b"T" + struct.pack(">Q", 1_800_000_000),
+            )
+        )
+
+    def next(self) -> bytes:
+        chance = self._random
+        for name in self._values:
+            if name in ("id", "x-seal") or chance.random() < 0.05:
+                self._values[name] = self._value() if chance.random() < 0.2 else b"S" + long(self._text(36))
+        if chance.random() < 0.05:
+            self._values.pop(chance.choice(list(self._values)), None)
+        if chance.random() < 0.3:
+            self._texts[5] = self._text(36)
+        if chance.random() < 0.05:
+            self._texts[chance.choice((0, 1, 6, 8, 10))] = self._text(5)
+        content = b"".join([entry(name, value) for name, value in self._values.items()])
+        parts = {index: short(text) for index, text in self._texts.items()}
+        parts[2] = long(content)
+        parts[3] = b"\x02"
+        if chance.random() < 0.1:
+            parts[9] = struct.pack(">Q", chance.getrandbits(40))
+        payload = bytearray(content_header(parts, chance.choice((0, 300, 70_000))))
+        if chance.random() < 0.15:
+            payload[chance.randrange(len(payload))] ^= 1 << chance.randrange(8)
+        if chance.random() < 0.03:
+            del payload[chance.randrange(len(payload)) :]
+        return bytes(payload)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_read_does_not_hang_on_what_was_read_before(seed: int) -> None:
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+    producers = [Producer(seed), Producer(seed + 1000)]
+    for step in range(60):
+        payload = producers[seed % 2 and step % 7 == 0].next()
+        assert read(reader, payload) == scanned(payload)
+
+
+def celery(number: int) -> bytes:
+    values = {
+        "lang": b"S" + long(b"py"),
+        "task": b"S" + long(b"shop.tasks.send_email"),
+        "id": b"S" + long(b"%036d" % number),
+        "eta": b"V",
+        "retries": b"I" + struct.pack(">i", number),
+        "x-seal": b"S" + long(b"seal1.%d" % number),
+    }
+    table = long(b"".join([entry(name, value) for name, value in values.items()]))
+    return content_header({0: short(b"application/json"), 2: table, 3: b"\x02", 5: short(b"%d" % number)}, 9)
+
+
+def test_headers_like_the_last_ones_are_not_scanned_again() -> None:
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+    for number in range(1, 4):
+        reader.read(celery(number))
+    scans = reader.scans
+    for number in range(4, 99):
+        assert read(reader, celery(number)) == scanned(celery(number))
+        assert reader.read(celery(number)).section_p is not None
+    assert reader.scans == scans
+
+
+def test_large_tables_are_read_and_not_remembered() -> None:
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+    for size in (10, 10, 5000, 10, 65_000, 65_500, 65_536, 70_000, 10):
+        table = long(entry("id", b"S" + long(b"i" * size)))
+        payload = content_header({2: table}, 0)
+        assert read(reader, payload) == scanned(payload)
