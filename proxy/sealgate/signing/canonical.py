@@ -61,7 +61,6 @@ TIMESTAMP_BYTES: Final = 8
 INPUT_MAGIC: Final = b"seal1/amqp-0-9-1/message\n"
 
 _U32: Final = struct.Struct(">I")
-_U64: Final = struct.Struct(">Q")
 _PROPERTY: Final = struct.Struct(">BI")
 
 
@@ -145,15 +144,15 @@ def signing_input(
     """The bytes that are signed. The three digests are 32 bytes each; `body_len` is in bytes."""
     assert len(p_sha256) == len(h_sha256) == len(body_sha256) == 32
     return b"".join(
-        (
+        [
             _context(alg, deployment, vhost),
-            _U32.pack(len(token_prefix)),
+            len(token_prefix).to_bytes(4, "big"),
             token_prefix,
             p_sha256,
             h_sha256,
-            _U64.pack(body_len),
+            body_len.to_bytes(8, "big"),
             body_sha256,
-        )
+        ]
     )
 
 

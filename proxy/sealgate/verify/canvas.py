@@ -62,6 +62,8 @@ def check_canvas(grant: TaskGrant, task: str, body: TaskBody, headers: Mapping[s
     celery.embedded_depth, celery.task_name, or celery.envelope for what is no signature, or no list of them
     where a worker would take it for one.
     """
+    if _names_no_other(task, body, headers):
+        return
     for name in _LISTED_NAMES:
         _check_listed(body.embed.get(name))
         _check_listed(headers.get(name))
@@ -73,6 +75,18 @@ def check_canvas(grant: TaskGrant, task: str, body: TaskBody, headers: Mapping[s
         walk.add(headers.get(name), 1)
     walk.headers(headers.get("headers"))
     walk.run()
+
+
+def _names_no_other(task: str, body: TaskBody, headers: Mapping[str, object]) -> bool:
+    """Whether a worker would publish nothing because of this message, as for most."""
+    if task in _TASK_PARAMETERS or headers.get("headers") is not None:
+        return False
+    embed = body.embed
+    # Not all(): a generator costs more than what it looks at.
+    for name in EMBEDDED_NAMES:  # noqa: SIM110
+        if embed.get(name) is not None or headers.get(name) is not None:
+            return False
+    return True
 
 
 def _check_listed(value: object) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
@@ -27,6 +26,7 @@ TIME_LIMIT_S_MAX: Final = 315_360_000
 _TIME_CHARACTERS_MAX: Final = 64
 #: An id becomes a key of the result store, or a file name (CE16). Celery's own are UUIDs.
 _ID: Final = re.compile(r"[A-Za-z0-9_:@+=~,-][A-Za-z0-9_.:@+=~,-]{0,254}")
+_ID_CHARACTERS_MAX: Final = 255
 _ID_FIELDS: Final = ("group", "root_id", "parent_id", "taskset")
 _PROTOCOL_1_NAMES: Final = frozenset({"task", "id", "args", "kwargs"})
 _RESULT_NAMES: Final = frozenset({"task_id", "status", "result"})
@@ -63,29 +63,33 @@ _EXECUTION_OPTIONS: Final = frozenset(
 )
 
 
-@dataclass(slots=True, frozen=True)
 class Clock:
     """What times in an envelope are held against: `now` and the last ETA in Unix seconds, and the skew."""
 
-    now: float
-    skew_s: int
-    eta_max: int
+    __slots__ = ("eta_max", "now", "skew_s")
+
+    def __init__(self, now: float, skew_s: int, eta_max: int) -> None:
+        self.now: Final = now
+        self.skew_s: Final = skew_s
+        self.eta_max: Final = eta_max
 
 
-@dataclass(slots=True, frozen=True)
 class TaskBody:
     """The body of a task as the worker sees it. `embed` has only `EMBEDDED_NAMES`."""
 
-    args: list[object]
-    kwargs: dict[str, object]
-    embed: dict[str, object]
+    __slots__ = ("args", "embed", "kwargs")
+
+    def __init__(self, args: list[object], kwargs: dict[str, object], embed: dict[str, object]) -> None:
+        self.args: Final = args
+        self.kwargs: Final = kwargs
+        self.embed: Final = embed
 
 
 def is_task_name(value: object) -> TypeGuard[str]:
     """Whether `value` may name a task, of whatever library: it is logged, counted and remembered."""
     if not isinstance(value, str) or not 0 < len(value) <= TASK_NAME_BYTES_MAX or not value.isprintable():
         return False
-    return len(value.encode()) <= TASK_NAME_BYTES_MAX
+    return value.isascii() or len(value.encode()) <= TASK_NAME_BYTES_MAX
 
 
 def task_name(value: object) -> str:
@@ -101,10 +105,13 @@ def check_fields(fields: Mapping[str, object], clock: Clock) -> None:
     Raises `GateError` celery.id, celery.retries, celery.timelimit, celery.eta, celery.expires,
     celery.envelope, or time.expired.
     """
-    check_id(fields.get("id"))
+    task_id = fields.get("id")
+    check_id(task_id)
     for name in _ID_FIELDS:
-        if fields.get(name) is not None:
-            check_id(fields[name])
+        value = fields.get(name)
+        # The root of a workflow is itself its root.
+        if value is not None and value != task_id:
+            check_id(value)
     _check_retries(fields.get("retries", 0))
     _check_time_limits(fields.get("timelimit"))
     eta = fields.get("eta")
@@ -118,8 +125,13 @@ def check_fields(fields: Mapping[str, object], clock: Clock) -> None:
 
 def check_id(value: object) -> None:
     """Raises `GateError` celery.id."""
-    if not isinstance(value, str) or _ID.fullmatch(value) is None:
+    if not isinstance(value, str) or not (_is_plain_id(value) or _ID.fullmatch(value) is not None):
         raise GateError(Reason.CELERY_ID, "not in the grammar of an id")
+
+
+def _is_plain_id(text: str) -> bool:
+    """Letters, digits and hyphens, as in Celery's own: they are UUIDs. Three times as fast as the grammar."""
+    return len(text) <= _ID_CHARACTERS_MAX and text.isascii() and text.replace("-", "0").isalnum()
 
 
 def read_body_2(value: object) -> TaskBody:

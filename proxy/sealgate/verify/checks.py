@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from sealgate.reason import CONNECTION_FAMILIES, GateError, Reason
-from sealgate.signing.canonical import TOKEN_NAME, canonical_properties, signing_input
+from sealgate.signing.canonical import TOKEN_NAME, signing_input
 from sealgate.signing.keyring import Key, Keyring
-from sealgate.signing.token import Token, is_session_nonce, parse_token, split_session_nonce
+from sealgate.signing.token import Token, is_session_nonce, split_session_nonce
 from sealgate.verify.authority import TaskGrant, check_class, check_target
 from sealgate.verify.celery import TASK_HEADER, Clock, task_name
 from sealgate.verify.classes import MessageClass, class_of_target
@@ -54,7 +54,7 @@ class _Examination:
         self.now: Final = now
         self.rules: Final = rules
         self.kid = ""
-        self.task = claimed_task(message, rules.profile)
+        self.task = ""
         self.authenticated = False
 
 
@@ -81,7 +81,7 @@ class Verifier:
                 error.reason,
                 error.detail,
                 kid=examination.kid,
-                task=examination.task,
+                task=examination.task or claimed_task(message, rules.profile),
                 authenticated=examination.authenticated,
             )
             return self._refusal(refused, message, peer)
@@ -139,7 +139,7 @@ class Verifier:
             raise GateError(Reason.BODY_SIZE, f"over {policy.body_bytes_max} bytes")
         check_properties(message.header, peer.user)
         check_headers(message.header.table, examination.rules.profile)
-        token = _read_token(message)
+        token = _read_token(message, peer)
         key = self.keyring.get(token.kid)
         if key is None:
             raise GateError(Reason.SIG_KID, "unknown key")
@@ -223,14 +223,14 @@ def _celery_rules(rules: ContentRules) -> ContentRules:
     return ContentRules(CELERY, types or ContentRules().types, rules.compression)
 
 
-def _read_token(message: Message) -> Token:
+def _read_token(message: Message, peer: Peer) -> Token:
     value = message.header.table.values.get(TOKEN_NAME)
     if value is None:
         raise GateError(Reason.SIG_MISSING, f"no {TOKEN_NAME} header")
     if isinstance(value, str):
-        return parse_token(value.encode())
+        return peer.tokens.read(value.encode())
     if isinstance(value, bytes):
-        return parse_token(value)
+        return peer.tokens.read(value)
     raise GateError(Reason.SIG_MALFORMED, "not a string")
 
 
@@ -252,7 +252,7 @@ def _signing_input(message: Message, peer: Peer, key: Key, token: Token, deploym
         deployment,
         peer.vhost,
         token.prefix,
-        hashlib.sha256(canonical_properties(header.fields)).digest(),
+        hashlib.sha256(message.section_p).digest(),
         hashlib.sha256(header.table.canonical).digest(),
         len(message.body),
         message.body_sha256,

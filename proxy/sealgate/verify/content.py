@@ -20,7 +20,7 @@ from sealgate.wire.properties import CONTENT_ENCODING, CONTENT_TYPE, ContentHead
 
 #: Encodings that leave the bytes as they are: none, and the two that kombu writes. It decodes by any other
 #: name.
-_ENCODINGS: Final = frozenset({"", "utf-8", "binary"})
+_ENCODINGS: Final = frozenset({b"", b"utf-8", b"binary"})
 _MSGPACK_TYPES: Final = frozenset({"application/x-msgpack", "application/msgpack"})
 _COMPRESSION: Final = "compression"
 
@@ -32,6 +32,10 @@ class Form(Enum):
     JSON = "json"
     MSGPACK = "msgpack"
     UNREAD = "unread"
+
+
+_JSON: Final = JSON_TYPE.encode()
+_FORM_JSON: Final = Form.JSON
 
 
 class Body:
@@ -51,7 +55,8 @@ def read_body(message: Message, rules: ContentRules, policy: Policy) -> Body:
     form = _form(header, rules)
     if form is Form.UNREAD:
         return Body(form)
-    if (header.text(CONTENT_ENCODING) or "") not in _ENCODINGS:
+    encoding = header.fields[CONTENT_ENCODING]
+    if encoding is not None and encoding not in _ENCODINGS:
         raise GateError(Reason.CONTENT_ENCODING, "not listed")
     data = _inflated(message, rules, policy.inflated_bytes_max)
     if form is Form.MSGPACK:
@@ -66,6 +71,8 @@ def read_body(message: Message, rules: ContentRules, policy: Policy) -> Body:
 
 def _form(header: ContentHeader, rules: ContentRules) -> Form:
     """Types are compared exactly, as kombu does; what is left of a listed one only picks its parser."""
+    if header.fields[CONTENT_TYPE] == _JSON and rules.profile != GENERIC and JSON_TYPE in rules.types:
+        return _FORM_JSON
     content_type = header.text(CONTENT_TYPE) or ""
     if rules.profile == GENERIC and ANY_TYPE in rules.types:
         return Form.UNREAD

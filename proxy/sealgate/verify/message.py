@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
+from sealgate.signing.canonical import canonical_properties
+from sealgate.signing.token import TokenReader
 from sealgate.wire.properties import ContentHeader
 
 
@@ -12,7 +15,8 @@ class Peer:
     """The client connection a message came over. Fixed after the handshake, but for `last_sequence`.
 
     `challenge` is the 16 bytes this gateway announced on the connection (empty when it announced none);
-    `last_sequence` is the highest session-nonce sequence accepted so far (seal1.md, "Replay").
+    `last_sequence` is the highest session-nonce sequence accepted so far (seal1.md, "Replay"); `tokens` reads
+    what it sends as seals.
     """
 
     deployment: str
@@ -21,15 +25,32 @@ class Peer:
     address: str = ""
     challenge: bytes = b""
     last_sequence: int = -1
+    tokens: TokenReader = field(default_factory=TokenReader, repr=False, compare=False)
 
 
-@dataclass(slots=True)
 class Message:
     """A whole publish: where it goes, its content header as scanned, its body as joined from frames."""
 
-    exchange: str
-    routing_key: str
-    mandatory: bool
-    header: ContentHeader
-    body: bytes = field(repr=False)
-    body_sha256: bytes = field(repr=False)
+    __slots__ = ("body", "body_sha256", "exchange", "header", "mandatory", "routing_key")
+
+    def __init__(
+        self,
+        exchange: str,
+        routing_key: str,
+        mandatory: bool,
+        header: ContentHeader,
+        body: bytes,
+        body_sha256: bytes,
+    ) -> None:
+        self.exchange: Final = exchange
+        self.routing_key: Final = routing_key
+        self.mandatory: Final = mandatory
+        self.header: Final = header
+        self.body: Final = body
+        self.body_sha256: Final = body_sha256
+
+    @property
+    def section_p(self) -> bytes:
+        """Section P of seal1."""
+        known = self.header.section_p
+        return canonical_properties(self.header.fields) if known is None else known

@@ -11,7 +11,6 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import (
     TOKEN_NAME,
-    canonical_properties,
     encode_snapshot,
     signing_input,
 )
@@ -82,7 +81,7 @@ class Sealer:
             self.deployment,
             peer.vhost,
             prefix,
-            hashlib.sha256(canonical_properties(fields)).digest(),
+            hashlib.sha256(message.section_p).digest(),
             hashlib.sha256(header.table.canonical).digest(),
             len(message.body),
             message.body_sha256,

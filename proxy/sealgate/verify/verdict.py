@@ -31,7 +31,7 @@ class Debit:
     cost: int = 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Claim:
     """One message's request to the store: its nonce and its tokens, all or nothing.
 
@@ -47,7 +47,23 @@ class Claim:
     created: int
     remember_until: int
     debits: tuple[Debit, ...]
-    owner: int = 0
+    owner: int
+
+    def __init__(
+        self,
+        nonce_key: bytes,
+        digest: bytes,
+        created: int,
+        remember_until: int,
+        debits: tuple[Debit, ...],
+        owner: int = 0,
+    ) -> None:
+        self.nonce_key = nonce_key
+        self.digest = digest
+        self.created = created
+        self.remember_until = remember_until
+        self.debits = debits
+        self.owner = owner
 
 
 @unique
@@ -118,7 +134,7 @@ class ClaimStore(Protocol):
         """Calls that failed since the start."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class Accepted:
     """The message may go on (once `claim`, if any, is granted).
 
@@ -133,6 +149,24 @@ class Accepted:
     flags: tuple[Reason, ...] = ()
     observed: Reason | None = None
     clock_skew_s: float = 0.0
+
+    def __init__(
+        self,
+        kid: str,
+        task: str,
+        claim: Claim | None = None,
+        flags: tuple[Reason, ...] = (),
+        observed: Reason | None = None,
+        clock_skew_s: float = 0.0,
+    ) -> None:
+        # By hand, as everywhere where one is made for each message: compiled, this is native, and what the
+        # decorator writes is not.
+        self.kid = kid
+        self.task = task
+        self.claim = claim
+        self.flags = flags
+        self.observed = observed
+        self.clock_skew_s = clock_skew_s
 
 
 @dataclass(slots=True, frozen=True)
