@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
 from sealgate.reason import GateError, Reason
@@ -35,7 +34,6 @@ def frame_bytes(frame: Frame) -> int:
     return len(frame.raw) + FRAME_OBJECTS_BYTES
 
 
-@dataclass(slots=True)
 class Publication:
     """A message with its raw frames and its channel.
 
@@ -44,23 +42,41 @@ class Publication:
     on the way upstream, when headers are added or removed.
     """
 
-    channel: int
-    publish: Publish
-    method: Frame
-    header: Frame | None = None
-    bodies: list[Frame] = field(default_factory=list)
-    body_size: int = 0
-    message: Message | None = None
-    #: What the checks said, while the store is asked; whether it granted; what follows from both.
-    asked: Accepted | None = None
-    #: When it was asked, monotonic seconds: no lease began before.
-    asked_at: float = 0.0
-    granted: bool = False
-    verdict: Verdict | None = None
-    sealed: bytes | None = field(default=None, repr=False)
-    #: Memory it counts for.
-    size: int = 0
-    dropped: bool = False
+    __slots__ = (
+        "asked",
+        "asked_at",
+        "bodies",
+        "body_size",
+        "channel",
+        "dropped",
+        "granted",
+        "header",
+        "message",
+        "method",
+        "publish",
+        "sealed",
+        "size",
+        "verdict",
+    )
+
+    def __init__(self, channel: int, publish: Publish, method: Frame) -> None:
+        self.channel: Final = channel
+        self.publish: Final = publish
+        self.method: Final = method
+        self.header: Frame | None = None
+        self.bodies: list[Frame] = []
+        self.body_size = 0
+        self.message: Message | None = None
+        #: What the checks said, while the store is asked; whether it granted; what follows from both.
+        self.asked: Accepted | None = None
+        #: When it was asked, monotonic seconds: no lease began before.
+        self.asked_at = 0.0
+        self.granted = False
+        self.verdict: Verdict | None = None
+        self.sealed: bytes | None = None
+        #: Memory it counts for.
+        self.size = 0
+        self.dropped = False
 
     @property
     def seal(self) -> Seal:

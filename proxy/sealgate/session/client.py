@@ -11,12 +11,6 @@ from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import closes_connection
 from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Side
-from sealgate.signing.canonical import (
-    ABSOLUTE_NAMES,
-    OMITTED_FOR_SEAL,
-    TOKEN_NAME,
-    canonical_properties,
-)
 from sealgate.wire import methods
 from sealgate.wire.constants import (
     BASIC_PUBLISH,
@@ -53,13 +47,11 @@ class ClientFrames:
 
     __slots__ = ("_conversation", "_headers", "_publishing", "_role")
 
-    def __init__(self, conversation: Conversation, publishing: Publishing) -> None:
+    def __init__(self, conversation: Conversation, headers: HeaderReader, publishing: Publishing) -> None:
         self._conversation: Final = conversation
         self._publishing: Final = publishing
         self._role: Final = conversation.terms.role
-        self._headers: Final = HeaderReader(
-            OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties
-        )
+        self._headers: Final = headers
 
     def frame(self, frame: Frame) -> None:
         """Raises GateError of the families frame, conn and method: the connection is to be closed."""

@@ -9,7 +9,6 @@ amqp091-go; protocol.md C2, C3).
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sealgate.verify.verdict import Claim
@@ -29,17 +28,19 @@ class Seal(NamedTuple):
         return "Seal(...)"
 
 
-@dataclass(slots=True)
 class Outstanding:
     """A forwarded publish that the broker has not answered yet."""
 
-    client_tag: int
-    claim: Claim | None
-    #: Set where the broker may return it and its claim would then have to be given back.
-    seal: Seal | None
-    #: When its claim was asked for, monotonic seconds.
-    asked_at: float
-    returned: bool = False
+    __slots__ = ("asked_at", "claim", "client_tag", "returned", "seal")
+
+    def __init__(self, client_tag: int, claim: Claim | None, seal: Seal | None, asked_at: float) -> None:
+        self.client_tag: Final = client_tag
+        self.claim: Final = claim
+        #: Set where the broker may return it and its claim would then have to be given back.
+        self.seal: Final = seal
+        #: When its claim was asked for, monotonic seconds.
+        self.asked_at: Final = asked_at
+        self.returned = False
 
 
 class Answered:

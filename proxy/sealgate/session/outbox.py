@@ -40,12 +40,19 @@ class Outbox:
         "_reading",
         "_releases",
         "_renew",
+        "_stretch",
+        "_stretch_start",
+        "_stretch_stop",
         "_upstream",
     )
 
     def __init__(self) -> None:
         self._client: list[bytes] = []
         self._upstream: list[bytes] = []
+        #: What goes upstream last: a part of what the client sent, as long as it goes on without a gap.
+        self._stretch = b""
+        self._stretch_start = 0
+        self._stretch_stop = 0
         self._claims: list[Publication] = []
         self._commits: list[Claim] = []
         self._releases: list[Claim] = []
@@ -63,7 +70,25 @@ class Outbox:
             self._client.append(data)
 
     def upstream(self, data: bytes) -> None:
+        if self._stretch_stop:
+            self._end_stretch()
         self._upstream.append(data)
+
+    def upstream_stretch(self, data: bytes, start: int, stop: int) -> None:
+        """Send `data[start:stop]`, which is not empty; what follows on it is cut out together with it."""
+        if self._stretch_stop == start and self._stretch is data:
+            self._stretch_stop = stop
+            return
+        if self._stretch_stop:
+            self._end_stretch()
+        self._stretch = data
+        self._stretch_start = start
+        self._stretch_stop = stop
+
+    def _end_stretch(self) -> None:
+        self._upstream.append(self._stretch[self._stretch_start : self._stretch_stop])
+        self._stretch = b""
+        self._stretch_stop = 0
 
     def client_method(self, channel: int, payload: bytes) -> None:
         if not self._mute:
@@ -78,7 +103,7 @@ class Outbox:
         self._client.append(encode_frame(FRAME_METHOD, 0, payload))
 
     def upstream_method(self, channel: int, payload: bytes) -> None:
-        self._upstream.append(encode_frame(FRAME_METHOD, channel, payload))
+        self.upstream(encode_frame(FRAME_METHOD, channel, payload))
 
     def dial(self) -> None:
         self._dial = True
@@ -114,10 +139,14 @@ class Outbox:
         """Nothing collected so far for either socket may leave: the session is in error."""
         self._client.clear()
         self._upstream.clear()
+        self._stretch = b""
+        self._stretch_stop = 0
 
     def sent(self, side: Side) -> bool:
         """Whether anything is to be sent to `side`."""
-        return bool(self._client if side is Side.CLIENT else self._upstream)
+        if side is Side.CLIENT:
+            return bool(self._client)
+        return bool(self._upstream) or self._stretch_stop != 0
 
     def take(self) -> list[Command]:
         """The commands, in the order they must be carried out. What is asked comes last: its answer may
@@ -126,6 +155,8 @@ class Outbox:
         if self._dial:
             commands.append(DialUpstream())
             self._dial = False
+        if self._stretch_stop:
+            self._end_stretch()
         if self._upstream:
             commands.append(Send(Side.UPSTREAM, b"".join(self._upstream)))
             self._upstream.clear()

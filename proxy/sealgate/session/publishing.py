@@ -20,10 +20,10 @@ from sealgate.signing.canonical import (
     TOKEN_NAME,
 )
 from sealgate.verify.message import Message
-from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused
+from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
 from sealgate.wire.constants import FRAME_HEADER, FRAME_OVERHEAD_BYTES
-from sealgate.wire.frames import encode_frame
-from sealgate.wire.methods import with_ticket_zero
+from sealgate.wire.frames import Whole, encode_frame
+from sealgate.wire.methods import Publish, with_ticket_zero
 from sealgate.wire.properties import scan_content_header, splice
 
 #: What a countersigning gateway takes out of a publish that the broker returns.
@@ -33,38 +33,100 @@ GATEWAY_STRIPS: Final = STRIPPED_NAMES | COUNTERSIGNATURE
 #: What a signer takes out: seals of earlier publishes, which Celery copies into retries (seal1.md).
 SIGNER_STRIPS: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
 #: An authenticated message was refused for what it asks, not for who sent it: no guess was made.
+_VERIFY: Final = Role.VERIFY
+#: The verdict where nothing is judged.
+_UNREAD: Final = Accepted(kid="", task="")
 _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 
 
 class Publishing:
     """Decides publications of one conversation in channel order."""
 
-    __slots__ = ("_conversation", "refuser")
+    __slots__ = ("_accepted", "_conversation", "_like", "_role", "_signed", "refuser")
 
     def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
         self._conversation: Final = conversation
+        self._role: Final = conversation.terms.role
         self.refuser: Final = refuser
+        #: Accepted in a row with the key, task and flags of this one, and signed, and not in the tally yet.
+        self._like = _UNREAD
+        self._accepted = 0
+        self._signed = 0
 
     def complete(self, channel: Channel, publication: Publication) -> None:
         """A publish is whole and readable: decide it, and act unless something before it is undecided."""
-        conversation = self._conversation
-        terms = conversation.terms
-        conversation.examined += 1
         message = publication.message
         assert message is not None  # complete() is for messages that were read
-        if terms.role is Role.VERIFY:
-            verdict = terms.verifier.examine(message, conversation.peer, conversation.now.wall)
-            if isinstance(verdict, Accepted) and verdict.claim is not None:
-                # The verdict stays open until the store has answered.
-                publication.asked = verdict
-                publication.asked_at = conversation.now.mono
-                conversation.inflight += 1
-                conversation.out.claim(publication)
-            else:
-                publication.verdict = verdict
+        self._judged(channel, publication, self._judge(message))
+
+    def whole(self, channel: Channel, whole: Whole, publish: Publish, message: Message, size: int) -> None:
+        """As `complete`, for a publish on a channel where nothing waits. `size` is what it counts for."""
+        verdict = self._judge(message)
+        if isinstance(verdict, Accepted) and self._forward_whole(channel, whole, message, verdict):
+            return
+        frames = whole.frames()
+        publication = Publication(whole.channel, publish, frames[0])
+        publication.header = frames[1]
+        publication.bodies = frames[2:]
+        publication.body_size = whole.body_size
+        publication.message = message
+        publication.size = size
+        self._judged(channel, publication, verdict)
+
+    def _judge(self, message: Message) -> Verdict:
+        conversation = self._conversation
+        conversation.examined += 1
+        if self._role is not _VERIFY:
+            return _UNREAD
+        return conversation.terms.verifier.examine(message, conversation.peer, conversation.now.wall)
+
+    def _judged(self, channel: Channel, publication: Publication, verdict: Verdict) -> None:
+        conversation = self._conversation
+        if isinstance(verdict, Accepted) and verdict.claim is not None:
+            # The verdict stays open until the store has answered.
+            publication.asked = verdict
+            publication.asked_at = conversation.now.mono
+            conversation.inflight += 1
+            conversation.out.claim(publication)
         else:
-            publication.verdict = Accepted(kid="", task="")
+            publication.verdict = verdict
         self._line_up(channel, publication)
+
+    def _forward_whole(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
+        """Send a publish as it came, and its header as it must be; False when more is to be done about it."""
+        if self._role is not _VERIFY:
+            return self._forward_sealed(channel, whole, message, accepted)
+        table = message.header.table
+        if (
+            accepted.claim is not None
+            or accepted.observed is not None
+            or self._conversation.terms.countersealer is not None
+            # The seal alone is in none of the lists of what is taken out.
+            or table.omitted != 1
+            or TOKEN_NAME not in table.values
+        ):
+            return False
+        self._conversation.out.upstream_stretch(whole.data, whole.start, whole.stop)
+        if channel.ledger is not None:
+            channel.ledger.forwarded(None, None, 0.0)
+        self._count_accepted(accepted)
+        return True
+
+    def _forward_sealed(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
+        try:
+            sealed = self._header(message, accepted)
+        except GateError:
+            return False
+        assert sealed is not None  # a signer adds its seal
+        out = self._conversation.out
+        out.upstream_stretch(whole.data, whole.start, whole.header_at)
+        out.upstream(encode_frame(FRAME_HEADER, whole.channel, sealed))
+        if whole.body_size:
+            out.upstream_stretch(whole.data, whole.body_at, whole.stop)
+        if channel.ledger is not None:
+            channel.ledger.forwarded(None, None, 0.0)
+        self._signed += 1
+        return True
 
     def refused(self, channel: Channel, publication: Publication, error: GateError) -> None:
         """A publish can not be read: it is refused without looking further, in channel order."""
@@ -180,8 +242,8 @@ class Publishing:
             added = terms.sealer.seal(message, conversation.peer, conversation.signer, conversation.now.wall)
             sealed = splice(message.header, SIGNER_STRIPS, added)
         else:
-            stripped = [name for name in names if name in GATEWAY_STRIPS]
-            terms.tally.stripped_headers += len(stripped)
+            stripped = sum([name in GATEWAY_STRIPS for name in names])
+            terms.tally.stripped_headers += stripped
             if terms.countersealer is None or accepted.observed is not None:
                 return splice(message.header, GATEWAY_STRIPS, b"") if stripped else None
             sealed = self._countersigned(message)
@@ -210,24 +272,45 @@ class Publishing:
         return splice(header, frozenset(), added)
 
     def _count(self, publication: Publication, accepted: Accepted) -> None:
+        if self._role is not _VERIFY:
+            self._signed += 1
+            return
+        if accepted.observed is None:
+            self._count_accepted(accepted)
+            return
         terms = self._conversation.terms
         tally = terms.tally
-        if terms.role is Role.SIGN:
-            tally.messages["publish", "signed", Reason.OK.value] += 1
-            return
-        if accepted.observed is not None:
-            tally.messages["publish", "observed", accepted.observed.value] += 1
-            refused = Refused(accepted.observed, kid=accepted.kid, task=accepted.task)
-            self.refuser.keep(publication, refused, "forwarded", observed=True)
-            verdict = "observed"
-        else:
-            # One message, one count, whatever else was noticed.
-            reason = accepted.flags[0] if accepted.flags else Reason.OK
-            tally.messages["publish", "accepted", reason.value] += 1
-            verdict = "accepted"
-        tally.task_messages[terms.verifier.task_label(accepted.task), verdict] += 1
+        tally.messages["publish", "observed", accepted.observed.value] += 1
+        refused = Refused(accepted.observed, kid=accepted.kid, task=accepted.task)
+        self.refuser.keep(publication, refused, "forwarded", observed=True)
+        tally.task_messages[terms.verifier.task_label(accepted.task), "observed"] += 1
         if accepted.kid:
-            tally.key_messages[accepted.kid, verdict] += 1
-        if accepted.kid and accepted.observed is None:
-            tally.key_last_used[accepted.kid] = self._conversation.now.wall
-            tally.producer_clock_skew[accepted.kid] = accepted.clock_skew_s
+            tally.key_messages[accepted.kid, "observed"] += 1
+
+    def _count_accepted(self, accepted: Accepted) -> None:
+        like = self._like
+        if accepted.task != like.task or accepted.kid != like.kid or accepted.flags or like.flags:
+            self.tell_counts()
+        self._like = accepted
+        self._accepted += 1
+
+    def tell_counts(self) -> None:
+        """Put what was counted since the last time into the tally. To be called when an event is done."""
+        terms = self._conversation.terms
+        tally = terms.tally
+        if self._signed:
+            tally.messages["publish", "signed", Reason.OK.value] += self._signed
+            self._signed = 0
+        count = self._accepted
+        if not count:
+            return
+        self._accepted = 0
+        like = self._like
+        # One message, one count, whatever else was noticed.
+        reason = like.flags[0] if like.flags else Reason.OK
+        tally.messages["publish", "accepted", reason.value] += count
+        tally.task_messages[terms.verifier.task_label(like.task), "accepted"] += count
+        if like.kid:
+            tally.key_messages[like.kid, "accepted"] += count
+            tally.key_last_used[like.kid] = self._conversation.now.wall
+            tally.producer_clock_skew[like.kid] = like.clock_skew_s

@@ -33,13 +33,18 @@ from sealgate.session.login import Login
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
 from sealgate.session.states import CLIENT_TURN, Leg, Side, State
+from sealgate.session.straight import Straight
 from sealgate.session.timers import Timers
+from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.verify.message import Peer
 from sealgate.wire.frames import Frame, FrameSplitter
+from sealgate.wire.reader import HeaderReader
 
 #: RabbitMQ ignores frame_max for its own content headers (protocol.md N4); this only bounds memory.
 UPSTREAM_PAYLOAD_BYTES_MAX: Final = 16_777_216
 PROTOCOL_HEADER_BYTES: Final = 8
+_RUNNING: Final = State.RUNNING
+_LEG_OPEN: Final = Leg.OPEN
 
 
 class Session:
@@ -56,6 +61,8 @@ class Session:
         "_login",
         "_publishing",
         "_reading_client",
+        "_reads",
+        "_straight",
         "_timers",
         "_upstream_splitter",
     )
@@ -74,7 +81,9 @@ class Session:
         conversation.now = now
         refuser = Refuser(conversation)
         self._publishing: Final = Publishing(conversation, refuser)
-        self._client_frames: Final = ClientFrames(conversation, self._publishing)
+        headers = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+        self._straight: Final = Straight(conversation, headers, self._publishing)
+        self._client_frames: Final = ClientFrames(conversation, headers, self._publishing)
         self._broker_frames: Final = BrokerFrames(conversation, self._client_frames, refuser)
         self._legs: Final = Legs(conversation, self._client_frames)
         self._login: Final = Login(conversation, self._legs)
@@ -82,6 +91,8 @@ class Session:
         self._timers: Final = Timers(conversation, self._client_frames, self._legs, refuser, now.mono)
         self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
         self._upstream_splitter = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
+        #: Whether publishes are looked at.
+        self._reads: Final = terms.role is not Role.PASS
         self._header = b""
         self._reading_client = True
 
@@ -108,6 +119,7 @@ class Session:
         except BaseException:
             self.fail()
             raise
+        self._publishing.tell_counts()
         self._regulate()
         self._timers.note_sent()
         return conversation.out.take()
@@ -116,6 +128,7 @@ class Session:
         """Our own bug, here or in who carries out the commands: ERROR for good, and the memory given back."""
         conversation = self._conversation
         conversation.state = State.ERROR
+        self._publishing.tell_counts()
         conversation.out.forget_bytes()
         conversation.forget_memory()
 
@@ -198,6 +211,8 @@ class Session:
         """Take the client's frames while it is the client's turn."""
         conversation = self._conversation
         while conversation.state in CLIENT_TURN and self._legs.client_may_speak:
+            if self._take_publishes():
+                continue
             try:
                 frame = self._client_splitter.next()
             except GateError:
@@ -219,6 +234,20 @@ class Session:
             elif not frame.channel and not self._login.takes(frame):
                 self._legs.client_frame(frame)
             self._legs.advance()
+
+    def _take_publishes(self) -> bool:
+        """Take the whole publishes that come next; whether there were any."""
+        conversation = self._conversation
+        taken = False
+        while (
+            self._reads
+            and conversation.state is _RUNNING
+            and conversation.client_leg is _LEG_OPEN
+            and self._legs.client_may_speak
+            and self._straight.take(self._client_splitter)
+        ):
+            taken = True
+        return taken
 
     def _upstream_bytes(self, data: bytes) -> None:
         conversation = self._conversation

@@ -8,6 +8,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import (
+    BASIC_PUBLISH,
     FRAME_BODY,
     FRAME_END,
     FRAME_HEADER,
@@ -19,9 +20,19 @@ from sealgate.wire.constants import (
 
 _HEADER: Final = struct.Struct(">BHI")
 _END: Final = bytes((FRAME_END,))
+_PUBLISH: Final = BASIC_PUBLISH.to_bytes(4, "big")
+#: A publish with empty names: its id, the ticket, two lengths and the bits.
+_PUBLISH_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 9
+_CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
+_BODY_SIZE_AT: Final = 4
+_NO_SIZE: Final = b"\x00\x00\x00\x00"
 
 
-@dataclass(slots=True)
+def _u32(data: bytes, at: int) -> int:
+    return (data[at] << 24) | (data[at + 1] << 16) | (data[at + 2] << 8) | data[at + 3]
+
+
+@dataclass(slots=True, init=False)
 class Frame:
     """One frame. `raw` is all of it as received, with header and end octet; `payload` lies between them."""
 
@@ -30,10 +41,66 @@ class Frame:
     payload: bytes = field(repr=False)
     raw: bytes = field(repr=False)
 
+    def __init__(self, type: int, channel: int, payload: bytes, raw: bytes) -> None:  # noqa: A002
+        self.type = type
+        self.channel = channel
+        self.payload = payload
+        self.raw = raw
+
 
 def encode_frame(type: int, channel: int, payload: bytes) -> bytes:  # noqa: A002 - the protocol's word
     """The bytes of a frame around `payload`."""
     return _HEADER.pack(type, channel, len(payload)) + payload + _END
+
+
+class Whole:
+    """A whole publish as it lies in the bytes of a peer.
+
+    Its frames begin at `start`, `header_at` and `body_at`; it has one body frame or, when `body_size` is 0,
+    none; `stop` is behind the last octet.
+    """
+
+    __slots__ = ("body_at", "body_size", "channel", "data", "header_at", "start", "stop")
+
+    def __init__(
+        self, data: bytes, channel: int, start: int, header_at: int, body_at: int, body_size: int, stop: int
+    ) -> None:
+        self.data: Final = data
+        self.channel: Final = channel
+        self.start: Final = start
+        self.header_at: Final = header_at
+        self.body_at: Final = body_at
+        self.body_size: Final = body_size
+        self.stop: Final = stop
+
+    @property
+    def method(self) -> bytes:
+        """The whole frame of the method."""
+        return self.data[self.start : self.header_at]
+
+    @property
+    def header(self) -> bytes:
+        """The payload of the content header."""
+        return self.data[self.header_at + FRAME_HEADER_BYTES : self.body_at - 1]
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+        if not self.body_size:
+            return b""
+        return self.data[self.body_at + FRAME_HEADER_BYTES : self.stop - 1]
+
+    def frames(self) -> list[Frame]:
+        """Method, header and body, if any, as frames of their own."""
+        ends = [self.start, self.header_at, self.body_at]
+        if self.body_size:
+            ends.append(self.stop)
+        kinds = (FRAME_METHOD, FRAME_HEADER, FRAME_BODY)
+        found: list[Frame] = []
+        for number in range(len(ends) - 1):
+            raw = self.data[ends[number] : ends[number + 1]]
+            found.append(Frame(kinds[number], self.channel, raw[FRAME_HEADER_BYTES:-1], raw))
+        return found
 
 
 class FrameSplitter:
@@ -88,6 +155,54 @@ class FrameSplitter:
         except GateError as error:
             self._error = error
             raise
+
+    def whole_publish(self) -> Whole | None:
+        """The publish that lies next, all of it in order and here; None for whatever else does.
+
+        It stays where it is: `skip` takes it, else its frames come one by one.
+        """
+        if self._error is not None:
+            return None
+        data = self._data
+        start = self._at
+        header_at = self._frame_end(start, FRAME_METHOD)
+        if header_at < start + _PUBLISH_BYTES_MIN or data[start + 7 : start + 11] != _PUBLISH:
+            return None
+        body_at = self._frame_end(header_at, FRAME_HEADER)
+        if (
+            body_at < header_at + _CONTENT_HEADER_BYTES_MIN
+            or data[start + 1 : start + 3] != (data[header_at + 1 : header_at + 3])
+        ):
+            return None
+        channel = (data[start + 1] << 8) | data[start + 2]
+        size_at = header_at + FRAME_HEADER_BYTES + _BODY_SIZE_AT
+        if data[size_at : size_at + 4] != _NO_SIZE:
+            return None
+        size = _u32(data, size_at + 4)
+        if not size:
+            return Whole(data, channel, start, header_at, body_at, 0, body_at)
+        stop = self._frame_end(body_at, FRAME_BODY)
+        if (
+            stop != body_at + size + FRAME_OVERHEAD_BYTES
+            or data[start + 1 : start + 3] != (data[body_at + 1 : body_at + 3])
+        ):
+            return None
+        return Whole(data, channel, start, header_at, body_at, size, stop)
+
+    def skip(self, whole: Whole) -> None:
+        """Take the publish that `whole_publish` has just found."""
+        self._at = whole.stop
+
+    def _frame_end(self, at: int, kind: int) -> int:
+        """Where the frame at `at` ends; -1 when it is not of this `kind`, not all here or not in order."""
+        data = self._data
+        if at + FRAME_OVERHEAD_BYTES > len(data) or data[at] != kind:
+            return -1
+        size = _u32(data, at + 3)
+        stop = at + size + FRAME_OVERHEAD_BYTES
+        if size > self.payload_bytes_max or stop > len(data) or data[stop - 1] != FRAME_END:
+            return -1
+        return stop
 
     def _cut(self) -> Frame | None:
         if not self._available(FRAME_HEADER_BYTES):

@@ -113,10 +113,20 @@ def read_publish(payload: bytes) -> Publish:
     )
 
 
+def read_publish_frame(frame: bytes) -> Publish:
+    """As `read_publish`, from the whole frame, whose envelope is in order."""
+    return read_publish(frame[FRAME_HEADER_BYTES:-1])
+
+
+def has_ticket(frame: bytes) -> bool:
+    """Whether a whole `basic.publish` frame has an access ticket that is not zero."""
+    return frame[_TICKET_START:_TICKET_STOP] != _NO_TICKET
+
+
 def with_ticket_zero(frame: Frame) -> bytes:
     """The whole `basic.publish` frame, once read, with its access ticket zero (hostile.jsonl FR21)."""
     raw = frame.raw
-    if raw[_TICKET_START:_TICKET_STOP] == _NO_TICKET:
+    if not has_ticket(raw):
         return raw
     return raw[:_TICKET_START] + _NO_TICKET + raw[_TICKET_STOP:]
 

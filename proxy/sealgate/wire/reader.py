@@ -71,11 +71,22 @@ class _Gap:
 class _TableShape:
     """A header table as it was, with gaps where tables with the same names have differed so far."""
 
-    __slots__ = ("_changing", "_gaps", "_last", "_names", "_omitted", "_parts", "_raws", "_values")
+    __slots__ = (
+        "_changing",
+        "_gaps",
+        "_last",
+        "_left_out",
+        "_names",
+        "_omitted",
+        "_parts",
+        "_raws",
+        "_values",
+    )
 
     def __init__(self, table: Table, omitted: frozenset[str], changing: frozenset[str]) -> None:
         self._omitted: Final = omitted
         self._changing: Final = changing
+        self._left_out: Final = table.omitted
         self._values: Final[dict[str, Value]] = table.values.copy()
         self._names: Final = list(table.values)
         self._raws: Final = {name: table.raw[start:end] for name, start, end in table.entries}
@@ -157,7 +168,7 @@ class _TableShape:
                 parts[gap.place] = piece
         if data[at:end] != self._last:
             return None
-        return Table(data[start:end], values, b"".join(parts), 0)
+        return Table(data[start:end], values, b"".join(parts), 0, self._left_out)
 
     def _value(
         self, data: bytes, at: int, end: int, gap: _Gap, values: dict[str, Value], parts: list[bytes]

@@ -90,10 +90,10 @@ class Table:
 
     `raw` is its bytes without the length prefix; `canonical` section H of seal1; `values` every top-level
     entry by name, in the order of the wire, those outside the canonical form included; `traits` flags over
-    all levels.
+    all levels; `omitted` counts the entries that are left out of the canonical form.
     """
 
-    __slots__ = ("_layout", "canonical", "raw", "traits", "values")
+    __slots__ = ("_layout", "canonical", "omitted", "raw", "traits", "values")
 
     def __init__(
         self,
@@ -101,12 +101,14 @@ class Table:
         values: dict[str, Value],
         canonical: bytes,
         traits: int,
+        omitted: int,
         layout: Layout | None = None,
     ) -> None:
         self.raw: Final = raw
         self.values: Final = values
         self.canonical: Final = canonical
         self.traits: Final = traits
+        self.omitted: Final = omitted
         self._layout = layout
 
     @property
@@ -319,7 +321,9 @@ def scan_table(
     if start:
         starts = [at - start for at in starts]
     layout = Layout(pieces, starts, scanner.count)
-    return Table(data[start:end], values, _join(pieces, omitted), scanner.traits, layout)
+    canonical = _join(pieces, omitted)
+    left_out = len(pieces) - _U32.unpack_from(canonical)[0]
+    return Table(data[start:end], values, canonical, scanner.traits, left_out, layout)
 
 
 def without(table: Table, names: frozenset[str]) -> bytes:
@@ -377,4 +381,4 @@ def _truncated() -> GateError:
     return GateError(Reason.HEADER_TRUNCATED, "a length is past its container")
 
 
-EMPTY_TABLE: Final = Table(b"", {}, _join({}, _NO_NAMES), 0, Layout({}, [], 0))
+EMPTY_TABLE: Final = Table(b"", {}, _join({}, _NO_NAMES), 0, 0, Layout({}, [], 0))

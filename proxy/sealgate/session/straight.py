@@ -1,0 +1,115 @@
+"""Publishes that came whole, on channels where nothing waits: most do.
+
+They are taken in one step, and what is accepted leaves as a part of the bytes it came in. Whatever else there
+is, `ClientFrames` takes frame by frame; both do the same to a publish that either could take.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from sealgate.reason import GateError
+from sealgate.session.channel import ENTRY_OBJECTS_BYTES, FRAME_OBJECTS_BYTES, Channel
+from sealgate.session.conversation import Conversation
+from sealgate.session.publishing import Publishing
+from sealgate.session.states import ChannelState
+from sealgate.verify.message import Message
+from sealgate.wire.frames import FrameSplitter, Whole
+from sealgate.wire.methods import Publish, has_ticket, read_publish_frame
+from sealgate.wire.reader import HeaderReader
+
+#: Different `basic.publish` frames that are remembered, and octets of each: one for each target.
+_PUBLISHES_MAX: Final = 64
+_PUBLISH_BYTES_MAX: Final = 128
+_FRAMES: Final = 3
+_OPENING: Final = ChannelState.OPENING
+_OPEN: Final = ChannelState.OPEN
+
+
+class Straight:
+    """Takes the client's whole publishes. Not where all is passed on: there nothing is read."""
+
+    __slots__ = ("_conversation", "_headers", "_publishes", "_publishing")
+
+    def __init__(self, conversation: Conversation, headers: HeaderReader, publishing: Publishing) -> None:
+        self._conversation: Final = conversation
+        self._headers: Final = headers
+        self._publishing: Final = publishing
+        self._publishes: Final[dict[bytes, Publish]] = {}
+
+    def take(self, splitter: FrameSplitter) -> bool:
+        """Take the publish that lies next in `splitter`; False when its frames must be taken one by one.
+
+        Raises `GateError` as `ClientFrames.frame` does.
+        """
+        whole = splitter.whole_publish()
+        if whole is None:
+            return False
+        channel = self._conversation.channels.get(whole.channel)
+        if channel is None or not _idle(channel):
+            return False
+        publish = self._publish(whole.method)
+        if publish is None:
+            return False
+        try:
+            header = self._headers.read(whole.header)
+        except GateError:
+            return False
+        size = (
+            whole.stop
+            - whole.start
+            + _FRAMES * FRAME_OBJECTS_BYTES
+            + len(header.table.values) * ENTRY_OBJECTS_BYTES
+        )
+        if not self._may_hold(whole, size):
+            return False
+        splitter.skip(whole)
+        body = whole.body
+        message = Message(
+            publish.exchange,
+            publish.routing_key,
+            publish.mandatory,
+            header,
+            body,
+            hashlib.sha256(body).digest(),
+        )
+        self._publishing.whole(channel, whole, publish, message, size)
+        return True
+
+    def _publish(self, frame: bytes) -> Publish | None:
+        """The arguments of a `basic.publish` frame; None for one that is not forwarded as it is."""
+        known = self._publishes.get(frame)
+        if known is not None:
+            return known
+        try:
+            publish = read_publish_frame(frame)
+        except GateError:
+            return None
+        if publish.immediate or has_ticket(frame):
+            return None
+        if len(frame) <= _PUBLISH_BYTES_MAX:
+            if len(self._publishes) >= _PUBLISHES_MAX:
+                self._publishes.clear()
+            self._publishes[frame] = publish
+        return publish
+
+    def _may_hold(self, whole: Whole, size: int) -> bool:
+        """Whether it would be let in, were it to come in frames that wait for one another."""
+        conversation = self._conversation
+        limits = conversation.terms.limits
+        return (
+            whole.body_size <= limits.body_bytes_max
+            and conversation.partial_bytes + size <= limits.connection_bytes_max
+            and conversation.terms.tally.buffered_bytes + size <= limits.process_bytes_max
+        )
+
+
+def _idle(channel: Channel) -> bool:
+    """Whether nothing on the channel comes before what the client says next."""
+    return (
+        (channel.state is _OPEN or channel.state is _OPENING)
+        and channel.content is None
+        and not channel.held
+        and not channel.waiting_close
+    )
