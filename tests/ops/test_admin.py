@@ -9,15 +9,28 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 
-from sealgate.ops.admin import Admin, split_address
+from sealgate.ops.address import split_address
+from sealgate.ops.admin import Admin
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.metrics import build_registry
+from sealgate.ops.pages import Pages
+from sealgate.ops.plain_admin import PlainAdmin
 from sealgate.session.records import Tally
+
+Kind = type[Admin] | type[PlainAdmin]
+_KIND: list[Kind] = [Admin]
+
+
+@pytest.fixture(params=[Admin, PlainAdmin], autouse=True)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both servers answer the same."""
+    _KIND[0] = request.param
+    return _KIND[0]
 
 
 @dataclass
 class Served:
-    admin: Admin
+    admin: Admin | PlainAdmin
     health: Health
     tally: Tally
     client: aiohttp.ClientSession
@@ -30,14 +43,11 @@ class Served:
             return answer.status, await answer.text()
 
 
-def build(address: str) -> tuple[Admin, Health, Tally]:
+def build(address: str) -> tuple[Admin | PlainAdmin, Health, Tally]:
     tally = Tally()
     health = Health(LoopLag())
-    return (
-        Admin(address, build_registry(tally, None, {}), health, tally, {"deployment": "prod"}),
-        health,
-        tally,
-    )
+    pages = Pages(build_registry(tally, None, {}), health, tally, {"deployment": "prod"})
+    return _KIND[0](address, pages), health, tally
 
 
 @asynccontextmanager
@@ -139,3 +149,10 @@ def test_an_address_is_host_and_port(address: str, expected: tuple[str, int]) ->
 def test_what_is_no_address_is_told(address: str) -> None:
     with pytest.raises(ValueError, match=r"host:port|brackets"):
         split_address(address)
+
+
+@pytest.mark.asyncio
+async def test_head_is_answered_without_a_body() -> None:
+    async with served() as it, it.client.head(it.url("/metrics")) as answer:
+        assert (answer.status, await answer.read()) == (200, b"")
+        assert int(answer.headers["Content-Length"]) > 1000

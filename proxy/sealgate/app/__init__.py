@@ -6,7 +6,8 @@
     gate         one running instance
     vitals       what there is to know of it
     process      the process around it: signals, event loop, exit codes
-    supervisor   with several workers: the process that has no gate, and keeps those that have one
+    plan         with several workers: what their supervisor must know, and how a process becomes one
+    supervisor   the process that has no gate, and keeps those that have one
     fleet        the workers, seen from there: slot (one of them), reports (what they tell)
     worker       the same, seen from the worker; share (its part of the limits)
 

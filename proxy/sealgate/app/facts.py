@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from typing import TYPE_CHECKING
 
 from prometheus_client import ProcessCollector
 
 from sealgate import __version__
-from sealgate.config.settings import Settings
+
+if TYPE_CHECKING:
+    from sealgate.config.settings import Settings
 
 
 def about(settings: Settings) -> dict[str, str]:

@@ -23,6 +23,7 @@ from sealgate.ops.admin import Admin
 from sealgate.ops.audit import Audit
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.logging import Sampled
+from sealgate.ops.pages import Pages
 from sealgate.quarantine.publish import Quarantine
 from sealgate.reason import GateError
 from sealgate.session.records import RefusalRecord, Tally
@@ -202,7 +203,8 @@ class Gate:
         if not self._settings.admin.enabled:
             return None
         address = str(self._settings.admin.address)
-        return Admin(address, self.vitals.registry(), self.health, self.tally, about(self._settings))
+        pages = Pages(self.vitals.registry(), self.health, self.tally, about(self._settings))
+        return Admin(address, pages)
 
     def _watch_health(self) -> None:
         credentials = self._credentials

@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,46 +24,47 @@ from prometheus_client.registry import Collector
 
 from sealgate import __version__
 from sealgate.app.errors import StartError, start_error
-from sealgate.app.facts import about, process_values
+from sealgate.app.facts import process_values
 from sealgate.app.fleet import Fleet, FleetHealth
+from sealgate.app.plan import Plan, own_command
 from sealgate.app.slot import State
-from sealgate.config.settings import Settings
 from sealgate.net.sockets import reserve
-from sealgate.ops.admin import Admin
 from sealgate.ops.health import LoopLag
+from sealgate.ops.logging import configure_logging
 from sealgate.ops.metrics import PREFIX, TASKS, UPSTREAM_UP, TallyCollector
+from sealgate.ops.pages import Pages
+from sealgate.ops.plain_admin import PlainAdmin
 
 log: Final = logging.getLogger("sealgate.app")
 
 
-def supervise(settings: Settings, values: dict[str, Any]) -> int:
-    """Run `settings.listen.workers` workers until a signal ends them; returns the exit code.
+def supervise(plan: Plan) -> int:
+    """Run the workers of `plan` until a signal ends them; returns the exit code.
 
-    `values` is what `settings` was made from. Workers are given it, so that they are all the same, whatever
-    becomes of the file. Exit codes as those of `process.run`, and 70 when workers die before they listen.
+    Exit codes are those of `process.run`, and 70 when workers die before they listen.
     """
+    configure_logging(plan.log_level, plan.log_format)
     with ExitStack() as closing:
         try:
-            return asyncio.run(_supervise(settings, values, closing))
+            return asyncio.run(_supervise(plan, closing))
         except StartError as error:
             print(f"sealgate: {error}", file=sys.stderr)
             return error.exit_code
 
 
-async def _supervise(settings: Settings, values: dict[str, Any], closing: ExitStack) -> int:
-    address = settings.listen.address
+async def _supervise(plan: Plan, closing: ExitStack) -> int:
     try:
-        port = await reserve(address.host, address.port, closing)
+        port = await reserve(plan.host, plan.port, closing)
     except OSError as error:
         raise start_error("listen.address", error) from error
 
     def orders(in_service: bool) -> bytes:
-        return json.dumps({"settings": values, "port": port, "in_service": in_service}).encode() + b"\n"
+        return json.dumps({"settings": plan.values, "port": port, "in_service": in_service}).encode() + b"\n"
 
-    fleet = Fleet(settings.listen.workers, _command(), orders, settings.drain.timeout)
+    fleet = Fleet(plan.workers, own_command(), orders, plan.drain_s)
     lag = LoopLag()
     health = FleetHealth(lag, fleet)
-    admin = _build_admin(settings, fleet, health)
+    admin = _build_admin(plan, fleet, health)
     _obey_signals(fleet, health)
     lag.start()
     try:
@@ -78,7 +79,7 @@ async def _supervise(settings: Settings, values: dict[str, Any], closing: ExitSt
                 "event": "gate.supervising",
                 "port": port,
                 "admin_port": admin.port if admin is not None else 0,
-                "workers": settings.listen.workers,
+                "workers": plan.workers,
                 "version": __version__,
             },
         )
@@ -87,11 +88,6 @@ async def _supervise(settings: Settings, values: dict[str, Any], closing: ExitSt
         if admin is not None:
             await admin.close()
         lag.stop()
-
-
-def _command() -> list[str]:
-    """This very command, with the options of the interpreter; a worker is told by what is added."""
-    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _obey_signals(fleet: Fleet, health: FleetHealth) -> None:
@@ -109,17 +105,16 @@ def _obey_signals(fleet: Fleet, health: FleetHealth) -> None:
     loop.add_signal_handler(signal.SIGHUP, fleet.reload)
 
 
-def _build_admin(settings: Settings, fleet: Fleet, health: FleetHealth) -> Admin | None:
-    if not settings.admin.enabled:
+def _build_admin(plan: Plan, fleet: Fleet, health: FleetHealth) -> PlainAdmin | None:
+    if not plan.admin:
         return None
     registry = CollectorRegistry(auto_describe=False)
     tasks = {"tasks": (TASKS, lambda: fleet.sum.tasks)}
     upstreams = {"upstream_up": (UPSTREAM_UP, "upstream", lambda: fleet.sum.upstreams)}
     registry.register(TallyCollector(fleet.sum.tally, fleet.sum, tasks, upstreams))
     registry.register(FleetCollector(fleet))
-    facts = {**about(settings), "workers": str(settings.listen.workers)}
-    address = str(settings.admin.address)
-    return Admin(address, registry, health, fleet.sum.tally, facts, refresh=fleet.refresh)
+    pages = Pages(registry, health, fleet.sum.tally, plan.about, refresh=fleet.refresh)
+    return PlainAdmin(plan.admin, pages)
 
 
 class FleetCollector(Collector):

@@ -30,12 +30,15 @@ unavailable at start, 70 bug, 77 permission, 78 configuration or an address that
     "--workers", type=int, metavar="N", help="Processes that share the port, under a supervisor (default 1)."
 )
 @click.option("--worker", type=int, hidden=True, help="What a supervisor adds: be its worker of this number.")
-def run(worker: int | None, **options: Any) -> int:
+@click.option("--supervise", type=int, hidden=True, help="What this command adds: a descriptor with a plan.")
+def run(worker: int | None, supervise: int | None, **options: Any) -> int:
     """Run the gateway or sidecar that the configuration describes."""
     if worker is not None:
         from sealgate.app.worker import run_worker
 
         return run_worker(worker)
+    if supervise is not None:
+        return _supervise(supervise)
 
     from sealgate.config.checking import check
     from sealgate.ops.logging import configure_logging
@@ -48,10 +51,24 @@ def run(worker: int | None, **options: Any) -> int:
     for warning in loaded.warnings:
         log.warning("config.warning", extra={"detail": str(warning)})
     if settings.listen.workers > 1:
-        from sealgate.app.supervisor import supervise
+        from sealgate.app.plan import plan_of, start_over
+        from sealgate.app.supervisor import supervise as supervise_here
 
-        return supervise(settings, loaded.values)
+        plan = plan_of(settings, loaded.values)
+        start_over(plan)
+        return supervise_here(plan)
 
     from sealgate.app.process import run as run_gate
 
     return run_gate(settings)
+
+
+def _supervise(held: int) -> int:
+    from sealgate.app.plan import taken_over
+    from sealgate.app.supervisor import supervise
+
+    try:
+        plan = taken_over(held)
+    except (OSError, ValueError, TypeError):
+        raise click.UsageError("--supervise is for sealgate itself to use") from None
+    return supervise(plan)

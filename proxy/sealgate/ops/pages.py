@@ -1,0 +1,69 @@
+"""What the admin address answers: /metrics /livez /readyz /healthz and a page at /."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from sealgate.ops.health import Health, Report
+from sealgate.ops.metrics import exposition
+from sealgate.ops.status import Facts, render
+from sealgate.session.records import Tally
+
+PATHS: Final = ("/", "/metrics", "/livez", "/healthz", "/readyz")
+#: Of every answer.
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """`status` is HTTP's."""
+
+    status: int
+    body: bytes
+    content_type: str
+
+
+class Pages:
+    """Shows `registry`, `health` and `tally`. `refresh` is awaited first, where they come from elsewhere."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        tally: Tally,
+        about: Mapping[str, str],
+        clock: Callable[[], float] = time.time,
+        refresh: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._registry: Final = registry
+        self._health: Final = health
+        self._tally: Final = tally
+        self._about: Final = about
+        self._clock: Final = clock
+        self._refresh: Final = refresh
+        self._started_at: Final = clock()
+
+    async def answer(self, path: str, verbose: bool, accept: str) -> Answer:
+        """The page at one of `PATHS`; `accept` is the header of that name."""
+        if self._refresh is not None:
+            await self._refresh()
+        if path == "/metrics":
+            return Answer(200, *exposition(self._registry, accept))
+        if path == "/":
+            facts = Facts(self._about, self._started_at, self._clock())
+            page = render(facts, self._health.live(), self._health.ready(), self._tally)
+            return Answer(200, page.encode(), "text/html; charset=utf-8")
+        return _told(self._health.ready() if path == "/readyz" else self._health.live(), verbose)
+
+
+def _told(report: Report, verbose: bool) -> Answer:
+    return Answer(200 if report.ok else 503, report.text(verbose).encode(), "text/plain; charset=utf-8")
