@@ -27,7 +27,7 @@ TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
 
-.PHONY: help setup demo test coverage interop check faults simulate ledger format bench fuzz fuzz-corpus clean
+.PHONY: help setup compile demo test coverage interop check faults simulate ledger format bench fuzz fuzz-corpus clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ $(BIN)/python:
 
 demo: setup  ## attack a small set-up and see what stops (UPSTREAM=amqp://... to use a real RabbitMQ)
 	@$(BIN)/sealgate demo $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
+
+compile: setup  ## build/compiled, the package with its core compiled, to be put first on PYTHONPATH
+	@$(INSTALL) gcc
+	@$(BIN)/python hatch_build.py
 
 test: setup  ## run the whole suite (TESTS=... for a part of it, JOBS=1 one after the other)
 	@$(RUN_TESTS) $(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS)

@@ -177,6 +177,7 @@ def test_the_oracle_sees_what_a_worker_runs(worker: Worker) -> None:
     assert worker.run(a_task(), of({"errbacks": [EVIL]}, fail=1)) == ["canvas.add", "canvasless.task"]
 
 
+@pytest.mark.replaces_core
 @pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])
 def test_a_walk_that_leaves_something_out_is_noticed(
     worker: Worker, name: str, monkeypatch: pytest.MonkeyPatch
@@ -220,6 +221,7 @@ def test_a_name_inside_a_signature_that_a_worker_takes_for_a_task(
     assert not accepted(headers, body, PRODUCER)
 
 
+@pytest.mark.replaces_core
 def test_a_grant_that_permits_all_is_noticed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authority.TaskGrant, "check", lambda self, task: None)
     with pytest.raises(AssertionError, match=r"canvasless\.task"):

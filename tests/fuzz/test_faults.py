@@ -374,6 +374,7 @@ def notice(target: str) -> None:
         quick(given(headers(tables))(wire.header))()
 
 
+@pytest.mark.replaces_core
 @pytest.mark.parametrize("found", FAULTS, ids=lambda found: f"{found.target}-{found.name}")
 def test_a_fault_in_the_product_is_noticed(found: Fault, monkeypatch: Patch) -> None:
     found.put_in(monkeypatch)

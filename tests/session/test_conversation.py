@@ -16,8 +16,20 @@ from sealgate.session.events import (
 )
 from sealgate.session.limits import Limits
 from sealgate.session.states import Side, State
+from sealgate.verify.sealer import Sealer
 from sealgate.verify.verdict import ClaimOutcome, ClaimStatus
-from support.talk import CHALLENGE, SERVER_PROPERTIES, Talk, decode, methods_of, on, sealed, unsealed
+from support.talk import (
+    CHALLENGE,
+    DEPLOYMENT,
+    KEYRING,
+    SERVER_PROPERTIES,
+    Talk,
+    decode,
+    methods_of,
+    on,
+    sealed,
+    unsealed,
+)
 
 PUBLISH = commands.Basic.Publish(routing_key="q")
 HEADER = b"AMQP\x00\x00\x09\x01"
@@ -519,10 +531,13 @@ def test_close_does_not_wait_for_ever_for_a_confirm() -> None:
 
 
 def test_any_bug_ends_the_session_for_good() -> None:
-    talk = Talk().shake_hands().open_channel()
-    talk.terms.verifier = None  # type: ignore[assignment]
+    def no_dice(size: int) -> bytes:
+        raise AttributeError("a bug, or a system without randomness")
+
+    talk = Talk(Role.SIGN).shake_hands().open_channel()
+    talk.terms.sealer = Sealer(KEYRING, "k1", DEPLOYMENT, no_dice, "x-seal")
     with pytest.raises(AttributeError):
-        talk.client(1, *talk.sealed())
+        talk.client(1, *unsealed())
     assert talk.session.conversation.state is State.ERROR
     talk.client(1, commands.Queue.Declare(queue="q"))
     talk.broker(1, commands.Queue.DeclareOk("q", 0, 0))

@@ -23,6 +23,7 @@ def first_seed_that_fails(start: int = 0) -> int | None:
     return None
 
 
+@pytest.mark.replaces_core
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mistake_in_the_core_is_found(name: str) -> None:
     with mutated(name):

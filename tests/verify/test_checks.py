@@ -275,9 +275,8 @@ def _costly() -> RateTable:
     """A table whose bucket can never hold the cost; the loader would refuse to write one."""
     from sealgate.verify.verdict import Bucket, Debit
 
-    table = RateTable()
+    table = RateTable({"app.add": "1/s"})
     table._remembered["app.add"] = (Debit(Bucket("app.add", 1, 1_000_000, 1), 2),)
-    object.__setattr__(table, "_debits", table._remembered["app.add"])
     return table
 
 

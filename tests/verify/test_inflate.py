@@ -5,6 +5,7 @@ import gzip
 import importlib
 import lzma
 import struct
+import sys
 import zlib
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.reason import GateError, Reason
-from sealgate.verify import inflate as module
+from sealgate.verify.inflate import _ZSTD_MODULES as ZSTD_MODULES
 from sealgate.verify.inflate import ALIASES, BZIP2, GZIP, LZMA, RATIO_FREE_BYTES, RATIO_MAX, ZSTD, inflate
+from support import zstd_stand_in
 
 LIMIT = 8_388_608
 #: Random enough that no method packs it well.
@@ -83,13 +85,14 @@ def test_aliases_are_those_of_kombu() -> None:
 
 
 def test_zstd_that_can_not_be_unpacked_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ZSTD_MODULES", ("sealgate.no_such_module",))
+    for name in ZSTD_MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
     assert refusal(ZSTD, TEXT) is Reason.CONTENT_COMPRESSION
 
 
 def zstd_of_this_python() -> Any:
     """What kombu uses: compression.zstd from Python 3.14 on, or backports.zstd."""
-    for name in module._ZSTD_MODULES:
+    for name in ZSTD_MODULES:
         try:
             return importlib.import_module(name)
         except ImportError:
@@ -110,7 +113,7 @@ def test_zstd_is_unpacked_where_python_can() -> None:
 
 
 def test_zstd_has_the_same_bounds_through_the_api_python_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ZSTD_MODULES", ("support.zstd_stand_in",))
+    monkeypatch.setitem(sys.modules, ZSTD_MODULES[0], zstd_stand_in)
     assert inflate(ZSTD, zlib.compress(TEXT), LIMIT) == TEXT
     assert refusal(ZSTD, zlib.compress(TEXT), len(TEXT) - 1) is Reason.CONTENT_BOMB
     assert refusal(ZSTD, b"nonsense") is Reason.CONTENT_COMPRESSION
