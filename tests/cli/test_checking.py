@@ -179,6 +179,17 @@ def test_quarantine_without_a_login_is_warned_about(
     assert (told in result.stderr) == warned
 
 
+@pytest.mark.parametrize(("system", "warned"), [("darwin", True), ("linux", False)])
+def test_workers_where_the_system_spreads_no_clients_are_warned_about(
+    system: str, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    assignments = ("--set", "listen.workers=2", "--set", "replay.nonces=session")
+    result = run("check-config", "--upstream", "amqp://localhost", *assignments, SEALGATE_KEYS=f"k1={SECRET}")
+    assert result.exit_code == 0
+    assert ("warning: --set listen.workers: share a port on this system" in result.stderr) == warned
+
+
 def test_missing_content_type_listed_for_celery_is_warned_about() -> None:
     types = "content.types=application/json,"
     result = run(

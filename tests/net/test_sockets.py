@@ -3,10 +3,11 @@ from __future__ import annotations
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
-from sealgate.net.sockets import bind, plain_address, turn_away
+from sealgate.net.sockets import bind, plain_address, reserve, turn_away
 
 
 @pytest.mark.asyncio
@@ -21,6 +22,32 @@ async def test_address_in_use_is_an_error_that_names_it() -> None:
 async def test_name_of_nothing_is_an_error() -> None:
     with pytest.raises(OSError):
         await bind("no such host", 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "localhost"])
+async def test_reserved_port_takes_no_client_and_lets_others_listen(host: str) -> None:
+    with ExitStack() as closing:
+        port = await reserve(host, 0, closing)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port))
+        for _ in range(2):
+            for listening in await bind(host, port, reuse_port=True):
+                closing.enter_context(listening)
+        with pytest.raises(OSError, match="in use"):
+            await bind(host, port)
+        with socket.create_connection((host, port)):
+            pass
+
+
+@pytest.mark.asyncio
+async def test_port_of_somebody_else_can_not_be_reserved() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        ExitStack() as closing,
+        pytest.raises(OSError, match="in use"),
+    ):
+        await reserve("127.0.0.1", taken.getsockname()[1], closing)
 
 
 def test_addresses_are_told_and_counted_as_people_write_them() -> None:

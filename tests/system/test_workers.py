@@ -18,7 +18,7 @@ import pika
 import pytest
 
 from support.gateway import GatewayProcess, gateway, key, new_secret
-from support.processes import free_port, wait_until
+from support.processes import end, free_port, spawn, wait_until
 from support.publisher import arrivals
 from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
@@ -128,6 +128,22 @@ def test_connections_are_spread_and_metrics_are_sums(
         assert f"workers</td><td>{WORKERS}" in gate.get("/")[1]
         own = int(Path(f"/proc/{gate.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         assert gate.metric("process_resident_memory_bytes") > 2 * own
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Those it holds, but for the three that any process is given."""
+    folder = Path(f"/proc/{pid}/fd")
+    held = {os.readlink(folder / name) for name in os.listdir(folder) if int(name) > 2}
+    return {name for name in held if name.startswith("socket:")}
+
+
+def test_worker_holds_no_socket_of_another_process(
+    rabbitmq: RabbitMQServer, keys: list[dict[str, object]], tmp_path: Path
+) -> None:
+    with gateway(tmp_path, rabbitmq.port, keys, SESSIONS) as process:
+        held = [sockets_of(pid) for pid in (process.pid, *workers_of(process))]
+        assert all(held)
+        assert sum(map(len, held)) == len(set.union(*held))
 
 
 def test_worker_that_is_killed_is_back_and_others_are_not_touched(
@@ -286,6 +302,23 @@ def test_sigterm_for_the_whole_group_is_one_drain(
         wait_until(process.ended, 20, "the gateway to end")
         assert process.stop() == 0
         assert restarts(process) == 0
+
+
+@pytest.mark.parametrize("moment", ["gate.supervising", "worker.started"])
+def test_sigterm_before_any_worker_listens_ends_cleanly(
+    moment: str, rabbitmq: RabbitMQServer, keys: list[dict[str, object]], tmp_path: Path
+) -> None:
+    process = GatewayProcess(tmp_path, rabbitmq.port, keys, SESSIONS)
+    log = tmp_path / "early.log"
+    started = spawn([sys.executable, "-m", "sealgate", "run", "--config", process.config], log)
+    try:
+        wait_until(lambda: log.exists() and moment in log.read_text(), 30, moment)
+        started.send_signal(signal.SIGTERM)
+        wait_until(lambda: started.poll() is not None, 30, "it to end")
+        assert started.returncode == 0, log.read_text()
+        assert "Traceback" not in log.read_text()
+    finally:
+        end(started, signal.SIGKILL)
 
 
 def test_worker_that_is_asked_to_end_drains_and_is_replaced(

@@ -115,7 +115,7 @@ class Fleet:
         self._stopping.set()
         loop = asyncio.get_running_loop()
         for slot in self.slots:
-            slot.order(order)
+            slot.end(order)
             self._killers.append(loop.call_later(kill_after_s, slot.kill))
 
     def _heard(self, slot: Slot) -> None:
@@ -149,15 +149,16 @@ class Fleet:
     def _judge(self, slot: Slot, end: End) -> None:
         """Tell how it ended; give up where the next one would end the same way."""
         if end.code == EXIT_OK:
-            log.info("worker ended", extra={"event": "worker.ended", "of": slot.number})
+            log.info("worker ended", extra={"event": "worker.ended", "worker": slot.number})
             return
-        facts = {"of": slot.number, "how": end.how, "lived_s": round(end.lived_s, 1)}
+        facts = {"worker": slot.number, "how": end.how, "lived_s": round(end.lived_s, 1)}
         log.error("worker died", extra={"event": "worker.died", **facts})
         if not end.listened:
             self._barren += 1
         nobody = not any(other.state is State.LISTENING for other in self.slots)
+        # At the first start the next one would fail as this one did.
         hopeless = not self._ready_once and end.code in _FINAL
-        if nobody and (hopeless or self._barren >= BARREN_MAX):
+        if hopeless or (nobody and self._barren >= BARREN_MAX):
             self._give_up(end.code if end.code in _FINAL else EXIT_BUG)
 
     def _give_up(self, code: int) -> None:
@@ -167,7 +168,7 @@ class Fleet:
 
     async def _pause(self, slot: Slot, end: End) -> None:
         """Wait before the next start: not at all for the first death in a long time."""
-        if end.code == EXIT_OK or end.lived_s >= STEADY_S:
+        if end.lived_s >= STEADY_S:
             self._young[slot.number] = 0
             return
         self._young[slot.number] += 1
@@ -175,7 +176,7 @@ class Fleet:
         pause_s = min(PAUSE_S * 2 ** (young - 1), PAUSE_S_MAX)
         slot.state, slot.trouble = State.WAITING, f"{end.how}; starts again within {pause_s:g} s"
         if young >= AGAIN_AND_AGAIN:
-            facts = {"of": slot.number, "times": young, "pause_s": pause_s}
+            facts = {"worker": slot.number, "times": young, "pause_s": pause_s}
             log.error("worker dies again and again", extra={"event": "worker.failing", **facts})
         try:
             async with asyncio.timeout(pause_s):

@@ -63,6 +63,8 @@ class Slot:
         self._writer: asyncio.StreamWriter | None = None
         self._answer: asyncio.Future[None] | None = None
         self._asked_at = 0.0
+        #: The order to end that came while nobody was there to hear it.
+        self._ending = ""
         self.state = State.STARTING
         self.report: Report | None = None
         #: Why nobody is in it.
@@ -109,6 +111,8 @@ class Slot:
         log.info("worker started", extra=self._about("worker.started", pid=process.pid))
         reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=REPORT_BYTES_MAX)
         self._writer.write(orders)
+        if self._ending:
+            self.order(self._ending)
         try:
             while line := await reader.readline():
                 self._take(Report(json.loads(line)))
@@ -134,6 +138,11 @@ class Slot:
             self._answer.set_result(None)
             self._answer = None
         self._heard(self)
+
+    def end(self, order: str) -> None:
+        """Give an order to end (`reports.DRAIN` or `CUT`), to who is there or who is just being started."""
+        self._ending = order
+        self.order(order)
 
     def order(self, order: str) -> None:
         """Tell it, if anybody is there who reads."""
@@ -166,4 +175,4 @@ class Slot:
         return report
 
     def _about(self, event: str, **more: object) -> dict[str, object]:
-        return {"event": event, "of": self.number, **more}
+        return {"event": event, "worker": self.number, **more}

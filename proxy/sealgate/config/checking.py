@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Final
@@ -32,6 +33,9 @@ def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
         name = _value(loaded, path)
         if isinstance(name, str):
             _check_file(loaded, path, FilePath(name), secret)
+    if loaded.settings.listen.workers > 1 and sys.platform != "linux":
+        message = "share a port on this system, but one of them gets all clients; Linux spreads them"
+        loaded.warnings.append(loaded.problem(("listen", "workers"), message))
     journal = loaded.settings.replay.journal
     if journal is not None:
         _check_journal(loaded, FilePath(journal).parent)
