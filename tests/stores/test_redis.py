@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from math import ceil
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,11 @@ from sealgate.stores import keeper
 from sealgate.stores import redis as redis_room
 from sealgate.stores.redis import RedisStore
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus, Debit
+from support.certificates import Authority
 from support.claims import ask, debit, grant, make_claim, status, statuses
 from support.liar import Liar, liar_before
 from support.processes import free_port
-from support.redis_server import RedisServer
+from support.redis_server import RedisServer, private_redis
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio]
 
@@ -373,6 +375,84 @@ async def test_a_full_redis_refuses_new_nonces_and_forgets_none(
         finally:
             redis_server.command("CONFIG", "SET", "maxmemory", "0")
         assert await statuses(store, fresh("pending"), fresh("new")) == [DUPLICATE, GRANTED]
+
+
+async def test_a_script_that_was_flushed_is_loaded_again(redis_server: RedisServer, deployment: str) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        first = fresh("n")
+        await grant(store, [first])
+        redis_server.command("SCRIPT", "FLUSH")
+        store.settle([first], [])
+        assert await statuses(store, fresh("n"), fresh("m")) == [DUPLICATE, GRANTED]
+        assert store.errors == 1
+
+
+async def test_a_master_that_became_a_replica_is_written_to_no_more(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment, unavailable_after_s=0.5) as store:
+        first = fresh("n")
+        await grant(store, [first])
+        redis_server.command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            store.settle([first], [])
+            assert await status(store, fresh("m")) is UNAVAILABLE
+            assert not store.healthy
+        finally:
+            redis_server.command("REPLICAOF", "NO", "ONE")
+        await until(lambda: store.healthy)
+        # Another history now (master_replid), but what was to be committed is.
+        assert await status(store, fresh("n")) is DUPLICATE
+
+
+@pytest.mark.parametrize(
+    "answer", [b"+OK\r\n", b":1\r\n", b"$-1\r\n", b"*0\r\n", b"$5\r\n12345\r\n", b"$99999999\r\n"]
+)
+async def test_an_answer_of_another_kind_is_never_taken(
+    redis_server: RedisServer, deployment: str, answer: bytes
+) -> None:
+    async with lying(redis_server, deployment) as (liar, store):
+        liar.instead_once = answer
+        await grant(store, [fresh("n")])
+        assert store.errors == 1
+        assert liar.connections == 2
+
+
+async def test_an_answer_in_pieces_is_put_together(redis_server: RedisServer, deployment: str) -> None:
+    async with lying(redis_server, deployment) as (liar, store):
+        liar.bytes_at_once = 3
+        first = fresh("n")
+        await grant(store, [first])
+        store.settle([first], [])
+        assert await status(store, fresh("n")) is DUPLICATE
+        assert store.errors == 0
+
+
+async def test_what_nobody_asked_for_ends_the_connection(redis_server: RedisServer, deployment: str) -> None:
+    async with lying(redis_server, deployment) as (liar, store):
+        await grant(store, [fresh("n")])
+        await liar.say(b"+HELLO\r\n")
+        await until(lambda: store.errors == 1 and store.healthy)
+        assert await status(store, fresh("n")) is INFLIGHT
+        assert liar.connections == 2
+
+
+async def test_redis_over_tls(redis_server: RedisServer, deployment: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with private_redis(authority.issue("localhost"), authority.ca) as server:
+        server.age(deployment)
+        url = f"rediss://localhost:{server.tls_port}/0"
+        trusted = f"{url}?ssl_ca_certs={authority.ca}"
+        async with opened(trusted, deployment) as store:
+            claims = [fresh(f"n{number}") for number in range(450)]
+            await grant(store, claims)
+            store.settle(claims, [])
+            assert await status(store, fresh("n0")) is DUPLICATE
+            server.restart()
+            await until(lambda: store.errors > 0 and store.healthy)
+        with pytest.raises(GateError, match="certificate"):
+            async with opened(url, deployment, unavailable_after_s=0.1):
+                pass
 
 
 async def test_a_reply_out_of_turn_is_never_taken(redis_server: RedisServer, deployment: str) -> None:

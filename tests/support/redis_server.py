@@ -12,16 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.certificates import Pair
 from support.processes import end, find_program, free_port, spawn, wait_until
 
 _START_SECONDS_MAX = 10
 
 
 class RedisServer:
-    """One private server. `start` may be called again after `stop` or `kill`: same port, but empty."""
+    """One private server. `start` may be called again after `stop` or `kill`: same port, but empty.
 
-    def __init__(self, home: Path) -> None:
+    With a certificate and `ca` it serves TLS as well, on `tls_port`, and asks for no certificate of clients.
+    """
+
+    def __init__(self, home: Path, certificate: Pair | None = None, ca: str = "") -> None:
         self.port = free_port()
+        self.tls_port = free_port()
+        self._certificate = certificate
+        self._ca = ca
         self.log = home / "redis.log"
         self._home = home
         self._program = find_program("redis-server", "/opt/homebrew/bin", "/usr/local/bin")
@@ -41,13 +48,27 @@ class RedisServer:
         """Return when it answers; an error shows the end of its log."""
         options = ("--bind", "127.0.0.1", "--port", self.port, "--dir", self._home)
         volatile = ("--save", "", "--appendonly", "no")
-        command = [self._program, *map(str, options + volatile)]
+        command = [self._program, *map(str, options + volatile + self._tls())]
         self._server = spawn(command, self.log)
         try:
             wait_until(self._serves, _START_SECONDS_MAX, "Redis")
         except AssertionError as error:
             tail = self.log.read_text(errors="replace")[-4000:]
             raise AssertionError(f"{error}; the end of its log:\n{tail}") from None
+
+    def _tls(self) -> tuple[str | int, ...]:
+        if self._certificate is None:
+            return ()
+        files = ("--tls-cert-file", self._certificate.cert, "--tls-key-file", self._certificate.key)
+        return (
+            "--tls-port",
+            self.tls_port,
+            *files,
+            "--tls-ca-cert-file",
+            self._ca,
+            "--tls-auth-clients",
+            "no",
+        )
 
     def _serves(self) -> bool:
         assert self._server is not None
@@ -107,10 +128,10 @@ class RedisServer:
 
 
 @contextmanager
-def private_redis() -> Iterator[RedisServer]:
+def private_redis(certificate: Pair | None = None, ca: str = "") -> Iterator[RedisServer]:
     """A started private server, gone without a trace afterwards."""
     with tempfile.TemporaryDirectory(prefix="sealgate-redis-", ignore_cleanup_errors=True) as home:
-        server = RedisServer(Path(home))
+        server = RedisServer(Path(home), certificate, ca)
         try:
             server.start()
             yield server
