@@ -11,14 +11,12 @@ from typing import Final
 
 from sealgate.app.errors import EXIT_CONFIG, EXIT_PERMISSION, EXIT_UNAVAILABLE
 from sealgate.app.reports import CUT, DRAIN, RELOAD, Report, Sum
-from sealgate.app.slot import EXIT_BUG, End, Slot, State
+from sealgate.app.slot import ASK_S, EXIT_BUG, End, Slot, State
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.health import Report as Checks
 
 log: Final = logging.getLogger("sealgate.app")
 
-#: How often workers are asked how they are. What a killed worker had counted since is lost.
-ASK_S: Final = 0.5
 #: How long somebody who looks at the admin address waits for them: half of what Kubernetes waits for a probe.
 ANSWER_S: Final = 0.5
 #: A worker that lived this long died of something new.
@@ -188,7 +186,7 @@ class Fleet:
         while True:
             await asyncio.sleep(ASK_S)
             for slot in self.slots:
-                slot.ask()
+                slot.ask_now_and_then()
 
 
 class FleetHealth(Health):

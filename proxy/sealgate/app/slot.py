@@ -20,6 +20,10 @@ log: Final = logging.getLogger("sealgate.app")
 
 #: A worker that has not answered for so long is stuck, not busy; as `ops.health` has it for a loop.
 SILENT_S_MAX: Final = 5.0
+#: How often a worker is asked how it is. What a killed worker had counted since is lost.
+ASK_S: Final = 0.5
+#: A report of this size takes a worker about a millisecond; who has more to say is asked less often.
+SHORT_REPORT_BYTES: Final = 65_536
 #: From the end of its reports to the end of the process; what takes longer is killed.
 LEAVING_S: Final = 10.0
 #: Orders that a worker does not read. It is asked for one report at a time, so that these are reloads.
@@ -54,15 +58,23 @@ class End:
 class Slot:
     """Runs one worker at a time. `report` is the newest that there is of the one that lives."""
 
-    def __init__(self, number: int, command: Sequence[str], heard: Callable[[Slot], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        command: Sequence[str],
+        heard: Callable[[Slot], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`heard` is called after each report."""
         self.number: Final = number
         self._command: Final = (*command, "--worker", str(number))
         self._heard: Final = heard
+        self._clock: Final = clock
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._answer: asyncio.Future[None] | None = None
         self._asked_at = 0.0
+        self._report_bytes = 0
         #: The order to end that came while nobody was there to hear it.
         self._ending = ""
         self.state = State.STARTING
@@ -78,7 +90,7 @@ class Slot:
     @property
     def silent_s(self) -> float:
         """How long a question has waited for its answer."""
-        return time.monotonic() - self._asked_at if self._answer is not None else 0.0
+        return self._clock() - self._asked_at if self._answer is not None else 0.0
 
     @property
     def stuck(self) -> bool:
@@ -86,7 +98,7 @@ class Slot:
 
     async def live(self, orders: bytes) -> End:
         """Start a worker with `orders` (its first line), listen to it, and tell how it ended."""
-        began = time.monotonic()
+        began = self._clock()
         self.state, self.trouble = State.STARTING, ""
         try:
             code = await self._run(orders)
@@ -96,7 +108,7 @@ class Slot:
         listened = self.state is State.LISTENING
         self._process, self._writer, self._answer = None, None, None
         self.state = State.ENDED
-        return End(code, listened, time.monotonic() - began)
+        return End(code, listened, self._clock() - began)
 
     async def _run(self, orders: bytes) -> int:
         ours, theirs = socket.socketpair()
@@ -115,6 +127,7 @@ class Slot:
             self.order(self._ending)
         try:
             while line := await reader.readline():
+                self._report_bytes = len(line)
                 self._take(Report(json.loads(line)))
         except OSError:
             pass
@@ -160,9 +173,15 @@ class Slot:
             return None
         if self._answer is None:
             self._answer = asyncio.get_running_loop().create_future()
-            self._asked_at = time.monotonic()
+            self._asked_at = self._clock()
             self.order(REPORT)
         return self._answer
+
+    def ask_now_and_then(self) -> None:
+        """Call it every `ASK_S`: asks as often as fits the length of the answers."""
+        pause_s = ASK_S * (self._report_bytes // SHORT_REPORT_BYTES)
+        if self._clock() - self._asked_at > pause_s:
+            self.ask()
 
     def kill(self) -> None:
         if self._process is not None:
