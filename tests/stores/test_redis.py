@@ -512,5 +512,21 @@ async def test_a_caller_that_fails_does_not_stop_the_store(
     assert caught == ["the caller's own bug"]
 
 
+async def test_a_claim_that_can_not_be_said_is_refused_and_keeps_nothing_back(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    caught: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: caught.append(str(context["message"])))
+    async with opened(redis_server.url, deployment) as store:
+        first = fresh("n1")
+        await grant(store, [first])
+        store.settle([first], [])
+        assert await status(store, make_claim("n2", -1)) is UNAVAILABLE
+        assert await statuses(store, fresh("n1"), fresh("n2")) == [DUPLICATE, GRANTED]
+        assert store.errors == 1
+    assert caught == ["a call to Redis could not be packed"]
+
+
 def fail(outcomes: list[ClaimOutcome]) -> None:
     raise RuntimeError("the caller's own bug")

@@ -6,8 +6,8 @@
       journal     nonces on disk, so that a restart forgets nothing
     redis       several gateways: one script call per loop turn for all connections of the process
       pending       claims on their way; settlements: commits, releases and renewals that ride along
-      blocks        rate tokens taken in one go and spent here; refusals: buckets known to be empty
-      share         this gateway's share of a rate, while Redis is away
+      here          what needs no call: blocks of tokens taken in one go, refusals by buckets known to be
+                    empty, and this gateway's share of a rate while Redis is away
       batch         what a call says, packed by hand, and how its reply is checked; exchange.lua
       keeper, link  one connection that was checked, thrown away on any doubt, and made anew
     times       the lease, and since when a store's memory is whole

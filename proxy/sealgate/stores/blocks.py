@@ -47,16 +47,19 @@ class Wanted(NamedTuple):
 
 
 class _Holding:
-    """What is held of one bucket, as (spend until, tokens) in the order in which it lapses, and its pace.
+    """What is held of one bucket, and its pace.
 
-    The next block may be asked for `again_at`, and is when no more than `low` tokens are left.
+    `left` tokens may be spent before `until`, then the `later` ones, as (spend until, tokens) in the order in
+    which they lapse. The next block may be asked for `again_at`, and is when no more than `low` are left.
     """
 
-    __slots__ = ("again_at", "bucket", "lots", "low", "pace", "since", "used")
+    __slots__ = ("again_at", "bucket", "later", "left", "low", "pace", "since", "until", "used")
 
     def __init__(self, bucket: Bucket, now: float) -> None:
         self.bucket: Final = bucket
-        self.lots: list[tuple[float, int]] = []
+        self.left = 0
+        self.until = 0.0
+        self.later: list[tuple[float, int]] = []
         self.low = 0
         self.again_at = now + _PACE_S_MIN
         self.since = now
@@ -65,21 +68,20 @@ class _Holding:
 
     def tokens(self, now: float) -> int:
         """How many may be spent now; what has lapsed is forgotten."""
-        lots = self.lots
-        while lots and lots[0][0] <= now:
-            del lots[0]
-        return sum([tokens for _, tokens in lots])
+        later = self.later
+        while now >= self.until or not self.left:
+            if not later:
+                self.left = 0
+                return 0
+            self.until, self.left = later.pop(0)
+        return self.left + sum([tokens for _, tokens in later])
 
     def spend(self, cost: int) -> None:
-        """Those that lapse first."""
-        lots = self.lots
-        while cost:
-            until, tokens = lots[0]
-            if tokens > cost:
-                lots[0] = (until, tokens - cost)
-                return
-            cost -= tokens
-            del lots[0]
+        """Those that lapse first. There are enough."""
+        while cost > self.left:
+            cost -= self.left
+            self.until, self.left = self.later.pop(0)
+        self.left -= cost
 
     def wanted(self, now: float) -> int:
         """The size of the next block, by the use since this was asked last; 0 for none."""
@@ -113,26 +115,46 @@ class Blocks:
 
         False says nothing but that the shared buckets must be asked.
         """
+        if len(debits) == 1:
+            debit = debits[0]
+            holding = self._holding(debit.bucket, now)
+            if holding is None or not self._enough(holding, debit.cost, now):
+                return False
+            holding.spend(debit.cost)
+            return True
         holdings: list[_Holding] = []
-        enough = True
+        enough = bool(debits)
         for debit in debits:
-            bucket = debit.bucket
-            holding = self._holdings.get(bucket.name)
-            if holding is None or (holding.bucket is not bucket and holding.bucket != bucket):
-                if not _worth_it(bucket):
-                    return False
-                # Another configuration: what was taken under the old one lapses.
-                holding = self._holdings[bucket.name] = _Holding(bucket, now)
-            holding.used += debit.cost
-            left = holding.tokens(now) - debit.cost
-            if left <= holding.low and now >= holding.again_at:
-                self._due[bucket.name] = holding
-            enough = enough and left >= 0 and holding not in holdings
+            holding = self._holding(debit.bucket, now)
+            if holding is None:
+                return False
+            if holding in holdings or not self._enough(holding, debit.cost, now):
+                enough = False
             holdings.append(holding)
         if enough:
             for holding, debit in zip(holdings, debits, strict=True):
                 holding.spend(debit.cost)
-        return enough and bool(debits)
+        return enough
+
+    def _holding(self, bucket: Bucket, now: float) -> _Holding | None:
+        """None for a bucket that is not worth blocks."""
+        holding = self._holdings.get(bucket.name)
+        if holding is None or (holding.bucket is not bucket and holding.bucket != bucket):
+            if not _worth_it(bucket):
+                return None
+            # Another configuration: what was taken under the old one lapses.
+            holding = self._holdings[bucket.name] = _Holding(bucket, now)
+        return holding
+
+    def _enough(self, holding: _Holding, cost: int, now: float) -> bool:
+        """Whether `cost` tokens are there; counts the use, and notes when a block should be asked for."""
+        holding.used += cost
+        left = holding.left - cost
+        if left < 0 or now >= holding.until or left <= holding.low:
+            left = holding.tokens(now) - cost
+            if left <= holding.low and now >= holding.again_at:
+                self._due[holding.bucket.name] = holding
+        return left >= 0
 
     def wanted(self, now: float) -> list[Wanted]:
         """The blocks that the call to be sent now should ask for; `given` or `lost` must follow."""
@@ -153,7 +175,7 @@ class Blocks:
             if holding is not None and holding.bucket is bucket:
                 holding.again_at = asked_at + _PACE_S_MIN
                 if count:
-                    holding.lots.append((asked_at + _SPEND_S, count))
+                    holding.later.append((asked_at + _SPEND_S, count))
                     holding.low = count // 2
 
     def empty(self, name: str, until: float) -> None:

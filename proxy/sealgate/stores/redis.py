@@ -3,9 +3,7 @@
 Claims of all sessions gather for one turn of the loop, or while a call is under way; the next call takes
 them all, up to a bound, with what is to be settled. After any error the connection is dropped and what was
 sent is sent again on a new one; the numbers of claims make that harmless. Claims wait `unavailable_after_s`
-for the store to return, then are refused. Those without a nonce are decided here where that is certain: by a
-block of tokens that was taken before (blocks), by what Redis said of an empty bucket (refusals), and by a
-local share of the rate while the store is away (share).
+for the store to return, then are refused. Those without a nonce are decided here where that is certain.
 """
 
 from __future__ import annotations
@@ -19,16 +17,13 @@ from itertools import count
 from typing import Final
 
 from sealgate.stores.batch import Call, Exchange, KeySpace, outcomes_of
-from sealgate.stores.blocks import Blocks
+from sealgate.stores.here import Here
 from sealgate.stores.keeper import BACKOFF_S_MIN, Keeper
-from sealgate.stores.limiter import MICROSECONDS
 from sealgate.stores.link import Link, LinkSettings
 from sealgate.stores.pending import CLAIMS_PER_CALL_MAX, Answer, Part, Pending, Waiting
-from sealgate.stores.refusals import Refusals
-from sealgate.stores.settlements import NO_STEPS, RELEASE, RENEW, Settlements
-from sealgate.stores.share import LocalShare
+from sealgate.stores.settlements import NO_STEPS, RELEASE, RENEW, Settlements, Steps
 from sealgate.stores.times import HELD_S, LEASE_S
-from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
+from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus
 
 #: A call that takes longer is an error, seconds. Redis answers in milliseconds.
 _CALL_S_MAX: Final = 1.0
@@ -78,9 +73,7 @@ class RedisStore:
         self._unavailable_after_s: Final = unavailable_after_s
         self._holds_leases: Final = lease_s == HELD_S
         self._monotonic: Final = monotonic
-        self._share: Final = LocalShare(gateways)
-        self._blocks: Final = Blocks()
-        self._refusals: Final = Refusals()
+        self._here: Final = Here(gateways)
         self._pending: Final = Pending()
         self._settlements: Final = Settlements()
         self._claim_number = 1
@@ -161,28 +154,13 @@ class RedisStore:
 
     def _decide_here(self, waiting: Waiting, claims: list[Claim]) -> list[int]:
         """Decide the claims without a nonce where that needs no call; returns the places of the others."""
-        now = self._monotonic()
-        others, decided, outcomes = [], [], []
-        for place, claim in enumerate(claims):
-            outcome = None if claim.nonce_key else self._without_nonce(claim, now)
-            if outcome is None:
-                others.append(place)
-            else:
-                decided.append(place)
-                outcomes.append(outcome)
-        if decided:
-            self._resolve(waiting, decided, outcomes)
-        return others
-
-    def _without_nonce(self, claim: Claim, now: float) -> ClaimOutcome | None:
-        debits = claim.debits
-        if not debits:
-            return GRANTED
-        if not self._keeper.connected:
-            return self._share.decide(claim, int(now * MICROSECONDS))
-        if self._blocks.spend(debits, now):
-            return GRANTED
-        return self._refusals.refusal(debits, now)
+        decided = self._here.decide(claims, self._monotonic(), away=not self._keeper.connected)
+        for place, outcome in zip(decided.told, decided.outcomes, strict=True):
+            waiting.outcomes[place] = outcome
+        done = len(claims) - len(decided.open)
+        if done and waiting.granted(done):
+            self._tell(waiting)
+        return decided.open
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         self._settlements.commit(commits)
@@ -207,14 +185,28 @@ class RedisStore:
         was_full = asyncio.get_running_loop().time() < self._settle_again_at
         steps = NO_STEPS if was_full and not parts else self._settlements.take()
         self._asked_at = self._monotonic()
-        wanted = self._blocks.wanted(self._asked_at)
-        if parts or len(steps) or wanted:
+        wanted = self._here.wanted(self._asked_at)
+        if not (parts or len(steps) or wanted):
+            return
+        try:
             link.exchange(parts, steps, wanted)
+        except Exception as error:
+            self._could_not_say(parts, steps, error)
+
+    def _could_not_say(self, parts: list[Part], steps: Steps, error: Exception) -> None:
+        """A bug of ours in packing a call: nobody waits for ever, and what was to be settled runs out."""
+        self._errors += 1
+        for part in parts:
+            self._resolve(part.waiting, part.places, [_UNAVAILABLE] * len(part.claims))
+        if parts:
+            self._settlements.put_back(steps)
+        context = {"message": "a call to Redis could not be packed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
 
     def replied(self, call: Call, exchange: Exchange) -> None:
         self._entries = exchange.entries
         if call.wanted:
-            self._blocks.given(call.wanted, exchange.blocks, self._asked_at)
+            self._here.given(call.wanted, exchange.blocks, self._asked_at)
         if exchange.settled < len(call.steps):
             self._errors += 1
             self._settlements.put_back(call.steps, exchange.settled)
@@ -242,22 +234,20 @@ class RedisStore:
         for index, outcome in enumerate(outcomes):
             claim = part.claims[index]
             if outcome.status is ClaimStatus.LIMITED:
-                self._refusals.note(claim.debits, outcome, self._asked_at)
-                self._blocks.empty(outcome.bucket, self._asked_at + outcome.wait_us / MICROSECONDS)
+                self._here.limited(claim, outcome, self._asked_at)
             elif outcome.status is ClaimStatus.FULL and not claim.nonce_key:
-                outcomes[index] = self._share.decide(claim, int(self._monotonic() * MICROSECONDS))
+                outcomes[index] = self._here.alone(claim, self._monotonic())
         self._resolve(part.waiting, part.places, outcomes)
 
     def lost(self, call: Call | None) -> None:
         """The store is away: decide here what needs no memory, let the rest wait in its place."""
-        self._blocks.lost()
-        self._refusals.forget()
+        self._here.lost()
         if call is not None:
             self._settlements.put_back(call.steps)
             self._pending.put_back(call.parts)
-        now_us = int(self._monotonic() * MICROSECONDS)
+        now = self._monotonic()
         for part in self._pending.without_nonce():
-            outcomes = [self._share.decide(claim, now_us) for claim in part.claims]
+            outcomes = [self._here.alone(claim, now) for claim in part.claims]
             self._resolve(part.waiting, part.places, outcomes)
         self._watch_overdue()
 
