@@ -21,13 +21,14 @@ START ?= 0
 SEED ?=
 HOURS ?=
 BENCH ?=
+PROFILE ?=
 INTEROP ?=
 FAULTS ?= tests/faults tests/system/test_rolling.py
 TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
 
-.PHONY: help setup compile demo test coverage interop check faults simulate ledger format bench fuzz fuzz-corpus clean
+.PHONY: help setup compile demo test coverage interop check faults simulate ledger format bench profile fuzz fuzz-corpus clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -101,9 +102,17 @@ format: setup  ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup  ## CPU time per message and more, beside HAProxy and the floor (BENCH="--runs 3 --only costs")
+bench: compile  ## CPU time per message and more, beside HAProxy and the floor (BENCH="--runs 3 --only costs")
 	@$(INSTALL) haproxy gcc redis rabbitmq
 	@env PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH)
+
+profile: compile $(VENV)/.profile  ## where a gateway's time goes, as a flame graph (PROFILE="--action sign --seconds 30")
+	@$(INSTALL) gcc redis
+	@env PYTHONPATH=tests $(BIN)/python -m benchmarks.profile $(PROFILE)
+
+$(VENV)/.profile: $(READY)
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install -c constraints.txt -e '.[profile]'
+	@touch $@
 
 fuzz: $(VENV)/.fuzz  ## CPU SECONDS=60 of atheris for each target (TARGET="header table" WORKERS=2)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --workers $(WORKERS) $(TARGET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from benchmarks.messages import DEPLOYMENT, TASK, Key
 
 #: A module of the core; where the core is compiled, this is no Python file.
 _OF_THE_CORE = "sealgate.wire.frames"
+_COMPILED = Path(__file__).parents[1] / "build" / "compiled"
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,6 +53,7 @@ class Gate:
     store: str = "memory"
     rates: int = 0
     rules: int = 0
+    workers: int = 1
     entries_max: int = 4_000_000
     quarantine: bool = False
     admin_port: int = 0
@@ -63,6 +66,7 @@ class Gate:
             f'deployment = "{DEPLOYMENT}"',
             "[listen]",
             f'address = "127.0.0.1:{port}"',
+            f"workers = {self.workers}" if self.workers > 1 else "",
             "[upstream]",
             f'urls = ["amqp://127.0.0.1:{upstream}"]',
             "[publish]",
@@ -72,6 +76,7 @@ class Gate:
             f'source = "file:{keys}"',
             "[replay]",
             f'store = "{self.store}"',
+            'nonces = "session"' if self.workers > 1 else "",
             'clock_skew = "0s"',  # so that a store without a journal trusts new messages after a second
             f"entries_max = {self.entries_max}",
             "[quarantine]",
@@ -120,10 +125,21 @@ class Gate:
         return [Path(sys.executable).with_name("sealgate"), "run", "--config", config]
 
 
-def find_compiled(given: Path | None) -> Variant | None:
-    """The compiled variant at `given`, checked; None where there is none."""
-    if given is None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plain", action="store_true", help="without a compiled core")
+    parser.add_argument(
+        "--compiled",
+        type=Path,
+        default=_COMPILED,
+        metavar="FOLDER",
+        help="where the compiled package is (default: build/compiled, which `make compile` makes)",
+    )
+
+
+def find_compiled(options: argparse.Namespace) -> Variant | None:
+    """The compiled variant that the options ask for, checked; None with --plain or where nobody made one."""
+    if options.plain or (options.compiled == _COMPILED and not _COMPILED.exists()):
         return None
-    variant = Variant("compiled", given.resolve())
+    variant = Variant("compiled", options.compiled.resolve())
     variant.check()
     return variant

@@ -1,4 +1,4 @@
-"""Tables of what was measured, results.json, and the figures between marks in the documents."""
+"""Tables of what was measured, and results.json, from which the documents and charts are made."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.judging import Part, Ratio, number, spread
 
@@ -16,62 +17,83 @@ RESULTS = HERE / "results.json"
 
 
 def machine() -> str:
-    """Where and with what the figures were taken, in a sentence."""
+    """Where and with what the figures were taken, in a phrase."""
     info = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*:\s*(.+)", info)
     name = model.group(1).strip() if model else platform.machine()
-    return f"{name}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
+    return f"{name}, {os.cpu_count()} cores, Linux {kernel}, Python {platform.python_version()}"
 
 
 def ratios_table(ratios: Sequence[Ratio]) -> str:
-    """Figure and limit side by side."""
+    """Figure and limit side by side, by the number of the promise."""
     lines = ["| # | what | median (min to max) | limit | |", "|---|---|---|---|---|"]
     for ratio in sorted(ratios, key=lambda one: one.item):
+        unit = f" {ratio.unit}" if ratio.unit else ""
         sense = "at least" if ratio.at_least else "at most"
-        limit = "" if ratio.limit is None else f"{sense} {number(ratio.limit)}{_unit(ratio)}"
-        cells = (str(ratio.item), ratio.what, spread(ratio.values) + _unit(ratio), limit, ratio.verdict)
+        limit = "" if ratio.limit is None else f"{sense} {number(ratio.limit)}{unit}"
+        cells = (str(ratio.item), ratio.what, spread(ratio.values) + unit, limit, ratio.verdict)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _unit(ratio: Ratio) -> str:
-    return f" {ratio.unit}" if ratio.unit else ""
 
 
 def figures_table(part: Part) -> str:
     """A row for each thing measured, a column for each quantity."""
     quantities = list(dict.fromkeys(quantity for _, _, quantity in part.figures))
-    lines = [
-        f"### {part.title}",
-        "",
-        f"| what | {' | '.join(quantities)} |",
-        "|---" * (len(quantities) + 1) + "|",
-    ]
+    lines = [f"| what | {' | '.join(quantities)} |", "|---" * (len(quantities) + 1) + "|"]
     for row, column in dict.fromkeys(key[:2] for key in part.figures):
         cells = [part.figures.get((row, column, quantity)) for quantity in quantities]
         lines.append(f"| {row}, {column} | {' | '.join(spread(cell) if cell else '' for cell in cells)} |")
     return "\n".join(lines)
 
 
-def to_json(parts: Sequence[Part], runs: int) -> str:
-    found = {
-        part.name: {
-            "title": part.title,
-            "figures": [
-                [*key, [round(value, 4) for value in values]] for key, values in part.figures.items()
-            ],
-            "ratios": [
-                {
-                    "item": ratio.item,
-                    "what": ratio.what,
-                    "values": [round(value, 4) for value in ratio.values],
-                    "limit": ratio.limit,
-                    "at_least": ratio.at_least,
-                    "unit": ratio.unit,
-                }
-                for ratio in part.ratios
-            ],
-        }
-        for part in parts
+def to_dict(part: Part, core: str, runs: int) -> dict[str, Any]:
+    return {
+        "title": part.title,
+        "machine": machine(),
+        "core": core,
+        "runs": runs,
+        "figures": [[*key, [_rounded(value) for value in values]] for key, values in part.figures.items()],
+        "ratios": [
+            {
+                "item": ratio.item,
+                "what": ratio.what,
+                "values": [_rounded(value) for value in ratio.values],
+                "limit": ratio.limit,
+                "at_least": ratio.at_least,
+                "unit": ratio.unit,
+            }
+            for ratio in part.ratios
+        ],
     }
-    return json.dumps({"machine": machine(), "runs": runs, "parts": found}, indent=1)
+
+
+def _rounded(value: float) -> float:
+    """Five digits say more than any run repeats."""
+    return float(f"{value:.5g}")
+
+
+def from_dict(name: str, found: Mapping[str, Any]) -> Part:
+    part = Part(name, found["title"])
+    for row, column, quantity, values in found["figures"]:
+        part.figures[row, column, quantity] = values
+    for ratio in found["ratios"]:
+        part.ratios.append(Ratio(**{**ratio, "values": tuple(ratio["values"])}))
+    return part
+
+
+def save(path: Path, parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put these parts into the file; what it holds of other parts stays."""
+    kept = load(path) if path.exists() else {}
+    lines = [f"{json.dumps(name)}: {_compact(part)}" for name, part in {**kept, **parts}.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _compact(part: Mapping[str, Any]) -> str:
+    """A line for each series, so that a change shows as what it is."""
+    return re.sub(r", (?=\[\"|\{\"item\")", ",\n  ", json.dumps(part))
+
+
+def load(path: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    return found

@@ -17,6 +17,7 @@ from benchmarks.plan import Kind, Plan, Publishing, Sent
 from benchmarks.stage import Proxy, Stage
 
 NAME = "broker"
+ITEMS = (5,)
 TITLE = "Over RabbitMQ, persistent messages, confirms, drained"
 BODY_BYTES = 300
 COUNT, RELAYED = 20_000, 3_000

@@ -12,6 +12,7 @@ from benchmarks.plan import Kind, Plan, Publishing
 from benchmarks.stage import Proxy, Stage
 
 NAME = "costs"
+ITEMS = (1, 2, 3, 4)
 TITLE = "CPU time per message, over the upstream that swallows"
 
 
@@ -85,11 +86,15 @@ def measure(plan: Plan, stage: Stage) -> Part:
         for column in ("stored", "redis", "plain stored"):
             if column in field.proxies:
                 field.publishing(column, SIZES[0]).wait_for_horizon()
+        empty = int(own.redis().info("used_memory"))
         redis = Proxy("redis", own.redis().port, own.redis().pid)
         columns = [*field.proxies, "floor"]
         for counts, turn in plan.interleaved(columns, NAME):
             for size in SIZES:
                 _one_size(field, part if counts else Part(NAME, TITLE), size, turn, redis, counts)
+        entries = int(own.redis().command("DBSIZE").removeprefix(b":"))
+        used = int(own.redis().info("used_memory")) - empty
+        part.add(SIZES[0].label, "redis", redis_bytes_per_nonce=used / entries)
     _judge(part, plan)
     return part
 
@@ -119,6 +124,8 @@ def _judge(part: Part, plan: Plan) -> None:
     part.judge(1, "memory store / session nonces", cpu("stored"), cpu("session"), 1.2)
     part.judge(1, "Redis / memory store", cpu("redis"), cpu("stored"), 1.8)
     part.show(1, "Redis' own CPU per message", part.of(small, "redis", "redis_cpu_us"), "us")
+    kept = part.of(small, "redis", "redis_bytes_per_nonce")
+    part.show(1, "Redis' memory per nonce", kept, "bytes")
     for size in SIZES[1:]:
         what = f"{size.label}, session nonces / floor"
         part.judge(2, what, cpu("session", size.label), cpu("floor", size.label), size.limit)

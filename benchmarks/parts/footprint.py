@@ -18,6 +18,7 @@ from benchmarks.plan import Plan, Publishing, say
 from benchmarks.stage import START_S_MAX, Proxy, Stage, free_port
 
 NAME = "footprint"
+ITEMS = (7,)
 TITLE = "Memory when idle, and the start"
 BODY_BYTES = 300
 IDLE_CONNECTIONS = 1000

@@ -18,6 +18,7 @@ from benchmarks.plan import Plan, Publishing, Sent
 from benchmarks.stage import Stage
 
 NAME = "growth"
+ITEMS = (7,)
 TITLE = "CPU time per message as numbers grow"
 BODY_BYTES = 300
 LIMIT = 1.25

@@ -19,6 +19,7 @@ from benchmarks.plan import Plan, Publishing, Sent
 from benchmarks.stage import Proxy, Stage
 
 NAME = "latency"
+ITEMS = (6,)
 TITLE = "Time from publish to confirm, microseconds"
 BODY_BYTES = 300
 QUANTILES = {"p50": 0.5, "p99": 0.99}

@@ -12,6 +12,7 @@ from benchmarks.plan import Plan, Publishing
 from benchmarks.stage import Proxy, Stage
 
 NAME = "passing"
+ITEMS = (3,)
 TITLE = "What is only passed: CPU time per message"
 BODY_BYTES = 300
 PUBLISHED, DELIVERED = 40_000, 40_000

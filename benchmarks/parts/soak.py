@@ -10,6 +10,7 @@ from benchmarks.plan import Kind, Plan, Publishing, say
 from benchmarks.stage import Stage
 
 NAME = "soak"
+ITEMS = (8,)
 TITLE = "Resident memory over messages in a row"
 BODY_BYTES = 300
 FULL, SHORT = 1_000_000, 100_000

@@ -9,6 +9,7 @@ from benchmarks.plan import Plan, Publishing
 from benchmarks.stage import Proxy, Stage
 
 NAME = "trust"
+ITEMS = (0,)
 TITLE = "The measuring itself"
 BODY_BYTES = 300
 COUNT, PASSES = 20_000, 5
