@@ -10,6 +10,12 @@ CORE := */sealgate/wire/*,*/sealgate/signing/*,*/sealgate/verify/*,*/sealgate/ac
 BRANCHES_MIN := 95
 CORE_TESTS := $(addprefix tests/,wire signing verify accounts session sim fuzz)
 
+# The core that runs: plain, or compiled by mypyc.
+VARIANT ?= plain
+RUN_plain := $(BIN)
+RUN_compiled := build/compiled-venv/bin
+RUN = $(or $(RUN_$(VARIANT)),$(error VARIANT is plain or compiled))
+
 UPSTREAM ?=
 TESTS ?= tests
 # Most of a system test is waiting. Each job has servers of its own.
@@ -28,7 +34,7 @@ TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
 
-.PHONY: help setup compile demo test coverage interop check faults simulate ledger format bench profile fuzz fuzz-corpus clean
+.PHONY: help setup plain compiled compile demo test coverage interop check faults simulate ledger format bench profile fuzz fuzz-corpus clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -52,15 +58,19 @@ $(BIN)/python:
 	$$found -c 'import ensurepip, venv' 2>/dev/null || $(INSTALL) venv || exit 1; \
 	$$found -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-demo: setup  ## attack a small set-up and see what stops (UPSTREAM=amqp://... to use a real RabbitMQ)
-	@$(BIN)/sealgate demo $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
+demo: $(VARIANT)  ## attack a small set-up and see what stops (UPSTREAM=amqp://... to use a real RabbitMQ)
+	@$(RUN)/sealgate demo $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
 
-compile: setup  ## build/compiled, the package with its core compiled, to be put first on PYTHONPATH
+plain: setup
+
+compiled: setup  ## build/compiled, the package with its core compiled, and a Python that imports it
 	@$(INSTALL) gcc
-	@$(BIN)/python hatch_build.py
+	@$(BIN)/python tests/support/compiled.py
 
-test: setup  ## run the whole suite (TESTS=... for a part of it, JOBS=1 one after the other)
-	@$(RUN_TESTS) $(BIN)/python -m pytest $(IN_PARALLEL) $(TESTS)
+compile: compiled
+
+test: $(VARIANT)  ## run the whole suite (VARIANT=compiled, TESTS=... for a part of it, JOBS=1 one after the other)
+	@$(RUN_TESTS) $(RUN)/python -m pytest $(IN_PARALLEL) $(TESTS)
 
 coverage: setup  ## run the core's own tests, and fail when they leave too many of its branches out
 	@$(BIN)/coverage erase
@@ -70,15 +80,15 @@ coverage: setup  ## run the core's own tests, and fail when they leave too many 
 	@$(BIN)/coverage json --quiet -o - --include='$(CORE)' \
 	    | $(BIN)/python tests/support/branches.py $(BRANCHES_MIN)
 
-faults: setup  ## faults at full size, with figures (FAULTS="tests/faults/test_slow_peers.py -k loris" for a part)
-	@$(RUN_TESTS) $(BIN)/python -m pytest --full $(FAULTS)
+faults: $(VARIANT)  ## faults at full size, with figures (FAULTS="tests/faults/test_slow_peers.py -k loris" for a part)
+	@$(RUN_TESTS) $(RUN)/python -m pytest --full $(FAULTS)
 
 # With the servers there, a test that cannot find one fails; without, it is skipped and the rest runs.
 define RUN_TESTS
 $(INSTALL) gcc || true; \
 if $(INSTALL) rabbitmq redis; then servers=1; else servers=0; \
     echo "Without these servers only the tests that need none of them are run." >&2; fi; \
-env SEALGATE_TESTS_REQUIRE_SERVERS=$$servers
+env SEALGATE_TESTS_REQUIRE_SERVERS=$$servers SEALGATE_TESTS_EXPECT=$(VARIANT)
 endef
 
 interop: setup  ## client libraries' own suites, directly and through Sealgate (INTEROP="--suite kombu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,19 @@ hypothesis.settings.load_profile("sealgate")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="faults at full size: `make faults`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make` says which core it means to test; with the other one nothing would be shown."""
+    expected = os.environ.get("SEALGATE_TESTS_EXPECT", core_variant())
+    if core_variant() != expected:
+        raise pytest.UsageError(
+            f"the {core_variant()} core is loaded where the {expected} one is to be tested"
+        )
+
+
+def pytest_report_header() -> str:
+    return f"sealgate core: {core_variant()}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

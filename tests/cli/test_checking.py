@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from sealgate import __version__
 from sealgate.cli import main
+from sealgate.variant import core_variant
 from support.certificates import Authority
 from support.config_files import GOOD, KEYS, SECRET, write
 
@@ -307,7 +308,7 @@ def test_schema_is_json_and_knows_every_section() -> None:
 
 
 def test_version_is_printed() -> None:
-    assert run("version").stdout.startswith(f"sealgate {__version__} (Python ")
+    assert run("version").stdout.startswith(f"sealgate {__version__} ({core_variant()} core, Python ")
 
 
 @pytest.fixture

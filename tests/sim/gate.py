@@ -198,6 +198,8 @@ class Gate:
         self.oracle.look(self.session, not commands)
 
     def _carry_out(self, command: do.Command) -> None:
+        if self.run.watch is not None:
+            self.run.watch(self.oracle.name, command)
         if isinstance(command, do.Send):
             self._send(command.side, command.data)
         elif isinstance(command, do.RequestClaims):

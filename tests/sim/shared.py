@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from sealgate.session.commands import Command
 from sealgate.session.conversation import Role
 from sealgate.session.records import Tally
 from sim import octets
@@ -52,6 +54,8 @@ class Run:
         self._routes: Final[dict[tuple[bytes, bytes], bool]] = {}
         self.totals: Final[Counter[str]] = Counter()
         self.publishes = 0
+        #: Is told every command of every gate: (the gate's name, the command).
+        self.watch: Callable[[str, Command], None] | None = None
 
     def routes(self, message: Message) -> bool:
         """Whether brokers have a queue for it: the same for all that goes the same way."""

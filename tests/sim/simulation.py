@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from sealgate.session.commands import Command
 from sealgate.session.conversation import Role, Terms
 from sealgate.session.records import Tally
 from sealgate.signing.algorithms import HmacSha256
@@ -49,6 +50,10 @@ class Simulation:
     def totals(self) -> Counter[str]:
         """What happened, to be added up over runs."""
         return Counter(self._run.totals, publishes=self._run.publishes, events=self.world.steps)
+
+    def watch(self, told: Callable[[str, Command], None]) -> None:
+        """Let `told` hear every command: the name of its gate, and the command."""
+        self._run.watch = told
 
     def run(self) -> None:
         self.world.say("settings", self.settings)

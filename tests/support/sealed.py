@@ -194,7 +194,7 @@ def judge(
 ) -> Verdict:
     """The verdict on a message as it is."""
     verifier = Verifier(policy or a_policy(), Keyring(keys or (a_key(),)))
-    return verifier.examine(message, peer or a_peer(), now)
+    return verifier.examine(message, peer or a_peer(), float(now))
 
 
 def judge_sealed(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from sealgate.variant import core_variant
 from support.rabbitmq_server import RabbitMQServer
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(150)]
@@ -31,6 +32,7 @@ def check(printed: str) -> None:
     assert "0 reached the broker" in printed
     assert " 0 lost, 0 run twice, 0 messages refused" in printed
     assert "All is well." in printed
+    assert f"core         {core_variant()}" in printed
     for reason in (
         "sig.missing",
         "sig.bad",

@@ -65,7 +65,7 @@ def test_sealed_vector_is_judged_on_its_signing_input(name: str) -> None:
         Keyring([Key(vector.kid, vector.algorithm())]),
     )
     peer = Peer(vector.deployment, vector.vhost, challenge=vector.nonce[:16])
-    verdict = verifier.examine(with_token(plain, vector.token), peer, vector.created)
+    verdict = verifier.examine(with_token(plain, vector.token), peer, float(vector.created))
     assert reason(verdict) is REFUSED.get(name, Reason.OK)
     if isinstance(verdict, Accepted) and verdict.claim is not None:
         assert verdict.claim.digest == hashlib.sha256(vector.signing_input).digest()
@@ -323,7 +323,7 @@ ANSWERS = {
 def settle(outcome: ClaimOutcome, **policy: Any) -> tuple[Accepted, Verdict]:
     message, peer = sealed(), a_peer()
     verifier = Verifier(a_policy(**policy), Keyring([a_key()]))
-    accepted = verifier.examine(message, peer, NOW)
+    accepted = verifier.examine(message, peer, float(NOW))
     assert isinstance(accepted, Accepted)
     return accepted, verifier.settled(accepted, outcome, message, peer)
 

@@ -149,7 +149,7 @@ def answered(status: ClaimStatus, bucket: str = "", **policy: Any) -> Verdict:
     """What the verdict of a good message becomes when the store answers `status`."""
     message, peer = sealed(), a_peer()
     verifier = Verifier(a_policy(**policy), Keyring([a_key()]))
-    accepted = verifier.examine(message, peer, NOW)
+    accepted = verifier.examine(message, peer, float(NOW))
     assert isinstance(accepted, Accepted) and accepted.claim is not None
     return verifier.settled(accepted, ClaimOutcome(status, bucket), message, peer)
 

@@ -28,6 +28,7 @@ from sealgate.quarantine.publish import Quarantine
 from sealgate.reason import GateError
 from sealgate.session.records import RefusalRecord, Tally
 from sealgate.signing.keyring import Keyring
+from sealgate.variant import core_variant
 
 log: Final = logging.getLogger("sealgate.app")
 
@@ -123,6 +124,7 @@ class Gate:
                 "admin_port": self.admin_port,
                 "action": self._settings.publish.action,
                 "version": __version__,
+                "core": core_variant(),
             },
         )
 

@@ -14,6 +14,7 @@ import click
 from sealgate import __version__
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK
 from sealgate.cli.options import FILE_PATH, load_settings, settings_options
+from sealgate.variant import core_variant
 
 if TYPE_CHECKING:
     from sealgate.config.loading import Loaded
@@ -88,8 +89,9 @@ def schema() -> int:
 
 @click.command()
 def version() -> int:
-    """Print the version."""
-    click.echo(f"sealgate {__version__} (Python {platform.python_version()}, {platform.system()})")
+    """Print the version, and whether the core is compiled."""
+    where = f"Python {platform.python_version()}, {platform.system()}"
+    click.echo(f"sealgate {__version__} ({core_variant()} core, {where})")
     return EXIT_OK
 
 

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from sealgate import __version__
 from sealgate.session.records import Histogram, Tally
+from sealgate.variant import core_variant
 
 #: Label sets of one metric. Every set is of configured or closed names already; this is the second lock.
 SERIES_MAX: Final = 2000
@@ -196,8 +197,9 @@ class TallyCollector(Collector):
             yield _gauge(name, text, (), [((), value)])
         for name, (text, label, values) in self._labelled.items():
             yield _gauge(name, text, (label,), _single(values()))
-        build = (__version__, platform.python_version(), platform.python_implementation())
-        yield _gauge("build_info", "What runs here.", ("version", "python", "implementation"), [(build, 1.0)])
+        labels = ("version", "python", "implementation", "core")
+        build = (__version__, platform.python_version(), platform.python_implementation(), core_variant())
+        yield _gauge("build_info", "What runs here.", labels, [(build, 1.0)])
 
 
 def _store(store: StoreCounts) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from typing import Final
 from sealgate import __version__
 from sealgate.ops.health import Report
 from sealgate.session.records import Tally
+from sealgate.variant import core_variant
 
 #: Lines of one table: the page is for a glance, /metrics has the rest.
 ROWS_MAX: Final = 20
@@ -50,7 +51,7 @@ def render(facts: Facts, live: Report, ready: Report, tally: Tally) -> str:
     """The whole page; every text in it is escaped."""
     checks = {**live.checks, **ready.checks}
     about: dict[str, object] = {
-        "version": __version__,
+        "version": f"{__version__} ({core_variant()} core)",
         **facts.about,
         "started": _time(facts.started_at),
         "client connections": tally.client_connections,

@@ -42,7 +42,7 @@ _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 class Publishing:
     """Decides publications of one conversation in channel order."""
 
-    __slots__ = ("_accepted", "_conversation", "_like", "_role", "_signed", "refuser")
+    __slots__ = ("_accepted", "_conversation", "_like", "_role", "_sealed", "refuser")
 
     def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
         self._conversation: Final = conversation
@@ -51,7 +51,7 @@ class Publishing:
         #: Accepted in a row with the key, task and flags of this one, and signed, and not in the tally yet.
         self._like = _UNREAD
         self._accepted = 0
-        self._signed = 0
+        self._sealed = 0
 
     def complete(self, channel: Channel, publication: Publication) -> None:
         """A publish is whole and readable: decide it, and act unless something before it is undecided."""
@@ -125,7 +125,7 @@ class Publishing:
             out.upstream_stretch(whole.data, whole.body_at, whole.stop)
         if channel.ledger is not None:
             channel.ledger.forwarded(None, None, 0.0)
-        self._signed += 1
+        self._sealed += 1
         return True
 
     def refused(self, channel: Channel, publication: Publication, error: GateError) -> None:
@@ -273,7 +273,7 @@ class Publishing:
 
     def _count(self, publication: Publication, accepted: Accepted) -> None:
         if self._role is not _VERIFY:
-            self._signed += 1
+            self._sealed += 1
             return
         if accepted.observed is None:
             self._count_accepted(accepted)
@@ -298,9 +298,9 @@ class Publishing:
         """Put what was counted since the last time into the tally. To be called when an event is done."""
         terms = self._conversation.terms
         tally = terms.tally
-        if self._signed:
-            tally.messages["publish", "signed", Reason.OK.value] += self._signed
-            self._signed = 0
+        if self._sealed:
+            tally.messages["publish", "signed", Reason.OK.value] += self._sealed
+            self._sealed = 0
         count = self._accepted
         if not count:
             return

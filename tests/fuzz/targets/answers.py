@@ -10,6 +10,9 @@ from sealgate.reason import GateError, Reason
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: Hear every answer: a value, or the `GateError`.
+LISTENERS: list[Callable[[object], None]] = []
+
 
 class FoundError(AssertionError):
     """What a target looks for, found: its text says what is wrong."""
@@ -24,6 +27,15 @@ def require(condition: object, text: str) -> None:
 def answer(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T | None, Reason | None]:
     """The value and None, or None and the reason of a refusal. What else is raised goes through."""
     try:
-        return parse(*args, **kwargs), None
+        found = parse(*args, **kwargs)
     except GateError as error:
+        tell(error)
         return None, error.reason
+    tell(found)
+    return found, None
+
+
+def tell(value: object) -> None:
+    """Whoever compares answers hears this one."""
+    for listener in LISTENERS:
+        listener(value)

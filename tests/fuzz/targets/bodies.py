@@ -14,7 +14,7 @@ from typing import Any
 import kombu.utils.json
 import msgpack
 
-from fuzz.targets.answers import answer, require
+from fuzz.targets.answers import answer, require, tell
 from sealgate.reason import Reason
 from sealgate.verify import inflate, strict_json, strict_msgpack
 from sealgate.verify import pickles as pickle_finder
@@ -225,6 +225,7 @@ def pickles(data: bytes) -> None:
     text = encode(protocol + data[1:]).decode()
     if data[0] & 0x80:
         text = " \n" + text.rstrip("=")
+    tell(pickle_finder.is_pickle(text))
     require(pickle_finder.is_pickle(text) == _reads_as_pickle(protocol + data[1:]), "a pickle or not?")
     if len(text.lstrip()) > 4:
         require(pickle_finder.is_pickle(text, 4), "a long one that begins like a pickle passes")

@@ -117,9 +117,9 @@ def session(data: bytes) -> None:
         return
     choice = data[0]
     signed: set[bytes] = set()
-    steps = list(_steps(Operands(data[1:]), signed))
-    whole = _played(choice, steps, octets=False)
-    apart = _played(choice, steps, octets=True)
+    steps = list(steps_of(Operands(data[1:]), signed))
+    whole = played(choice, steps)
+    apart = played(choice, steps, octets=True)
     for what, one, other in zip(("client", "broker", "sides"), _told(whole), _told(apart), strict=True):
         require(one == other, f"octet by octet, another thing is told: {what}")
     for talk in (whole, apart):
@@ -131,8 +131,11 @@ def _told(talk: Talk) -> tuple[bytes, bytes, list[Side]]:
     return talk.to_client, talk.to_broker, talk.closed
 
 
-def _played(choice: int, steps: list[_Step], octets: bool) -> Talk:
-    talk = Talk(
+def played(
+    choice: int, steps: list[_Step], talk_of: Callable[..., Talk] = Talk, octets: bool = False
+) -> Talk:
+    """The conversation after all `steps`, between peers and a session that `choice` says more of."""
+    talk = talk_of(
         role=_ROLES[choice % 3],
         limits=_LIMITS,
         confirmed=tuple(Confirmed)[choice // 3 % len(Confirmed)],
@@ -164,7 +167,7 @@ def _pieces(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
-def _steps(operands: Operands, signed: set[bytes]) -> Iterator[_Step]:
+def steps_of(operands: Operands, signed: set[bytes]) -> Iterator[_Step]:
     """The steps that an input stands for; what they hold of signed messages goes to `signed`."""
     dice = _Dice()
     captured: list[bytes] = []

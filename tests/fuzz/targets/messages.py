@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 from fuzz.oracles.reference import read_header, signing_input, snapshot
-from fuzz.targets.answers import answer, require
+from fuzz.targets.answers import answer, require, tell
 from fuzz.targets.changes import Operands, Signed, changed
 from sealgate.reason import Reason
 from sealgate.signing.algorithms import Ed25519, HmacSha256
@@ -104,7 +104,8 @@ def _observing(policy: Policy) -> Policy:
 
 
 def _judged(verifier: Verifier, message: Message, peer: Peer | None = None) -> Verdict:
-    verdict = verifier.examine(message, peer or Peer(DEPLOYMENT, user="app"), NOW)
+    verdict = verifier.examine(message, peer or Peer(DEPLOYMENT, user="app"), float(NOW))
+    tell(verdict)
     require(isinstance(verdict, Accepted | Refused), "no verdict")
     return verdict
 

@@ -7,7 +7,7 @@ import re
 import tomllib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
-from fuzz.targets.answers import answer, require
+from fuzz.targets.answers import answer, require, tell
 from sealgate.reason import Reason
 from sealgate.signing.canonical import encode_snapshot
 from sealgate.signing.keyfile import KeyfileError, load_keyring, parse_duration
@@ -103,9 +103,11 @@ def keyfile(data: bytes) -> None:
     try:
         keyring, told = load_keyring(text, _resolve)
     except KeyfileError as error:
+        tell(error)
         require(error.errors and all(error.errors), "refused without a word")
         told = error.errors
     else:
+        tell([list(keyring), told])
         _check_keyring(keyring)
     for secret in _written_secrets(text):
         require(not any(secret in line for line in told), "a secret is told")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sealgate.cli.demo.attacks import Attack
+from sealgate.variant import core_variant
 
 
 @dataclass(slots=True)
@@ -111,6 +112,8 @@ class Report:
     #: publishes to the exchange as the built-in broker counted them, and as the auditor knows them
     counted_by_broker: int | None = None
     counted_by_auditor: int = 0
+    #: compiled|plain
+    core: str = field(default_factory=core_variant)
 
     @property
     def counts_agree(self) -> bool:
@@ -125,6 +128,7 @@ class Report:
         return {
             "ok": self.ok,
             "broker": self.broker,
+            "core": self.core,
             "seconds": round(self.seconds, 1),
             "attacks": [result.as_json() for result in self.attacks],
             "legitimate": self.legitimate.as_json(),

@@ -160,7 +160,8 @@ def _rich_table(report: Report, results: list[AttackResult], width: int) -> Tabl
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Sealgate in front of {report.broker}: {report.phase}", caption=_progress(report))
+    title = f"Sealgate ({report.core} core) in front of {report.broker}: {report.phase}"
+    table = Table(title=title, caption=_progress(report))
     shown = [index for index, name in enumerate(_COLUMNS) if name != _WHAT or width >= _WIDE]
     for index in shown:
         name = _COLUMNS[index]
@@ -191,6 +192,7 @@ def _summary(report: Report) -> list[str]:
             f"{legitimate.results} results came back"
         ),
         f"worker       {'alive' if report.worker_alive else 'DEAD'}",
+        f"core         {report.core}",
     ]
     if report.counted_by_broker is not None:
         lines.append(

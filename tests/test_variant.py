@@ -1,0 +1,57 @@
+"""Which core is under test. `make` says which it means to test; what was loaded must be that, all of it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+import sealgate
+from sealgate.variant import core_variant
+from support.compiled import SOURCES, core_files, is_current, project_config
+
+EXPECTED = os.environ.get("SEALGATE_TESTS_EXPECT", core_variant())
+ROOMS = ("accounts", "session", "signing", "verify", "wire")
+
+
+def listed() -> list[str]:
+    """The modules pyproject.toml has compiled."""
+    return [
+        ".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in core_files(project_config())
+    ]
+
+
+def test_every_module_of_the_core_is_listed() -> None:
+    found = {"sealgate.reason"}
+    for room in ROOMS:
+        package = importlib.import_module(f"sealgate.{room}")
+        found |= {module.name for module in pkgutil.iter_modules(package.__path__, package.__name__ + ".")}
+    assert set(listed()) == found
+
+
+@pytest.mark.parametrize("name", listed())
+def test_module_is_of_the_variant_under_test(name: str) -> None:
+    file = importlib.import_module(name).__file__
+    assert file is not None
+    assert file.endswith(tuple(EXTENSION_SUFFIXES)) == (EXPECTED == "compiled"), file
+
+
+def test_program_a_test_starts_is_of_the_variant_under_test(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("sealgate")
+    for words in ([sys.executable, "-m", "sealgate"], [command]):
+        told = subprocess.run(
+            [*words, "version"], env={}, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert told.stdout.startswith(f"sealgate {sealgate.__version__} ({EXPECTED} core, "), told.stderr
+
+
+def test_compiled_core_is_of_the_files_as_they_are() -> None:
+    assert core_variant() == EXPECTED
+    if EXPECTED == "compiled":
+        assert is_current(), "a file of the core changed after it was compiled: make compile"
