@@ -54,6 +54,25 @@ def tables(parts: Mapping[str, Part]) -> str:
     return "\n".join(lines)
 
 
+def speed(costs: Part) -> str:
+    """The small table of the project's README."""
+    names = {
+        "haproxy": "HAProxy, plain TCP: looks at nothing",
+        "floor": "the floor",
+        "session": "Sealgate verifies, from signing sidecars (session nonces)",
+        "stored": "Sealgate verifies, from other signers, memory store",
+        "redis": "the same, Redis store",
+        "sign": "Sealgate signs",
+    }
+    floor = costs.of("300 B", "floor", "cpu_us")
+    lines = ["| | CPU us per message | times the floor |", "|---|---|---|"]
+    for column, name in names.items():
+        values = costs.of("300 B", column, "cpu_us")
+        times = statistics.median(mine / its for mine, its in zip(values, floor, strict=True))
+        lines.append(f"| {name} | {number(statistics.median(values))} | {number(times)} |")
+    return "\n".join(lines)
+
+
 def _by_rate(session_us: float, redis_gate_us: float, redis_us: float, broker_us: float, nonce: float) -> str:
     head = (
         "messages/s",

@@ -12,15 +12,25 @@ from benchmarks.judging import Part
 
 HERE = Path(__file__).parent
 README, CAPACITY = HERE / "README.md", HERE.parent / "docs" / "capacity.md"
+ROOT_README = HERE.parent / "README.md"
+PLACES = (ROOT_README, README, CAPACITY)
 FIGURES = HERE.parent / "docs" / "figures"
 
 
-def write(results: Path, readme: Path = README, capacity_: Path = CAPACITY, figures: Path = FIGURES) -> None:
+def write(
+    results: Path,
+    root: Path = ROOT_README,
+    readme: Path = README,
+    capacity_: Path = CAPACITY,
+    figures: Path = FIGURES,
+) -> None:
     """Renew the marked places and the charts; parts that were never measured leave theirs as they are."""
     found = report.load(results)
     parts = {name: report.from_dict(name, part) for name, part in found.items()}
     _between_marks(readme, "promises", _promises(found, parts))
     _between_marks(readme, "figures", _figures(found, parts))
+    if "costs" in parts:
+        _between_marks(root, "speed", f"{_where(found['costs'])}\n\n{capacity.speed(parts['costs'])}")
     model = capacity.tables(parts)
     if model:
         _between_marks(capacity_, "model", f"{_where(found['costs'])}\n\n{model}")

@@ -111,13 +111,14 @@ def test_a_part_comes_back_from_its_file(bench: SimpleNamespace, tmp_path: Path)
 
 
 def test_documents_and_charts_say_what_the_results_say(bench: SimpleNamespace, tmp_path: Path) -> None:
-    readme, capacity = tmp_path / "README.md", tmp_path / "capacity.md"
-    shutil.copy(bench.documents.README, readme)
-    shutil.copy(bench.documents.CAPACITY, capacity)
-    bench.documents.write(bench.report.RESULTS, readme, capacity, tmp_path / "figures")
+    documents = bench.documents
+    written = {tmp_path / str(number): place for number, place in enumerate(documents.PLACES)}
+    for copied, place in written.items():
+        shutil.copy(place, copied)
+    documents.write(bench.report.RESULTS, *written, tmp_path / "figures")
     renewed = '`make bench BENCH="--render"` renews it'
-    assert readme.read_text() == bench.documents.README.read_text(), renewed
-    assert capacity.read_text() == bench.documents.CAPACITY.read_text(), renewed
+    for copied, place in written.items():
+        assert copied.read_text() == place.read_text(), renewed
     for chart in (tmp_path / "figures").iterdir():
         ElementTree.parse(chart)
         assert chart.read_text() == (bench.documents.FIGURES / chart.name).read_text(), renewed
