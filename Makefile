@@ -95,12 +95,12 @@ interop: setup  ## client libraries' own suites, directly and through Sealgate (
 	@$(INSTALL) rabbitmq
 	@env PYTHONPATH=tests $(BIN)/python -m interop $(INTEROP)
 
-simulate: setup  ## the core among simulated peers (SEEDS=1000 START=0 WORKERS=1, HOURS=1 of CPU time; SEED=7 for one, told in full)
-	@PYTHONPATH=tests $(BIN)/python -m sim.run --kind $(KIND) --start $(START) --workers $(WORKERS) \
+simulate: $(VARIANT)  ## the core among simulated peers (SEEDS=1000 START=0 WORKERS=1, HOURS=1 of CPU time; SEED=7 for one, told in full)
+	@PYTHONPATH=tests $(RUN)/python -m sim.run --kind $(KIND) --start $(START) --workers $(WORKERS) \
 	    $(if $(SEED),--seed $(SEED),$(if $(HOURS),--cpu-hours $(HOURS),--seeds $(SEEDS)))
 
-ledger: setup  ## 10,000 simulated conversations: delivery tags as on a direct connection
-	@PYTHONPATH=tests $(BIN)/python -m sim.run --kind ledger --seeds 10000 --workers $(WORKERS)
+ledger: $(VARIANT)  ## 10,000 simulated conversations: delivery tags as on a direct connection
+	@PYTHONPATH=tests $(RUN)/python -m sim.run --kind ledger --seeds 10000 --workers $(WORKERS)
 
 check: setup  ## lint, format, types, import rules
 	@$(BIN)/ruff check .

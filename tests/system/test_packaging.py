@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import venv
 import zipfile
@@ -17,6 +20,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from sealgate.variant import core_variant
+from support.compiled import project_config
 from support.gateway import key, new_secret, toml
 from support.processes import end, free_port, spawn, wait_until
 
@@ -24,13 +29,28 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
+COMPILED = core_variant() == "compiled"
+
+
+def build(folder: Path, compile_: str) -> subprocess.CompletedProcess[str]:
+    """As pip does it, with what is installed here. What `make compiled` has compiled is not made again."""
+    code = "from hatchling.build import build_wheel; import sys; build_wheel(sys.argv[1])"
+    return subprocess.run(
+        [sys.executable, "-c", code, folder],
+        cwd=ROOT,
+        env={**os.environ, "SEALGATE_COMPILE": compile_},
+        timeout=600,
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel that carries the variant under test: the native one or the plain one."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = "from hatchling.build import build_wheel; import sys; build_wheel(sys.argv[1])"
-    subprocess.run(
-        [sys.executable, "-c", build, folder], cwd=ROOT, check=True, timeout=60, capture_output=True
-    )
+    done = build(folder, "1" if COMPILED else "0")
+    assert done.returncode == 0, done.stderr
     (built,) = folder.glob("*.whl")
     return zipfile.ZipFile(built)
 
@@ -83,10 +103,71 @@ def argument(stage: list[tuple[str, str]], word: str) -> str:
 
 
 def test_wheel_holds_nothing_but_the_package(wheel: zipfile.ZipFile) -> None:
-    assert {name.split("/")[0] for name in wheel.namelist()} == {
+    library = {f"sealgate__mypyc{sysconfig.get_config_var('EXT_SUFFIX')}"} if COMPILED else set()
+    assert {name.split("/")[0] for name in wheel.namelist()} == library | {
         "sealgate",
         f"sealgate-{PROJECT['version']}.dist-info",
     }
+
+
+def test_wheel_is_for_every_platform_or_says_for_which(wheel: zipfile.ZipFile) -> None:
+    told = wheel.read(f"sealgate-{PROJECT['version']}.dist-info/WHEEL").decode()
+    if COMPILED:
+        version = f"cp{sys.version_info.major}{sys.version_info.minor}"
+        assert f"Tag: {version}-{version}-" in told
+        assert "Root-Is-Purelib: false" in told
+    else:
+        assert "Tag: py3-none-any" in told
+        assert not [name for name in wheel.namelist() if name.endswith((".so", ".pyd"))]
+
+
+def test_neither_wheel_needs_a_compiler_where_it_is_installed(wheel: zipfile.ZipFile) -> None:
+    told = wheel.read(f"sealgate-{PROJECT['version']}.dist-info/METADATA").decode()
+    needed = {Requirement(text) for text in re.findall(r"^Requires-Dist: (.*)$", told, re.MULTILINE)}
+    always = {wanted.name for wanted in needed if wanted.marker is None or "extra" not in str(wanted.marker)}
+    assert always == {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert not always & {"mypy", "mypy-extensions", "librt", "setuptools"}
+
+
+def test_build_asked_to_compile_that_can_not_makes_no_wheel(tmp_path: Path) -> None:
+    """No compiler, a wrong type, a switch that says neither, an editable install: never the plain wheel."""
+    sources = tmp_path / "sources"
+    shutil.copytree(ROOT, sources, ignore=_all_but_sources)
+    project = sources / "pyproject.toml"
+    # One file is enough to fail on.
+    project.write_text(re.sub(r"(?m)^compiled = .*$", 'compiled = ["reason.py"]', project.read_text()))
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    code = "from hatchling import build; import sys; getattr(build, sys.argv[1])(sys.argv[2])"
+
+    def refused(switch: str, how: str = "build_wheel") -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, how, folder],
+            cwd=sources,
+            env={**os.environ, "SEALGATE_COMPILE": switch, "CC": str(tmp_path / "no-compiler")},
+            timeout=300,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode != 0
+        assert list(folder.iterdir()) == []
+        return done.stderr
+
+    assert "SEALGATE_COMPILE is 1 or 0" in refused("yes")
+    assert "An editable install is plain" in refused("1", "build_editable")
+    assert "no-compiler" in refused("1")
+    (sources / "proxy/sealgate/reason.py").write_text("NAME: int = 'text'\n")
+    refused("1")
+
+
+def _all_but_sources(folder: str, names: list[str]) -> set[str]:
+    wanted = {"pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "proxy"}
+    return {name for name in names if Path(folder) == ROOT and name not in wanted}
+
+
+def test_compilers_are_those_that_were_tested() -> None:
+    pinned = (ROOT / "constraints.txt").read_text().splitlines()
+    assert set(project_config()["compilers"]) <= set(pinned)
 
 
 def test_wheel_carries_every_file_the_package_reads(wheel: zipfile.ZipFile) -> None:
@@ -126,7 +207,9 @@ def test_the_gateway_runs_on_its_runtime_dependencies_alone(clean_python: Path, 
         return subprocess.run([*sealgate, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
     told = run("version")
-    assert (told.returncode, told.stdout.split()[:2]) == (0, ["sealgate", PROJECT["version"]])
+    assert told.stdout.startswith(f"sealgate {PROJECT['version']} ({core_variant()} core, "), told.stderr
+    for absent in ("mypy", "librt", "setuptools"):
+        assert subprocess.run([clean_python, "-c", f"import {absent}"], capture_output=True).returncode != 0
     checked = run("check-config", "sealgate.toml")
     assert (checked.returncode, checked.stdout) == (0, "sealgate.toml: ok\n"), checked.stderr
     assert run("healthcheck", "--config", "sealgate.toml").returncode == 1
@@ -179,6 +262,12 @@ def test_commands_of_the_image_exist() -> None:
         sealgate = Path(sys.executable).with_name("sealgate")
         shown = subprocess.run([sealgate, command, "--help"], capture_output=True, text=True, timeout=30)
         assert shown.returncode == 0, shown.stderr
+
+
+def test_image_carries_the_compiled_core(stages: list[list[tuple[str, str]]]) -> None:
+    steps = " ".join(text for word, text in stages[0] if word == "RUN")
+    assert "SEALGATE_COMPILE=1 pip wheel" in steps
+    assert steps.endswith("/opt/sealgate/bin/sealgate version | grep -F '(compiled core, '")
 
 
 def test_image_names_no_host() -> None:
