@@ -15,12 +15,14 @@ import asyncio
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 
 import msgspec
 import uvloop
 
 from uvcopy import ClientLeg
 
+COPIED_BYTES_MAX = 8192
 _PUBLISH = b"\x00\x3c\x00\x28"
 
 
@@ -44,7 +46,6 @@ class Work:
         self.spans: list[tuple[int, int]] = [(start, end) for start, end in spans]
         self.keyed = Keyed(secret)
         self.decode = msgspec.json.decode
-        self.done = 0
 
     def all_of(self, data: bytes, at: int) -> int:
         """Every whole message of `data` from `at` on; where the next one begins."""
@@ -52,11 +53,13 @@ class Work:
         copy_inner, copy_outer = self.keyed.inner.copy, self.keyed.outer.copy
         message, p, h, covered = self.message, self.section_p, self.section_h, self.signing_input
         (start, end), more = self.spans[0], self.spans[1:]
+        # Looking into small bodies costs more than copying them.
+        bodies = memoryview(data) if message > COPIED_BYTES_MAX else data
         last = len(data) - message
         while at <= last:
-            body = data[at + start : at + end]
+            body = bodies[at + start : at + end]
             if more:
-                body = b"".join([body, *(data[at + left : at + right] for left, right in more)])
+                body = b"".join([body, *(bodies[at + left : at + right] for left, right in more)])
             sha256(data[at : at + p]).digest()
             sha256(data[at : at + h]).digest()
             sha256(body).digest()
@@ -66,8 +69,29 @@ class Work:
             outer.digest()
             decode(body)
             at += message
-            self.done += 1
         return at
+
+    def one_of(self, chunks: Sequence[bytes | memoryview]) -> None:
+        """The message that these chunks are; a large body is joined once, from what came."""
+        if self.message <= COPIED_BYTES_MAX:
+            self.all_of(b"".join(chunks), 0)
+            return
+        head, parts, at = chunks[0], [], 0
+        if len(head) < max(self.section_p, self.section_h, self.signing_input):
+            head = b"".join(chunks)
+        for chunk in chunks:
+            view = memoryview(chunk)
+            parts += [view[max(start - at, 0) : max(end - at, 0)] for start, end in self.spans]
+            at += len(chunk)
+        body = b"".join(parts)
+        hashlib.sha256(head[: self.section_p]).digest()
+        hashlib.sha256(head[: self.section_h]).digest()
+        hashlib.sha256(body).digest()
+        inner, outer = self.keyed.inner.copy(), self.keyed.outer.copy()
+        inner.update(head[: self.signing_input])
+        outer.update(inner.digest())
+        outer.digest()
+        self.decode(body)
 
 
 class FloorLeg(ClientLeg):
@@ -75,7 +99,7 @@ class FloorLeg(ClientLeg):
         super().__init__(upstream_port)
         self.work = work
         self.publishing = False
-        self.rest: list[bytes] = []
+        self.rest: list[bytes | memoryview] = []
         self.rest_bytes = 0
 
     def data_received(self, data: bytes) -> None:
@@ -85,17 +109,16 @@ class FloorLeg(ClientLeg):
             if not self.publishing:
                 return
         if self.rest_bytes:
-            # A message cut by a chunk's end is joined once, when it is whole.
             missing = self.work.message - self.rest_bytes
             if len(data) < missing:
                 self.rest.append(data)
                 self.rest_bytes += len(data)
                 return
-            self.work.all_of(b"".join([*self.rest, data[:missing]]), 0)
+            self.work.one_of([*self.rest, memoryview(data)[:missing]])
             at = self.work.all_of(data, missing)
         else:
             at = self.work.all_of(data, 0)
-        self.rest = [data[at:]]
+        self.rest = [memoryview(data)[at:]]
         self.rest_bytes = len(data) - at
 
 
