@@ -75,7 +75,12 @@ class MemoryStore:
         elif self._journal is not None and self._journal.ahead:
             answer(self._decide_ahead(claims, self._journal, now, monotonic))
         else:
-            answer([self._decide(claim, now, monotonic) for claim in claims])
+            answer(self._decide_all(claims, now, monotonic))
+
+    def _decide_all(self, claims: list[Claim], now: float, monotonic: float) -> list[ClaimOutcome]:
+        self._nonces.forget(now, len(claims))
+        created_min = self._horizon.created_min(now)
+        return [self._decide(claim, now, monotonic, created_min) for claim in claims]
 
     def _decide_ahead(
         self, claims: list[Claim], journal: Journal, now: float, monotonic: float
@@ -85,10 +90,10 @@ class MemoryStore:
         What can not be written down is not granted. (Its tokens stay spent, as a release leaves them.)
         """
         if not journal.in_place and not self._write_journal(even_nothing=True):
-            return [
-                _UNAVAILABLE if claim.nonce_key else self._decide(claim, now, monotonic) for claim in claims
-            ]
-        outcomes = [self._decide(claim, now, monotonic) for claim in claims]
+            bare = self._decide_all([claim for claim in claims if not claim.nonce_key], now, monotonic)
+            decided = iter(bare)
+            return [_UNAVAILABLE if claim.nonce_key else next(decided) for claim in claims]
+        outcomes = self._decide_all(claims, now, monotonic)
         leased = [
             index
             for index, claim in enumerate(claims)
@@ -101,37 +106,39 @@ class MemoryStore:
                 outcomes[index] = _UNAVAILABLE
         return outcomes
 
-    def _decide(self, claim: Claim, now: float, monotonic: float) -> ClaimOutcome:
-        self._nonces.forget(now)
-        refusal = self._nonce_refusal(claim, now, monotonic) if claim.nonce_key else None
-        if refusal is None:
+    def _decide(self, claim: Claim, now: float, monotonic: float, created_min: int) -> ClaimOutcome:
+        refusal = self._nonce_refusal(claim, now, monotonic, created_min) if claim.nonce_key else None
+        if refusal is None and claim.debits:
             refusal = self._limiter.take(claim.debits, int(monotonic * MICROSECONDS))
         if refusal is not None:
             return refusal
         if claim.nonce_key:
-            self._owner += 1
-            claim.owner = self._owner
+            self._owner = claim.owner = self._owner + 1
             lease_until = monotonic + self._lease_s
-            entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, lease_until)
+            entry = NonceEntry(claim.digest, claim.remember_until, self._owner, lease_until)
             self._nonces.put(claim.nonce_key, entry)
         return GRANTED
 
-    def _nonce_refusal(self, claim: Claim, now: float, monotonic: float) -> ClaimOutcome | None:
+    def _nonce_refusal(
+        self, claim: Claim, now: float, monotonic: float, created_min: int
+    ) -> ClaimOutcome | None:
         """The rows of seal1.md's table that refuse; None for a new nonce and for a lease that is over."""
         entry = self._nonces.get(claim.nonce_key)
         if entry is None or entry.remember_until < now:
-            return self._unknown_refusal(claim, now)
+            return self._unknown_refusal(claim, now, created_min)
         if entry.digest != claim.digest:
             return _CONFLICT
         if entry.lease_until is None:
             return _DUPLICATE
         return _INFLIGHT if monotonic < entry.lease_until else None
 
-    def _unknown_refusal(self, claim: Claim, now: float) -> ClaimOutcome | None:
+    def _unknown_refusal(self, claim: Claim, now: float, created_min: int) -> ClaimOutcome | None:
         """A nonce not found passes only when it was certainly never here, and there is room."""
-        if claim.created < self._horizon.created_min(now):
-            return _HORIZON
-        if claim.remember_until < now or claim.remember_until <= self._nonces.forgotten_until:
+        if (
+            claim.created < created_min
+            or claim.remember_until < now
+            or claim.remember_until <= self._nonces.forgotten_until
+        ):
             return _HORIZON
         return _FULL if len(self._nonces) >= self._entries_max else None
 
@@ -148,8 +155,13 @@ class MemoryStore:
 
     def _commit(self, claim: Claim) -> None:
         """Always recorded, whoever holds the nonce now: the message did reach the broker."""
-        entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, None)
-        self._nonces.put(claim.nonce_key, entry)
+        entry = self._nonces.get(claim.nonce_key)
+        if entry is not None and entry.digest == claim.digest:
+            # Nearly always the lease that the claim was granted: remembered for as long.
+            entry.lease_until = None
+        else:
+            entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, None)
+            self._nonces.put(claim.nonce_key, entry)
         if self._journal is not None:
             self._write_later(_record(claim, Fate.COMMITTED))
 

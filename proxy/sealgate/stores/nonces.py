@@ -10,8 +10,8 @@ from enum import Enum, unique
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
-#: Nonces forgotten per call at most: more than one call can add, so the table shrinks under any load.
-_FORGET_PER_CALL_MAX: Final = 4
+#: Nonces forgotten per claim at most: more than one claim can add, so the table shrinks under any load.
+_FORGET_PER_CLAIM_MAX: Final = 4
 
 
 @unique
@@ -64,8 +64,12 @@ class NonceTable:
 
     def put(self, nonce_key: bytes, entry: NonceEntry) -> None:
         """Remember `entry`, in place of what was there."""
-        self.drop(nonce_key)
+        before = self._entries.get(nonce_key)
         self._entries[nonce_key] = entry
+        if before is not None:
+            if before.remember_until == entry.remember_until:
+                return
+            self._by_second[before.remember_until].discard(nonce_key)
         same_second = self._by_second.get(entry.remember_until)
         if same_second is None:
             same_second = self._by_second[entry.remember_until] = set()
@@ -78,9 +82,9 @@ class NonceTable:
         if entry is not None:
             self._by_second[entry.remember_until].discard(nonce_key)
 
-    def forget(self, now: float) -> None:
-        """Forget a few of the nonces whose moment is over at `now` (Unix seconds)."""
-        budget = _FORGET_PER_CALL_MAX
+    def forget(self, now: float, claims: int = 1) -> None:
+        """Forget a few of the nonces whose moment is over at `now` (Unix seconds), for so many `claims`."""
+        budget = _FORGET_PER_CLAIM_MAX * claims
         while budget and self._seconds and self._seconds[0] < now:
             second = self._seconds[0]
             keys = self._by_second[second]
