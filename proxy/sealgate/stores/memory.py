@@ -156,8 +156,12 @@ class MemoryStore:
     def _commit(self, claim: Claim) -> None:
         """Always recorded, whoever holds the nonce now: the message did reach the broker."""
         entry = self._nonces.get(claim.nonce_key)
-        if entry is not None and entry.digest == claim.digest:
-            # Nearly always the lease that the claim was granted: remembered for as long.
+        if (
+            entry is not None
+            and entry.digest == claim.digest
+            and entry.remember_until == claim.remember_until
+        ):
+            # Nearly always: the lease that the claim was granted.
             entry.lease_until = None
         else:
             entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, None)
