@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import hypothesis
@@ -15,6 +16,9 @@ from support.redis_server import RedisServer, private_redis
 
 _CLOSING_LINES: pytest.StashKey[list[str]] = pytest.StashKey()
 
+
+#: What is compiled where the core is.
+CORE = tuple(f"sealgate.{room}" for room in ("accounts", "reason", "session", "signing", "verify", "wire"))
 
 # No timed assertions (a loaded machine is no bug), and no example database that two runs could share.
 hypothesis.settings.register_profile("sealgate", deadline=None, database=None)
@@ -32,6 +36,18 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"the {core_variant()} core is loaded where the {expected} one is to be tested"
         )
+    if core_variant() == "compiled":
+        pytest.MonkeyPatch.setattr = _set_outside_the_core  # type: ignore[method-assign]
+
+
+_setattr: Callable[..., None] = pytest.MonkeyPatch.setattr
+
+
+def _set_outside_the_core(self: pytest.MonkeyPatch, target: Any, *args: Any, **options: Any) -> None:
+    """Compiled code never sees what is put in its place: a test that relies on it would show nothing."""
+    name = target.__name__ if isinstance(target, ModuleType) else getattr(target, "__module__", target)
+    assert not str(name).startswith(CORE), f"{target} is compiled: pass it in, or mark `replaces_core`"
+    _setattr(self, target, *args, **options)
 
 
 def pytest_report_header() -> str:
