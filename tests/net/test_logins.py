@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from sealgate.accounts import desk as desk_module
 from sealgate.accounts.attempts import Attempts, LockOut
 from sealgate.accounts.desk import Desk
 from sealgate.accounts.login import Attempt, LoginResult, Outcome
-from sealgate.accounts.passwords import Cost, PasswordHash, hash_password, parse_hash
+from sealgate.accounts.passwords import Cost, hash_password, parse_hash
 from sealgate.accounts.users import BrokerLogin, User, UserBook
 from sealgate.net.logins import Logins, counted_address
 from support.peers import eventually
@@ -30,14 +31,15 @@ class Threads:
         self.begun: list[bytes] = []
         self.gate = threading.Semaphore(0)
         self.fails = False
-        monkeypatch.setattr(desk_module, "is_password", self._hash)
+        self._scrypt = hashlib.scrypt
+        monkeypatch.setattr(hashlib, "scrypt", self._hash)
 
-    def _hash(self, password: bytes, known: PasswordHash) -> bool:
+    def _hash(self, password: bytes, **options: Any) -> bytes:
         self.begun.append(password)
         self.gate.acquire()
         if self.fails:
             raise MemoryError
-        return password == b"wonder"
+        return self._scrypt(password, **options)
 
     def let(self, hashes: int = 1) -> None:
         self.gate.release(hashes)
