@@ -16,11 +16,17 @@ from typing import Any
 
 import pika
 import pytest
+from pamqp import commands
 
 from support.gateway import GatewayProcess, gateway, key, new_secret
+from support.hostile_play import check_arrived, hear_ack
+from support.hostile_publish import a_task, stored
+from support.hostile_publish import publish as publish_as
+from support.hostile_stage import Gate, Stage
 from support.processes import end, free_port, spawn, wait_until
 from support.publisher import arrivals
 from support.rabbitmq_server import RabbitMQServer
+from support.raw_client import RawClient, raw_client
 from support.redis_server import RedisServer
 from support.rolled import QUEUE, Rolled, declare, passed, producers
 
@@ -246,6 +252,56 @@ def test_drain_of_one_gateway_with_workers_fails_no_publish_while_another_shares
     wanted = [task_id for published, _ in outcomes.values() for task_id in published]
     found = set(arrivals(rabbitmq.port, vhost, QUEUE, 10 * len(wanted)))
     assert [task_id for task_id in wanted if task_id not in found] == []
+
+
+# What workers share through Redis
+
+
+@pytest.fixture
+def stage(rabbitmq: RabbitMQServer, tmp_path: Path) -> Iterator[Stage]:
+    with ExitStack() as closing:
+        yield Stage(rabbitmq, tmp_path, closing)
+
+
+def a_client_of_each_worker(gate: Gate, stage: Stage, stack: ExitStack) -> list[RawClient]:
+    """Clients, until every worker has some."""
+    opened: list[RawClient] = []
+    while not opened or min(clients(gate.process)) == 0:
+        assert len(opened) < CONNECTIONS
+        opened.append(stack.enter_context(raw_client(gate.port, stage.vhost)))
+        opened[-1].open_channel(confirms=True)
+    return opened
+
+
+def test_message_that_one_worker_took_is_a_duplicate_for_all(stage: Stage, rabbitmq: RabbitMQServer) -> None:
+    settings = {"listen": {"workers": WORKERS}, "replay": {"store": stage.shared_redis.url}}
+    gate = stage.start_gateway("workers", rabbitmq.port, settings)
+    with ExitStack() as stack:
+        opened = a_client_of_each_worker(gate, stage, stack)
+        sent = publish_as(a_task(), opened[0], stored())
+        with gate.counting({"accepted ok": 1, "refused replay.duplicate": len(opened) - 1}):
+            for client in opened:
+                client.send(sent.frames(client))
+                hear_ack(client)
+        check_arrived(stage, sent)
+
+
+def test_rate_is_one_for_all_workers(stage: Stage, rabbitmq: RabbitMQServer) -> None:
+    settings = {
+        "listen": {"workers": WORKERS},
+        "replay": {"store": stage.shared_redis.url},
+        "rate": {"*": "3/h burst 3"},
+    }
+    gate = stage.start_gateway("workers", rabbitmq.port, settings)
+    with ExitStack() as stack:
+        opened = a_client_of_each_worker(gate, stage, stack)
+        turns = 2 * opened
+        refused = len(turns) - 3
+        with gate.counting({"accepted ok": 3, "refused rate.task": refused}):
+            for number, client in enumerate(turns):
+                client.send(publish_as(a_task(), client, stored()).frames(client))
+                client.expect(1, commands.Basic.Ack if number < 3 else commands.Basic.Nack)
+        gate.take_kept(refused)
 
 
 # What the supervisor passes on

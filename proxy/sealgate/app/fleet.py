@@ -69,6 +69,7 @@ class Fleet:
         # The first one alone: what is wrong with all is told once.
         keepers = [asyncio.create_task(self._keep(self.slots[0]))]
         asking = asyncio.create_task(self._ask_again_and_again())
+        asking.add_done_callback(_tell_failure)
         first = asyncio.create_task(self._listening.wait())
         await asyncio.wait({keepers[0], first}, return_when=asyncio.FIRST_COMPLETED)
         if not self.draining:
@@ -214,6 +215,12 @@ class FleetHealth(Health):
             for name in slot.report.ready.advisory
         }
         return Checks({**own.checks, **remarks}, frozenset({*own.advisory, *remarks}))
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """What runs in the background only ends by being cancelled, unless it has a bug."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("background work failed", extra={"event": "gate.error"}, exc_info=task.exception())
 
 
 def _stuck(slot: Slot) -> str:
