@@ -275,7 +275,7 @@ def a_client_of_each_worker(gate: Gate, stage: Stage, stack: ExitStack) -> list[
 
 def test_message_that_one_worker_took_is_a_duplicate_for_all(stage: Stage, rabbitmq: RabbitMQServer) -> None:
     settings = {"listen": {"workers": WORKERS}, "replay": {"store": stage.shared_redis.url}}
-    gate = stage.start_gateway("workers", rabbitmq.port, settings)
+    gate = stage.start_gateway("workers.replay", rabbitmq.port, settings)
     with ExitStack() as stack:
         opened = a_client_of_each_worker(gate, stage, stack)
         sent = publish_as(a_task(), opened[0], stored())
@@ -292,7 +292,7 @@ def test_rate_is_one_for_all_workers(stage: Stage, rabbitmq: RabbitMQServer) -> 
         "replay": {"store": stage.shared_redis.url},
         "rate": {"*": "3/h burst 3"},
     }
-    gate = stage.start_gateway("workers", rabbitmq.port, settings)
+    gate = stage.start_gateway("workers.rate", rabbitmq.port, settings)
     with ExitStack() as stack:
         opened = a_client_of_each_worker(gate, stage, stack)
         turns = 2 * opened
