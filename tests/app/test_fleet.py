@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sealgate.app import fleet
 from sealgate.app.fleet import BARREN_MAX, Fleet, FleetHealth
 from sealgate.app.slot import State
 from sealgate.ops.health import LoopLag
@@ -40,6 +41,8 @@ if starts <= mine.get("barren", 0):
 link.sendall(json.dumps(report).encode() + b"\\n")
 for line in lines:
     order = json.loads(line)
+    if order == "drain" and mine.get("deaf"):
+        continue
     if order in ("drain", "cut"):
         sys.exit(order == "cut")
     if order == "reload":
@@ -178,3 +181,13 @@ async def test_not_ready_says_which_worker_and_why(tmp_path: Path) -> None:
     ready = played.health.ready()
     assert (ready.failing, ready.checks["worker 2"]) == (["worker 2"], "upstream unreachable")
     assert await played.drained() == 0
+
+
+@pytest.mark.asyncio
+async def test_worker_that_does_not_drain_in_time_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "OVERTIME_S", -4.9)
+    played = Played(tmp_path, {"2": {"deaf": True}})
+    await played.until(played.all_listen)
+    assert await played.drained() == 1

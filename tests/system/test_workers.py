@@ -394,6 +394,9 @@ def test_workers_end_by_themselves_when_their_supervisor_is_killed(
     with gateway(tmp_path, rabbitmq.port, keys, SESSIONS) as process:
         pids = workers_of(process)
         os.kill(process.pid, signal.SIGKILL)
+        wait_until(process.ended, 10, "the supervisor to be dead")
+        process.start()
+        assert up(process) == WORKERS, "the next supervisor need not wait for them"
         wait_until(lambda: not any(map(is_alive, pids)), 30, "the workers to end")
         assert process.log_text().count("worker.orphaned") == WORKERS
         assert "Traceback" not in process.log_text()
@@ -451,6 +454,30 @@ def test_workers_that_die_before_they_listen_end_with_70(
     assert "killed by SIGSEGV" in process.log_text()
     assert "gate.given_up" in process.log_text()
     assert "Traceback" not in process.log_text()
+
+
+def test_worker_comes_back_without_a_broker_and_without_the_file(
+    keys: list[dict[str, object]], tmp_path: Path
+) -> None:
+    """A gateway in service outlives both: only a first start ends when there is no broker."""
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        settings = {**SESSIONS, "upstream": {"start_timeout": "1s"}, "quarantine": {"enabled": False}}
+        process = GatewayProcess(tmp_path, broker.getsockname()[1], keys, settings)
+        process.start()
+    try:
+        process.config.unlink()
+        killed = workers_of(process)[0]
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: restarts(process) == 1 and up(process) == WORKERS, 30, "the worker to be back")
+        wait_until(
+            lambda: process.get("/readyz") == (503, "failing: worker 1, worker 2\n"), 30, "no broker to show"
+        )
+        enough = time.monotonic() + 3
+        wait_until(lambda: time.monotonic() > enough, 10, "the time of a first start to be over")
+        assert restarts(process) == 1
+        assert not process.ended()
+    finally:
+        process.stop(signal.SIGKILL)
 
 
 # Starts that can not succeed

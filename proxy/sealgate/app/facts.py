@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import ProcessCollector
 
-from sealgate import __version__
-
 if TYPE_CHECKING:
     from sealgate.config.settings import Settings
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 def about(settings: Settings) -> dict[str, str]:
     """What the status page says of the whole."""
     return {
-        "version": __version__,
         "python": platform.python_version(),
         "action": settings.publish.action,
         "deployment": settings.deployment,

@@ -56,7 +56,6 @@ class Fleet:
         self._ready_once = False
         self._listening: Final = asyncio.Event()
         self._stopping: Final = asyncio.Event()
-        self._cutting = False
         self._code = EXIT_OK
         self._killers: Final[list[asyncio.TimerHandle]] = []
 
@@ -89,7 +88,6 @@ class Fleet:
 
     def cut(self) -> None:
         """End all at once."""
-        self._cutting = True
         self._end(CUT, CUT_S)
 
     def reload(self) -> None:
