@@ -35,7 +35,7 @@ def tables(parts: Mapping[str, Part]) -> str:
     costs = parts["costs"]
 
     def cpu_us(column: str, quantity: str = "cpu_us") -> float:
-        return statistics.median(costs.of("300 B", column, quantity))
+        return statistics.median(costs.of("300 B, mixed", column, quantity))
 
     broker_us = statistics.median(parts["broker"].of("persistent", "session", "broker_cpu_us"))
     redis_us = cpu_us("redis", "redis_cpu_us")

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import random
 import secrets
 import struct
 import time
@@ -28,6 +29,7 @@ DEPLOYMENT = "bench"
 VHOST = "/"
 QUEUE = "celery"
 TASK = "shop.tasks.send_email"
+VARIETIES = 16
 #: A little below RabbitMQ's 131,072: a signing sidecar keeps room for its header.
 FRAME_BYTES_MAX = 128_000
 LIFETIME_S = 86_400
@@ -67,11 +69,9 @@ class Template:
     """One message with `body_bytes` of body for `channel`; its copies differ in task id and token."""
 
     def __init__(
-        self, body_bytes: int, *, transient: bool = False, task: str = TASK, channel: int = 1
+        self, body_bytes: int, *, transient: bool = False, channel: int = 1, variety: int = 0
     ) -> None:
-        made = _app.amqp.as_task_v2(
-            _ID, task, args=[""], kwargs={"user": 7}, origin="gen1@web-1", reply_to=_app.thread_oid
-        )
+        made = _app.amqp.as_task_v2(_ID, **_task(variety), reply_to=_app.thread_oid)
         made.body[0][0] = "x" * (body_bytes - len(json.dumps(made.body)))
         self.body = json.dumps(made.body).encode()
         assert len(self.body) == body_bytes
@@ -93,22 +93,12 @@ class Template:
         self._snapshot = _base64url(encode_snapshot("", QUEUE, None, None))
 
     def plain(self, count: int) -> Iterator[bytes]:
-        """As an application sends them that knows nothing of seals."""
-        parts = self._frames(self._headers).split(_ID.encode())
-        for task_id in _ids(count):
-            yield task_id.join(parts)
+        return plain([self], count)
 
     def sealed(
         self, count: int, keys: Sequence[Key], challenge: bytes = b"", first: int = 0
     ) -> Iterator[bytes]:
-        """Sealed now, the keys in turn, with stored nonces; or, for the gateway that gave `challenge`, with
-        session nonces from `first` on."""
-        signer = _Signer(self, keys, _base64url(bytes(24 if challenge else STORED_NONCE_BYTES)))
-        random = b"" if challenge else secrets.token_bytes(STORED_NONCE_BYTES * count)
-        for number, task_id in enumerate(_ids(count)):
-            at = number * STORED_NONCE_BYTES
-            nonce = challenge + (first + number).to_bytes(8, "big") if challenge else random[at : at + 16]
-            yield signer.message(number % len(keys), task_id, nonce)
+        return sealed([self], count, keys, challenge, first)
 
     def layout(self, key: Key, session: bool) -> Layout:
         """Of each sealed message of this template."""
@@ -138,6 +128,39 @@ class Template:
         publish = struct.pack(">HHHB", 60, 40, 0, 0) + bytes([len(key)]) + key + b"\x00"
         bodies = _body_frames(self.body, self._channel)
         return b"".join([frame(1, self._channel, publish), frame(2, self._channel, header), *bodies])
+
+
+def plain(templates: Sequence[Template], count: int) -> Iterator[bytes]:
+    """As an application sends them that knows nothing of seals; of several templates it is chance which."""
+    cut = [template._frames(template._headers).split(_ID.encode()) for template in templates]
+    dice = random.Random(count)
+    for task_id in _ids(count):
+        yield task_id.join(cut[0] if len(cut) == 1 else dice.choice(cut))
+
+
+def sealed(
+    templates: Sequence[Template],
+    count: int,
+    keys: Sequence[Key],
+    challenge: bytes = b"",
+    first: int = 0,
+) -> Iterator[bytes]:
+    """Sealed now, with stored nonces; or, for the gateway that gave `challenge`, with session nonces from
+    `first` on. Keys come in turn; of several templates it is chance which is next."""
+    like = _base64url(bytes(24 if challenge else STORED_NONCE_BYTES))
+    signers = [_Signer(template, keys, like) for template in templates]
+    octets = b"" if challenge else secrets.token_bytes(STORED_NONCE_BYTES * count)
+    dice = random.Random(count)
+    for number, task_id in enumerate(_ids(count)):
+        at = number * STORED_NONCE_BYTES
+        nonce = challenge + (first + number).to_bytes(8, "big") if challenge else octets[at : at + 16]
+        signer = signers[0] if len(signers) == 1 else dice.choice(signers)
+        yield signer.message(number % len(keys), task_id, nonce)
+
+
+def mixed(body_bytes: int) -> list[Template]:
+    """As the tasks of a real producer differ: in name, arguments, origin, retries, and optional headers."""
+    return [Template(body_bytes, variety=variety) for variety in range(1, VARIETIES + 1)]
 
 
 class _Signer:
@@ -172,6 +195,25 @@ class _Signer:
         keyed.update(self._context + prefix + p + h + self._body)
         token = prefix + b"." + _base64url(keyed.digest())
         return task_id.join(self._head) + token + task_id.join(self._tail)
+
+
+def _task(variety: int) -> dict[str, object]:
+    """A task for `as_task_v2`, its first argument for the filling. 0 is the one task of most parts."""
+    if variety == 0:
+        return {"name": TASK, "args": [""], "kwargs": {"user": 7}, "origin": "gen1@web-1"}
+    found: dict[str, object] = {
+        "name": f"shop.{'orders' if variety % 2 else 'stock'}.task_{'x' * variety}",
+        "args": ["", *range(variety % 3)],
+        "kwargs": {f"field_{number}": number * 1.5 for number in range(variety % 4)},
+        "origin": f"gen{variety}@web-{variety % 5}",
+        "retries": variety % 3,
+    }
+    if variety % 2:
+        found["eta"] = "2026-12-01T08:00:00+00:00"
+    if variety % 4 == 3:
+        found["group_id"] = str(uuid.UUID(int=variety))
+        found["parent_id"] = str(uuid.UUID(int=variety + 100))
+    return found
 
 
 def write_messages(path: Path, messages: Iterable[bytes]) -> int:

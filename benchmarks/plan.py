@@ -56,11 +56,11 @@ def say(what: str) -> None:
 
 @dataclass(slots=True, frozen=True)
 class Publishing:
-    """Messages of one template through one proxy."""
+    """Messages of one template, or mixed of several, through one proxy."""
 
     stage: Stage
     proxy: Proxy
-    template: Template
+    template: Template | Sequence[Template]
     keys: Sequence[Key]
     kind: Kind = "session"
 
@@ -85,14 +85,15 @@ class Publishing:
         spent = [(later - sooner) / done.messages * 1e6 for sooner, later in zip(before, after, strict=True)]
         return Sent(spent[0], tuple(spent[1:]), done)
 
-    def made(self, count: int, challenge: bytes) -> Iterator[bytes]:
+    def made(self, count: int, challenge: bytes, first: int = 0) -> Iterator[bytes]:
         """Messages for the connection that was given `challenge`."""
+        templates = [self.template] if isinstance(self.template, Template) else self.template
         if self.kind == "plain":
-            return self.template.plain(count)
+            return messages.plain(templates, count)
         if self.kind == "stored":
-            return self.template.sealed(count, self.keys)
+            return messages.sealed(templates, count, self.keys)
         # What reads no nonce is sent messages of the same form.
-        return self.template.sealed(count, self.keys, challenge or bytes(16))
+        return messages.sealed(templates, count, self.keys, challenge or bytes(16), first)
 
     def wait_for_horizon(self) -> None:
         """A store without memory of before refuses stored nonces that were signed before it started."""

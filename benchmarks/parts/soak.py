@@ -54,7 +54,7 @@ def _residents(plan: Plan, own: Stage, kind: Kind, each: int) -> list[int]:
     with client.connections(proxy.port) as opened:
         challenge = opened[0].challenge if kind == "session" else b""
         for round_ in range(ROUNDS):
-            made = publishing.template.sealed(each, plan.keys, challenge, round_ * each)
+            made = publishing.made(each, challenge, round_ * each)
             publishing.over(opened, made, Load(base=round_ * each))
             found.append(proxy.resident_bytes())
     return found
