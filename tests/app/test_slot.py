@@ -89,6 +89,19 @@ async def test_worker_that_makes_no_sense_is_killed(answer: str, tmp_path: Path)
 
 
 @pytest.mark.asyncio
+async def test_question_to_who_dies_is_over(tmp_path: Path) -> None:
+    slot = slot_of(tmp_path, answer='b""')
+    living = asyncio.create_task(slot.live(b'"orders"\n'))
+    await listening(slot)
+    answer = slot.ask()
+    assert answer is not None
+    slot.kill()
+    async with asyncio.timeout(20):
+        await answer
+        assert (await living).how == "killed by SIGKILL"
+
+
+@pytest.mark.asyncio
 async def test_program_that_is_not_there_is_an_end(tmp_path: Path) -> None:
     slot = Slot(1, [str(tmp_path / "nothing")], lambda _: None)
     end = await slot.live(b"\n")

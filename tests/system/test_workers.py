@@ -113,6 +113,22 @@ def test_one_worker_is_one_process(
         assert "sealgate_worker_up" not in process.get("/metrics")[1]
 
 
+def test_supervisor_that_can_not_start_over_supervises_all_the_same(
+    rabbitmq: RabbitMQServer, keys: list[dict[str, object]], tmp_path: Path
+) -> None:
+    """On a system without memfd it is larger, and nothing else."""
+    (tmp_path / "sitecustomize.py").write_text("import os\ndel os.memfd_create\n")
+    process = GatewayProcess(tmp_path / "gateway", rabbitmq.port, keys, SESSIONS)
+    process.start({**os.environ, "PYTHONPATH": str(tmp_path)})
+    try:
+        command = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
+        assert "--supervise" not in command
+        assert up(process) == WORKERS
+        assert process.stop() == 0
+    finally:
+        process.stop(signal.SIGKILL)
+
+
 def test_connections_are_spread_and_metrics_are_sums(
     rabbitmq: RabbitMQServer, keys: list[dict[str, object]], tmp_path: Path
 ) -> None:

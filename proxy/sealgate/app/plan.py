@@ -6,6 +6,7 @@ gives the plan to itself (in memory that has no name, for there may be passwords
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -52,14 +53,17 @@ def plan_of(settings: Settings, values: dict[str, Any]) -> Plan:
 
 
 def start_over(plan: Plan) -> None:
-    """Become the supervisor of `plan`. Returns only where that can not be done (no Linux)."""
-    if sys.platform != "linux":
+    """Become the supervisor of `plan`. Returns only where that can not be done: no Linux, or half of one."""
+    try:
+        held = os.memfd_create("sealgate", 0)  # without the flag that would close it at exec
+    except (AttributeError, OSError):
         return
-    held = os.memfd_create("sealgate", 0)
-    with os.fdopen(held, "w", closefd=False) as file:
+    with os.fdopen(held, "w") as file:
         json.dump(asdict(plan), file)
-    os.lseek(held, 0, os.SEEK_SET)
-    os.execv(sys.executable, [*own_command(), OPTION, str(held)])  # noqa: S606 - ourselves
+        file.flush()
+        os.lseek(held, 0, os.SEEK_SET)
+        with contextlib.suppress(OSError):
+            os.execv(sys.executable, [*own_command(), OPTION, str(held)])  # noqa: S606 - ourselves
 
 
 def taken_over(held: int) -> Plan:

@@ -106,7 +106,8 @@ class Slot:
             log.error("worker not started", extra=self._about("worker.not_started", error=str(error)))
             code = EXIT_BUG
         listened = self.state is State.LISTENING
-        self._process, self._writer, self._answer = None, None, None
+        self._process, self._writer = None, None
+        self._answered()
         self.state = State.ENDED
         return End(code, listened, self._clock() - began)
 
@@ -147,10 +148,14 @@ class Slot:
         self.report = report
         if report.listening:
             self.state = State.LISTENING
+        self._answered()
+        self._heard(self)
+
+    def _answered(self) -> None:
+        """Nobody need wait any longer."""
         if self._answer is not None:
             self._answer.set_result(None)
             self._answer = None
-        self._heard(self)
 
     def end(self, order: str) -> None:
         """Give an order to end (`reports.DRAIN` or `CUT`), to who is there or who is just being started."""
