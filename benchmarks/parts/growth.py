@@ -15,7 +15,7 @@ from benchmarks.gates import Gate
 from benchmarks.judging import Part
 from benchmarks.messages import Key, Template
 from benchmarks.plan import Plan, Publishing, Sent
-from benchmarks.stage import Stage
+from benchmarks.stage import Proxy, Stage
 
 NAME = "growth"
 ITEMS = (7,)
@@ -57,56 +57,82 @@ class Lanes:
 
 @dataclass(slots=True, frozen=True)
 class Size:
-    """One number, few and many of it; each sends so many messages."""
+    """One number, few and many of it; each sends `total` messages. Without a limit it is for comparison."""
 
     row: str
+    total: int
     few: tuple[str, Callable[[int], Sent]]
     many: tuple[str, Callable[[int], Sent]]
+    limit: float | None = LIMIT
 
 
 def _lanes(
-    stack: ExitStack, stage: Stage, plan: Plan, connections: int, channels: int
-) -> Callable[[int], Sent]:
-    proxy = stage.gate(plan.gate(), stage.swallow().port)
+    stack: ExitStack, stage: Stage, plan: Plan, proxy: Proxy, connections: int, channels: int = 1
+) -> tuple[str, Callable[[int], Sent]]:
     templates = [Template(BODY_BYTES, channel=channel) for channel in range(1, channels + 1)]
     opened = stack.enter_context(client.connections(proxy.port, connections, channels))
-    return Lanes(Publishing(stage, proxy, templates[0], plan.keys), opened, templates).send
+    lanes = Lanes(Publishing(stage, proxy, templates[0], plan.keys), opened, templates)
+    return f"{connections * channels:,}", lanes.send
 
 
-def _by_window(stage: Stage, gate: Gate) -> Callable[[int], Sent]:
+def _gate(stage: Stage, plan: Plan) -> Proxy:
+    return stage.gate(plan.gate(), stage.swallow().port)
+
+
+def _by_window(stage: Stage, number: int, gate: Gate) -> tuple[str, Callable[[int], Sent]]:
     proxy = stage.gate(gate, stage.swallow().port)
     publishing = Publishing(stage, proxy, Template(BODY_BYTES), gate.keys)
-    return lambda count: publishing.once(count, Load())
+    return f"{number:,}", lambda count: publishing.once(count, Load())
 
 
-def _sizes(stack: ExitStack, stage: Stage, plan: Plan) -> list[Size]:
-    one = _lanes(stack, stage, plan, 1, 1)
-    connections, channels, kids = (plan.count(most, 50) for most in (CONNECTIONS, CHANNELS, KEYS))
-    plainly = plan.gate()
-    keys = plan.gate(keys=[Key.make(number) for number in range(kids)])
+def _connected(stack: ExitStack, stage: Stage, plan: Plan) -> list[Size]:
+    connections, channels = plan.count(CONNECTIONS, 50), plan.count(CHANNELS, 50)
+
+    def lanes(proxy: Proxy, *numbers: int) -> tuple[str, Callable[[int], Sent]]:
+        return _lanes(stack, stage, plan, proxy, *numbers)
+
+    few = lanes(_gate(stage, plan), 1)
+    haproxy = [stage.haproxy(stage.swallow().port) for _ in range(2)]
+    copies = [stage.copy(stage.swallow().port) for _ in range(2)]
+    total = connections * PORTION
+    return [
+        Size("connections", total, few, lanes(_gate(stage, plan), connections)),
+        Size("connections of HAProxy", total, lanes(haproxy[0], 1), lanes(haproxy[1], connections), None),
+        Size("connections of the copy", total, lanes(copies[0], 1), lanes(copies[1], connections), None),
+        Size("channels", channels * PORTION, few, lanes(_gate(stage, plan), 1, channels)),
+    ]
+
+
+def _configured(stage: Stage, plan: Plan) -> list[Size]:
+    kids, total = plan.count(KEYS, 50), plan.count(COUNT, 100)
+    keys = [Key.make(number) for number in range(kids)]
+    one, two, all_ = (
+        _by_window(stage, len(some), plan.gate(keys=some)) for some in (keys[:1], keys[:2], keys)
+    )
     found = [
-        Size("connections", ("1", one), (f"{connections:,}", _lanes(stack, stage, plan, connections, 1))),
-        Size("channels", ("1", one), (f"{channels:,}", _lanes(stack, stage, plan, 1, channels))),
-        Size("keys", ("1", _by_window(stage, plainly)), (f"{kids:,}", _by_window(stage, keys))),
+        Size("keys taking turns", total, one, all_),
+        Size("keys taking turns", total, one, two, None),
     ]
     for row, most in (("rates", plan.count(RATES, 50)), ("rules", plan.count(RULES, 50))):
-        few, many = (_by_window(stage, plan.gate(**{row: number})) for number in (1, most))
-        found.append(Size(row, ("1", few), (f"{most:,}", many)))
+        few, many = (_by_window(stage, number, plan.gate(**{row: number})) for number in (1, most))
+        found.append(Size(row, total, few, many))
     return found
 
 
 def measure(plan: Plan, stage: Stage) -> Part:
     part = Part(NAME, TITLE)
     with stage.part() as own, ExitStack() as stack:
-        sizes = _sizes(stack, own, plan)
+        sizes = [*_connected(stack, own, plan), *_configured(own, plan)]
         for counts, turn in plan.interleaved(["few", "many"], NAME):
             for size in sizes:
                 for which in turn:
                     column, send = size.few if which == "few" else size.many
-                    sent = send(plan.count(COUNT, 100))
+                    sent = send(size.total)
                     if counts:
-                        part.add(size.row, column, cpu_us=sent.cpu_us, per_second=sent.per_second)
+                        row = f"{size.row}, 1 or {size.many[0]}"
+                        part.add(row, column, cpu_us=sent.cpu_us, per_second=sent.per_second)
     for size in sizes:
-        few, many = (part.of(size.row, column, "cpu_us") for column, _ in (size.few, size.many))
-        part.judge(7, f"{size.row}, {size.many[0]} / 1", many, few, LIMIT)
+        row = f"{size.row}, 1 or {size.many[0]}"
+        few, many = (part.of(row, column, "cpu_us") for column, _ in (size.few, size.many))
+        part.judge(7, f"{size.row}, {size.many[0]} / 1", many, few, size.limit)
     return part
