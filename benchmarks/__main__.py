@@ -34,6 +34,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="a million messages in the soak")
     gates.add_options(parser)
     parser.add_argument("--figures", action="store_true", help="print every figure, not the promises alone")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 when a limit is missed")
     parser.add_argument("--results", type=Path, help="put every figure of every run into this file, as JSON")
     parser.add_argument("--write", action="store_true", help="renew results.json, the documents, the charts")
     parser.add_argument("--render", action="store_true", help="measure nothing; documents from results.json")
@@ -46,7 +47,7 @@ def _wanted(only: Sequence[str]) -> list[str]:
 
 
 def main() -> int:
-    """0 when everything could be measured, whatever came out."""
+    """0 when everything could be measured; with --strict 1 when a limit was missed."""
     options = _options()
     if options.render:
         documents.write(report.RESULTS)
@@ -67,7 +68,8 @@ def main() -> int:
     if options.write:
         report.save(report.RESULTS, told)
         documents.write(report.RESULTS)
-    return 0
+    missed = any(not ratio.met for part in found for ratio in part.ratios)
+    return 1 if options.strict and missed else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ NAMES = {
     "direct": "no proxy (broker's own)",
     "haproxy": "HAProxy, TCP",
     "copy": "uvloop copy",
-    "floor": "floor: copy, hashes, one JSON decode",
+    "floor": "floor: hashes, one JSON decode",
     "session": "Sealgate, session nonces",
     "stored": "Sealgate, memory store",
     "redis": "Sealgate, Redis",
@@ -55,9 +55,9 @@ def _costs(part: Part, where: str) -> Drawing:
 def _sizes(part: Part, where: str) -> Drawing:
     rows = []
     for size in dict.fromkeys(row for row, _, _ in part.figures):
-        for column in ("haproxy", "floor", "session"):
+        for column, name in (("haproxy", "HAProxy"), ("floor", "floor"), ("session", "Sealgate")):
             if part.has(size, column):  # mixed tasks go through Sealgate alone
-                rows.append(_bar(part, size, column, "cpu_us", f"{size}, {NAMES[column]}"))
+                rows.append(_bar(part, size, column, "cpu_us", f"{size}, {name}"))
     return bars("CPU time per message by body size", where, rows, "us", logarithmic=True)
 
 
