@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,9 @@ from support.redis_server import RedisServer, private_redis
 _CLOSING_LINES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
+TESTS = Path(__file__).parent
+#: `make coverage` runs these.
+CORE_TESTS = {"accounts", "fuzz", "session", "signing", "sim", "verify", "wire"}
 #: What is compiled where the core is.
 CORE = tuple(f"sealgate.{room}" for room in ("accounts", "reason", "session", "signing", "verify", "wire"))
 
@@ -54,8 +58,12 @@ def pytest_report_header() -> str:
     return f"sealgate core: {core_variant()}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """At full size a test may take half an hour, whatever its short version may."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in CORE_TESTS:
+            item.add_marker("core")
     if core_variant() == "compiled":
         unseen = pytest.mark.skip(reason="compiled code calls its own parts; run on the plain core")
         for item in items:
