@@ -111,6 +111,7 @@ check: setup  ## lint, format, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy hatch_build.py
 	@$(BIN)/lint-imports
 
 format: setup  ## let ruff rewrite what it can

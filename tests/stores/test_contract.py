@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
 import time
 import uuid
@@ -17,7 +16,7 @@ from sealgate.stores.memory import MemoryStore
 from sealgate.stores.redis import RedisStore
 from sealgate.stores.times import HELD_S
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus, ClaimStore, Debit
-from support.claims import ask, debit, grant, make_claim, status, statuses
+from support.claims import ask, debit, grant, make_claim, of_a_stranger, status, statuses
 from support.redis_server import RedisServer
 
 GRANTED = ClaimStatus.GRANTED
@@ -170,9 +169,7 @@ async def test_a_released_nonce_is_as_new(bench: Bench) -> None:
 async def test_only_the_owner_releases(bench: Bench) -> None:
     first = bench.claim("n")
     await grant(bench.store, [first])
-    stranger = copy.copy(first)
-    stranger.owner = first.owner + 12345
-    bench.store.settle([], [stranger])
+    bench.store.settle([], [of_a_stranger(first)])
     assert await status(bench.store, bench.claim("n")) is INFLIGHT
 
 
@@ -250,9 +247,7 @@ async def test_a_held_lease_is_taken_over_by_nobody(holding: Bench) -> None:
 async def test_a_held_lease_ends_by_a_settlement_of_its_owner(holding: Bench) -> None:
     claims = [holding.claim(nonce) for nonce in ("arrived", "given back", "of another")]
     await grant(holding.store, claims)
-    stranger = copy.copy(claims[2])
-    stranger.owner += 12345
-    holding.store.settle(claims[:1], [claims[1], stranger])
+    holding.store.settle(claims[:1], [claims[1], of_a_stranger(claims[2])])
     again = [holding.claim(nonce) for nonce in ("arrived", "given back", "of another")]
     assert await statuses(holding.store, *again) == [DUPLICATE, GRANTED, INFLIGHT]
 

@@ -23,6 +23,18 @@ def make_claim(
     return Claim(nonce.encode(), digest_of(text), created, created + remember_s, debits)
 
 
+def of_a_stranger(claim: Claim) -> Claim:
+    """The same claim by somebody who was granted another lease."""
+    return Claim(
+        claim.nonce_key,
+        claim.digest,
+        claim.created,
+        claim.remember_until,
+        claim.debits,
+        claim.owner + 12345,
+    )
+
+
 def debit(name: str, rate: int, burst: int, cost: int = 1, period_s: int = 1) -> Debit:
     return Debit(Bucket(name, rate, period_s * SECOND_US, burst), cost)
 
