@@ -8,10 +8,11 @@ import pytest
 from sealgate.reason import Reason
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.token import session_nonce
-from sealgate.verify.checks import Verifier, nonce_name
+from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.rates import RateTable
+from sealgate.verify.seals import nonce_name
 from sealgate.verify.verdict import GRANTED, Accepted, Claim, ClaimOutcome, ClaimStatus, Refused, Verdict
 from sealgate.wire.properties import DELIVERY_MODE, EXPIRATION, TIMESTAMP
 from sealgate.wire.table import entry_longstr

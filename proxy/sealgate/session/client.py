@@ -257,7 +257,7 @@ class ClientFrames:
         elif content.error is None:
             try:
                 content.scanned = self._headers.read(frame.payload)
-                self._grow(publication, ENTRY_OBJECTS_BYTES * len(content.scanned.table.values))
+                self._grow(publication, ENTRY_OBJECTS_BYTES * content.scanned.table.size)
             except GateError as refused:
                 if closes_connection(refused.reason):
                     raise

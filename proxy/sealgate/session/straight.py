@@ -23,6 +23,7 @@ from sealgate.wire.reader import HeaderReader
 _PUBLISHES_MAX: Final = 64
 _PUBLISH_BYTES_MAX: Final = 128
 _FRAMES: Final = 3
+_sha256: Final = hashlib.sha256
 _OPENING: Final = ChannelState.OPENING
 _OPEN: Final = ChannelState.OPEN
 
@@ -57,10 +58,7 @@ class Straight:
         except GateError:
             return False
         size = (
-            whole.stop
-            - whole.start
-            + _FRAMES * FRAME_OBJECTS_BYTES
-            + len(header.table.values) * ENTRY_OBJECTS_BYTES
+            whole.stop - whole.start + _FRAMES * FRAME_OBJECTS_BYTES + header.table.size * ENTRY_OBJECTS_BYTES
         )
         if not self._may_hold(whole, size):
             return False
@@ -72,7 +70,7 @@ class Straight:
             publish.mandatory,
             header,
             body,
-            hashlib.sha256(body).digest(),
+            _sha256(body).digest(),
         )
         self._publishing.whole(channel, whole, publish, message, size)
         return True

@@ -142,10 +142,23 @@ def signing_input(
     body_sha256: bytes,
 ) -> bytes:
     """The bytes that are signed. The three digests are 32 bytes each; `body_len` is in bytes."""
+    context = signing_context(alg, deployment, vhost)
+    return signing_input_in(context, token_prefix, p_sha256, h_sha256, body_len, body_sha256)
+
+
+def signing_input_in(
+    context: bytes,
+    token_prefix: bytes,
+    p_sha256: bytes,
+    h_sha256: bytes,
+    body_len: int,
+    body_sha256: bytes,
+) -> bytes:
+    """As `signing_input`, within a `signing_context`."""
     assert len(p_sha256) == len(h_sha256) == len(body_sha256) == 32
     return b"".join(
         [
-            _context(alg, deployment, vhost),
+            context,
             len(token_prefix).to_bytes(4, "big"),
             token_prefix,
             p_sha256,
@@ -157,7 +170,7 @@ def signing_input(
 
 
 @lru_cache(maxsize=256)
-def _context(alg: str, deployment: str, vhost: str) -> bytes:
+def signing_context(alg: str, deployment: str, vhost: str) -> bytes:
     """The head of the signing input, the same for every message of a key and a connection."""
     parts = [INPUT_MAGIC]
     for text in (alg, deployment, vhost):

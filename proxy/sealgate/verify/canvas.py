@@ -62,7 +62,7 @@ def check_canvas(grant: TaskGrant, task: str, body: TaskBody, headers: Mapping[s
     celery.embedded_depth, celery.task_name, or celery.envelope for what is no signature, or no list of them
     where a worker would take it for one.
     """
-    if _names_no_other(task, body, headers):
+    if names_no_other(task, body, headers):
         return
     for name in _LISTED_NAMES:
         _check_listed(body.embed.get(name))
@@ -77,7 +77,7 @@ def check_canvas(grant: TaskGrant, task: str, body: TaskBody, headers: Mapping[s
     walk.run()
 
 
-def _names_no_other(task: str, body: TaskBody, headers: Mapping[str, object]) -> bool:
+def names_no_other(task: str, body: TaskBody, headers: Mapping[str, object]) -> bool:
     """Whether a worker would publish nothing because of this message, as for most."""
     if task in _TASK_PARAMETERS or headers.get("headers") is not None:
         return False

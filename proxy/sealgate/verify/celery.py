@@ -27,7 +27,7 @@ _TIME_CHARACTERS_MAX: Final = 64
 #: An id becomes a key of the result store, or a file name (CE16). Celery's own are UUIDs.
 _ID: Final = re.compile(r"[A-Za-z0-9_:@+=~,-][A-Za-z0-9_.:@+=~,-]{0,254}")
 _ID_CHARACTERS_MAX: Final = 255
-_ID_FIELDS: Final = ("group", "root_id", "parent_id", "taskset")
+ID_NAMES: Final = ("id", "group", "root_id", "parent_id", "taskset")
 _PROTOCOL_1_NAMES: Final = frozenset({"task", "id", "args", "kwargs"})
 _RESULT_NAMES: Final = frozenset({"task_id", "status", "result"})
 #: What `Context.as_execution_options` publishes a retry with: a stamp of such a name would replace it.
@@ -107,7 +107,7 @@ def check_fields(fields: Mapping[str, object], clock: Clock) -> None:
     """
     task_id = fields.get("id")
     check_id(task_id)
-    for name in _ID_FIELDS:
+    for name in ID_NAMES:
         value = fields.get(name)
         # The root of a workflow is itself its root.
         if value is not None and value != task_id:

@@ -5,14 +5,13 @@ Steps 1 (frames, sizes) and 11 (forward, then commit) are the session's.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import Final
 
 from sealgate.reason import CONNECTION_FAMILIES, GateError, Reason
-from sealgate.signing.canonical import TOKEN_NAME, signing_input
 from sealgate.signing.keyring import Key, Keyring
-from sealgate.signing.token import Token, is_session_nonce, split_session_nonce
+from sealgate.signing.token import Token
+from sealgate.verify.alike import Known, examine_alike, learn
 from sealgate.verify.authority import TaskGrant, check_class, check_target
 from sealgate.verify.celery import TASK_HEADER, Clock, task_name
 from sealgate.verify.classes import MessageClass, class_of_target
@@ -22,11 +21,9 @@ from sealgate.verify.fields import check_headers, check_properties
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task, header_names, run_tasks
 from sealgate.verify.policy import CELERY, ContentRules, Policy
-from sealgate.verify.verdict import Accepted, Claim, ClaimOutcome, ClaimStatus, Debit, Refused, Verdict
-from sealgate.wire.properties import EXPIRATION, TIMESTAMP
+from sealgate.verify.seals import check_snapshot, check_times, claim_of, context_of, covered_by, read_token
+from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
 
-#: The clock of another gateway that shares the store may be this much behind, on top of the skew (seal1.md).
-STORE_MARGIN_S: Final = 5
 OTHER: Final = "other"
 #: What can not be forwarded even where rules only observe: the broker could not read it, or it is too large
 #: to hold.
@@ -72,6 +69,11 @@ class Verifier:
 
         An `Accepted` with a claim stands once the store has granted it: see `settled`.
         """
+        known = self._known(message, peer)
+        if known is not None and known.usable:
+            accepted = examine_alike(known, message, peer, now)
+            if accepted is not None:
+                return accepted
         rules = self._content_for(message, peer)
         examination = _Examination(message, peer, now, rules)
         try:
@@ -85,6 +87,12 @@ class Verifier:
                 authenticated=examination.authenticated,
             )
             return self._refusal(refused, message, peer)
+
+    def _known(self, message: Message, peer: Peer) -> Known | None:
+        known = peer.known
+        if isinstance(known, Known) and known.holds_for(message, self.keyring, self.policy):
+            return known
+        return None
 
     def settled(self, accepted: Accepted, outcome: ClaimOutcome, message: Message, peer: Peer) -> Verdict:
         """What `accepted` becomes now that the store has answered its claim.
@@ -139,21 +147,24 @@ class Verifier:
             raise GateError(Reason.BODY_SIZE, f"over {policy.body_bytes_max} bytes")
         check_properties(message.header, peer.user)
         check_headers(message.header.table, examination.rules.profile)
-        token = _read_token(message, peer)
+        token = read_token(message, peer)
         key = self.keyring.get(token.kid)
         if key is None:
             raise GateError(Reason.SIG_KID, "unknown key")
         examination.kid = key.kid
         self.keyring.check_for_verify(key, token, now)
-        _check_times(token, now, policy)
-        signed = _signing_input(message, peer, key, token, policy.deployment)
+        check_times(token, now, policy)
+        signed = covered_by(context_of(key, peer, policy), message, token.prefix)
         if not key.algorithm.verify(signed, token.signature):
             raise GateError(Reason.SIG_BAD, "the signature is not of this message")
         examination.authenticated = True
-        _check_snapshot(message, token)
+        check_snapshot(message, token)
         envelope, flags = self._authorise(examination, key, token)
         examination.task = envelope.task
-        claim = self._claim(envelope, peer, token, signed)
+        task = envelope.task if envelope.message_class is MessageClass.TASK else None
+        claim = claim_of(task, peer, token, signed, policy)
+        if task is not None and self._known(message, peer) is None:
+            peer.known = learn(message, peer, key, self.keyring, policy, examination.rules)
         return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now)
 
     def _authorise(
@@ -187,33 +198,6 @@ class Verifier:
             examination.task = envelope.task or examination.task
         return envelope, (Reason.CONTENT_B64_PICKLE,) if body.pickle else ()
 
-    def _claim(self, envelope: Envelope, peer: Peer, token: Token, signed: bytes) -> Claim | None:
-        """Step 10: nonce and rate tokens together, last. Raises the sequence of a session nonce."""
-        policy = self.policy
-        debits: tuple[Debit, ...] = ()
-        if envelope.message_class is MessageClass.TASK:
-            debits = policy.rates.debits(envelope.task)
-            for debit in debits:
-                if debit.cost > debit.bucket.burst:
-                    raise GateError(Reason.RATE_COST, debit.bucket.name)
-        nonce_key = b""
-        if is_session_nonce(token.nonce):
-            _advance(peer, token.nonce)
-        elif policy.session_nonces_only:
-            raise GateError(Reason.REPLAY_SESSION, "a stored nonce, where only session nonces are taken")
-        else:
-            nonce_key = nonce_name(policy.deployment, token.kid, token.nonce)
-        if not nonce_key and not debits:
-            return None
-        remember_until = token.created + policy.max_age_s + 2 * policy.clock_skew_s + STORE_MARGIN_S
-        return Claim(nonce_key, hashlib.sha256(signed).digest(), token.created, remember_until, debits)
-
-
-def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
-    """The store's name for a nonce: no two of (deployment, kid, nonce) share one."""
-    name = deployment.encode()
-    return b"%d:%b:%b:%b" % (len(name), name, kid.encode(), nonce)
-
 
 def _celery_rules(rules: ContentRules) -> ContentRules:
     """Control and events are Celery's, whatever profile the tasks beside them have."""
@@ -221,62 +205,3 @@ def _celery_rules(rules: ContentRules) -> ContentRules:
         return rules
     types = rules.types & ContentRules().types
     return ContentRules(CELERY, types or ContentRules().types, rules.compression)
-
-
-def _read_token(message: Message, peer: Peer) -> Token:
-    value = message.header.table.values.get(TOKEN_NAME)
-    if value is None:
-        raise GateError(Reason.SIG_MISSING, f"no {TOKEN_NAME} header")
-    if isinstance(value, str):
-        return peer.tokens.read(value.encode())
-    if isinstance(value, bytes):
-        return peer.tokens.read(value)
-    raise GateError(Reason.SIG_MALFORMED, "not a string")
-
-
-def _check_times(token: Token, now: float, policy: Policy) -> None:
-    """Freshness and validity, bounds included (seal1.md, "Two clocks")."""
-    skew = policy.clock_skew_s
-    if token.created > now + skew:
-        raise GateError(Reason.TIME_FUTURE, f"created over {skew} s ahead")
-    if token.expires + skew < now:
-        raise GateError(Reason.TIME_EXPIRED, "seal expires")
-    if token.created < now - policy.max_age_s - skew:
-        raise GateError(Reason.TIME_STALE, f"created over {policy.max_age_s} s ago")
-
-
-def _signing_input(message: Message, peer: Peer, key: Key, token: Token, deployment: str) -> bytes:
-    header = message.header
-    return signing_input(
-        key.algorithm.name,
-        deployment,
-        peer.vhost,
-        token.prefix,
-        hashlib.sha256(message.section_p).digest(),
-        hashlib.sha256(header.table.canonical).digest(),
-        len(message.body),
-        message.body_sha256,
-    )
-
-
-def _check_snapshot(message: Message, token: Token) -> None:
-    target = token.target
-    fields = message.header.fields
-    if target.exchange != message.exchange:
-        raise GateError(Reason.TARGET_MISMATCH, "exchange")
-    if target.routing_key != message.routing_key:
-        raise GateError(Reason.TARGET_MISMATCH, "routing key")
-    if target.expiration != fields[EXPIRATION]:
-        raise GateError(Reason.TARGET_MISMATCH, "expiration")
-    if target.timestamp != fields[TIMESTAMP]:
-        raise GateError(Reason.TARGET_MISMATCH, "timestamp")
-
-
-def _advance(peer: Peer, nonce: bytes) -> None:
-    """Take a session nonce of this connection, above the last (seal1.md, "Replay"). Raises replay.session."""
-    challenge, sequence = split_session_nonce(nonce)
-    if not peer.challenge or challenge != peer.challenge:
-        raise GateError(Reason.REPLAY_SESSION, "challenge of another connection")
-    if sequence <= peer.last_sequence:
-        raise GateError(Reason.REPLAY_SESSION, "sequence not above the last")
-    peer.last_sequence = sequence

@@ -22,7 +22,7 @@ from sealgate.wire.properties import CONTENT_ENCODING, CONTENT_TYPE, ContentHead
 #: name.
 _ENCODINGS: Final = frozenset({b"", b"utf-8", b"binary"})
 _MSGPACK_TYPES: Final = frozenset({"application/x-msgpack", "application/msgpack"})
-_COMPRESSION: Final = "compression"
+COMPRESSION: Final = "compression"
 
 
 @unique
@@ -52,7 +52,7 @@ class Body:
 def read_body(message: Message, rules: ContentRules, policy: Policy) -> Body:
     """Raises `GateError` content.* for a body that is not what it claims, or claims what is not listed."""
     header = message.header
-    form = _form(header, rules)
+    form = form_of(header, rules)
     if form is Form.UNREAD:
         return Body(form)
     encoding = header.fields[CONTENT_ENCODING]
@@ -69,8 +69,11 @@ def read_body(message: Message, rules: ContentRules, policy: Policy) -> Body:
     return Body(form, value, pickle)
 
 
-def _form(header: ContentHeader, rules: ContentRules) -> Form:
-    """Types are compared exactly, as kombu does; what is left of a listed one only picks its parser."""
+def form_of(header: ContentHeader, rules: ContentRules) -> Form:
+    """How the body is proven. Raises `GateError` content.type.
+
+    Types are compared exactly, as kombu does; what is left of a listed one only picks its parser.
+    """
     if header.fields[CONTENT_TYPE] == _JSON and rules.profile != GENERIC and JSON_TYPE in rules.types:
         return _FORM_JSON
     content_type = header.text(CONTENT_TYPE) or ""
@@ -94,7 +97,7 @@ def _form(header: ContentHeader, rules: ContentRules) -> Form:
 
 
 def _inflated(message: Message, rules: ContentRules, inflated_bytes_max: int) -> bytes:
-    method = message.header.table.values.get(_COMPRESSION)
+    method = message.header.table.values.get(COMPRESSION)
     if method is None or method == "":
         return message.body
     if not isinstance(method, str):

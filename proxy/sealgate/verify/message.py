@@ -16,7 +16,7 @@ class Peer:
 
     `challenge` is the 16 bytes this gateway announced on the connection (empty when it announced none);
     `last_sequence` is the highest session-nonce sequence accepted so far (seal1.md, "Replay"); `tokens` reads
-    what it sends as seals.
+    what it sends as seals; `known` is the verifier's, for messages like the last one accepted.
     """
 
     deployment: str
@@ -26,6 +26,7 @@ class Peer:
     challenge: bytes = b""
     last_sequence: int = -1
     tokens: TokenReader = field(default_factory=TokenReader, repr=False, compare=False)
+    known: object = field(default=None, repr=False, compare=False)
 
 
 class Message:

@@ -27,6 +27,7 @@ DIGITS_MAX: Final = 4300
 #: and each of those be read to the end. The `++` and `*+` never give back what they took.
 _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _OPENING: Final = "[{"
+_decode: Final = msgspec.json.Decoder().decode
 _QUOTE: Final = ord('"')
 #: Up to here counting all colons is faster than looking for each.
 _COUNTED_BYTES_MAX: Final = 1024
@@ -83,7 +84,7 @@ def parse_json(data: bytes, kombu: bool) -> object:
     or content.kombu_type.
     """
     try:
-        value: object = msgspec.json.decode(data)
+        value: object = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return parse_slowly(data, kombu)
     keys = _keys_in(value, 1, len(data) <= DIGITS_MAX)

@@ -46,10 +46,11 @@ class ContentHeader:
     `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each
     property by index, without its length prefix and None when absent (always None at `HEADERS`);
     `table_span` where the header table lies in `payload`, its four-byte length included, None when there is
-    none; `section_p` section P of seal1 where reading gave it as well, else None.
+    none; `section_p` section P of seal1 where reading gave it as well, else None. Headers with the same
+    `shape`, if any, have the same properties but for correlation id, message id, timestamp and type.
     """
 
-    __slots__ = ("body_size", "fields", "flags", "payload", "section_p", "table", "table_span")
+    __slots__ = ("body_size", "fields", "flags", "payload", "section_p", "shape", "table", "table_span")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class ContentHeader:
         table: Table,
         table_span: tuple[int, int] | None,
         section_p: bytes | None = None,
+        shape: object = None,
     ) -> None:
         self.payload: Final = payload
         self.body_size: Final = body_size
@@ -68,6 +70,7 @@ class ContentHeader:
         self.table: Final = table
         self.table_span: Final = table_span
         self.section_p: Final = section_p
+        self.shape: Final = shape
 
     def text(self, index: int) -> str | None:
         """The property as text, None when absent. Only for short strings, which were checked to be UTF-8."""

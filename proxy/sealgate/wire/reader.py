@@ -24,7 +24,7 @@ from sealgate.wire.properties import (
     ContentHeader,
     scan_content_header,
 )
-from sealgate.wire.table import Scanner, Table, Value, scan_table
+from sealgate.wire.table import LENGTH_BYTES, Alike, Likeness, Scanner, Table, Value, scan_table
 
 #: Section P of seal1 from the raw property values: `signing.canonical_properties`.
 SectionP = Callable[[Sequence[bytes | None]], bytes]
@@ -36,12 +36,10 @@ _TAIL_BYTES_MAX: Final = 1024
 #: Two kinds of messages may take turns on a connection, such as tasks and events.
 _SHAPES_MAX: Final = 2
 _LONG_TEXT: Final = ord("S")
-_CLASS_AND_WEIGHT: Final = CLASS_BASIC.to_bytes(2, "big") + b"\x00\x00"
-#: Bodies of 4 GiB are far over every limit: the upper half of a body size is zero.
-_SIZE_UPPER: Final = b"\x00\x00\x00\x00"
+#: Class, weight, and the upper half of a body size: bodies of 4 GiB are far over every limit.
+_BEGINNING: Final = CLASS_BASIC.to_bytes(2, "big") + bytes(6)
 _SIZE_LOWER_AT: Final = 8
 _FLAGS_AT: Final = 12
-_TEXT_LENGTH_BYTES: Final = 4
 _TIMESTAMP_BYTES: Final = 8
 #: Properties without a length on the wire.
 _FIXED_WIDTH: Final = frozenset({DELIVERY_MODE, PRIORITY, TIMESTAMP})
@@ -73,9 +71,10 @@ class _TableShape:
 
     __slots__ = (
         "_changing",
+        "_foreign",
         "_gaps",
         "_last",
-        "_left_out",
+        "_likeness",
         "_names",
         "_omitted",
         "_parts",
@@ -86,10 +85,11 @@ class _TableShape:
     def __init__(self, table: Table, omitted: frozenset[str], changing: frozenset[str]) -> None:
         self._omitted: Final = omitted
         self._changing: Final = changing
-        self._left_out: Final = table.omitted
-        self._values: Final[dict[str, Value]] = table.values.copy()
+        self._foreign: Final = table.foreign
+        self._values: Final[dict[str, Value]] = table.values
         self._names: Final = list(table.values)
-        self._raws: Final = {name: table.raw[start:end] for name, start, end in table.entries}
+        raws = table.raw
+        self._raws: Final = {name: raws[start:end] for name, start, end in table.entries}
         self._parts: Final[list[bytes]] = [b""]
         self._gaps: Final[list[_Gap]] = []
         places = self._canonical(table)
@@ -104,6 +104,8 @@ class _TableShape:
             self._gaps.append(_Gap(run, name, text, places.get(name, -1)))
             run = b""
         self._last: Final = run
+        texts = [gap.name for gap in self._gaps if gap.text]
+        self._likeness: Final = Likeness(table.values, changing, texts)
 
     def _is_text(self, name: str) -> bool:
         raw = self._raws[name]
@@ -134,7 +136,8 @@ class _TableShape:
         """The shape of this table and that one; None when their names differ."""
         if list(table.values) != self._names:
             return None
-        differ = {name for name, start, end in table.entries if table.raw[start:end] != self._raws[name]}
+        raw = table.raw
+        differ = {name for name, start, end in table.entries if raw[start:end] != self._raws[name]}
         return _TableShape(table, self._omitted, self._changing | differ)
 
     def read(self, data: bytes, start: int, end: int) -> Table | None:
@@ -142,36 +145,46 @@ class _TableShape:
         if end - start > TABLE_BYTES_MAX:
             return None
         at = start
-        values = self._values.copy()
         parts = self._parts.copy()
+        texts: list[bytes] = []
+        others: dict[str, Value] | None = None
         for gap in self._gaps:
             stop = at + gap.size
             if data[at:stop] != gap.run:
                 return None
             if not gap.text:
-                at = self._value(data, stop, end, gap, values, parts)
+                if others is None:
+                    others = {}
+                at = self._value(data, stop, end, gap, others, parts)
                 if at < 0:
                     return None
                 continue
-            at = stop + _TEXT_LENGTH_BYTES
+            at = stop + LENGTH_BYTES
             if at > end:
                 return None
             at += _u32(data, stop)
             if at > end:
                 return None
             piece = data[stop:at]
-            try:
-                values[gap.name] = piece[_TEXT_LENGTH_BYTES:].decode()
-            except UnicodeDecodeError:
+            if not piece.isascii() and not _is_utf8(piece):
                 return None
+            texts.append(piece)
             if gap.place >= 0:
                 parts[gap.place] = piece
         if data[at:end] != self._last:
             return None
-        return Table(data[start:end], values, b"".join(parts), 0, self._left_out)
+        return Table(
+            data,
+            start,
+            end,
+            b"".join(parts),
+            len(self._names),
+            self._foreign,
+            alike=Alike(self._likeness, texts, others),
+        )
 
     def _value(
-        self, data: bytes, at: int, end: int, gap: _Gap, values: dict[str, Value], parts: list[bytes]
+        self, data: bytes, at: int, end: int, gap: _Gap, others: dict[str, Value], parts: list[bytes]
     ) -> int:
         """Read a value of any type; returns its end, -1 when the scanner must look at the whole table.
 
@@ -186,10 +199,19 @@ class _TableShape:
             return -1
         if scanner.traits or isinstance(value, (dict, list)):
             return -1
-        values[gap.name] = value
+        others[gap.name] = value
         if gap.place >= 0:
             parts[gap.place] = scanner.piece
         return scanner.at
+
+
+def _is_utf8(long_text: bytes) -> bool:
+    """Whether a long string, its length in front, is text."""
+    try:
+        long_text[LENGTH_BYTES:].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Property:
@@ -292,7 +314,7 @@ class _PropertyShape:
                 parts[changing.place] = piece
         if payload[at:] != self._last:
             return None
-        return ContentHeader(payload, body_size, self._flags, fields, table, span, b"".join(parts))
+        return ContentHeader(payload, body_size, self._flags, fields, table, span, b"".join(parts), self)
 
 
 class HeaderReader:
@@ -333,13 +355,8 @@ class HeaderReader:
     def _read_alike(self, payload: bytes, shape: _PropertyShape) -> ContentHeader | None:
         head = shape.head
         at = _FLAGS_AT + len(head)
-        start = at + _TEXT_LENGTH_BYTES
-        if (
-            len(payload) < start
-            or payload[:4] != _CLASS_AND_WEIGHT
-            or payload[4:_SIZE_LOWER_AT] != _SIZE_UPPER
-            or payload[_FLAGS_AT:at] != head
-        ):
+        start = at + LENGTH_BYTES
+        if len(payload) < start or payload[:_SIZE_LOWER_AT] != _BEGINNING or payload[_FLAGS_AT:at] != head:
             return None
         stop = start + _u32(payload, at)
         if stop > len(payload):
@@ -362,7 +379,7 @@ class HeaderReader:
     def _learn(self, table: Table) -> None:
         self.scans += 1
         values = table.values
-        if len(table.raw) > _TABLE_BYTES_MAX or len(values) > _ENTRIES_MAX or table.traits:
+        if len(table.raw) > _TABLE_BYTES_MAX or table.size > _ENTRIES_MAX or table.traits:
             return
         if not self._absolute.isdisjoint(values):
             return

@@ -52,6 +52,8 @@ _F64: Final = struct.Struct(">d")
 _SCALED: Final = struct.Struct(">BI")
 _INTEGER_PIECE: Final = struct.Struct(">cq")
 _DOUBLE_PIECE: Final = struct.Struct(">cd")
+#: Of a long string's, table's or array's length.
+LENGTH_BYTES: Final = 4
 _I64_MIN: Final = -(2**63)
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 
@@ -85,45 +87,121 @@ class Entry(NamedTuple):
     end: int
 
 
+class Likeness:
+    """What tables have in common that differ in the values of some entries only.
+
+    `values` are those of one of them; `changing` names the entries that differ, and `texts` those of them
+    that are text, in the order of the wire.
+    """
+
+    __slots__ = ("changing", "texts", "values")
+
+    def __init__(self, values: dict[str, Value], changing: frozenset[str], texts: list[str]) -> None:
+        self.values: Final = values
+        self.changing: Final = changing
+        self.texts: Final = texts
+
+
+class Alike:
+    """How one table differs from those that it has `likeness` with.
+
+    `texts` are the long strings under the names in `likeness.texts`, with their lengths; `others` the values
+    of all other entries that change.
+    """
+
+    __slots__ = ("likeness", "others", "texts")
+
+    def __init__(self, likeness: Likeness, texts: list[bytes], others: dict[str, Value] | None) -> None:
+        self.likeness: Final = likeness
+        self.texts: Final = texts
+        self.others: Final = others
+
+    def values(self) -> dict[str, Value]:
+        """All entries, in the order of the wire."""
+        values = self.likeness.values.copy()
+        for name, text in zip(self.likeness.texts, self.texts, strict=True):
+            values[name] = text[LENGTH_BYTES:].decode()
+        if self.others is not None:
+            values.update(self.others)
+        return values
+
+
 class Table:
     """A table that was checked.
 
-    `raw` is its bytes without the length prefix; `canonical` section H of seal1; `values` every top-level
-    entry by name, in the order of the wire, those outside the canonical form included; `traits` flags over
-    all levels; `omitted` counts the entries that are left out of the canonical form.
+    `canonical` is section H of seal1; `traits` flags over all levels; `size` counts the top-level entries and
+    `foreign` those among them that are outside the canonical form, the token apart. `alike` is set where the
+    table is known by what it has in common with others.
     """
 
-    __slots__ = ("_layout", "canonical", "omitted", "raw", "traits", "values")
+    __slots__ = (
+        "_data",
+        "_layout",
+        "_start",
+        "_stop",
+        "_values",
+        "alike",
+        "canonical",
+        "foreign",
+        "size",
+        "traits",
+    )
 
     def __init__(
         self,
-        raw: bytes,
-        values: dict[str, Value],
+        data: bytes,
+        start: int,
+        stop: int,
         canonical: bytes,
-        traits: int,
-        omitted: int,
+        size: int,
+        foreign: int,
+        *,
+        traits: int = 0,
+        values: dict[str, Value] | None = None,
         layout: Layout | None = None,
+        alike: Alike | None = None,
     ) -> None:
-        self.raw: Final = raw
-        self.values: Final = values
-        self.canonical: Final = canonical
-        self.traits: Final = traits
-        self.omitted: Final = omitted
+        assert values is not None or alike is not None
+        self._data: Final = data
+        self._start: Final = start
+        self._stop: Final = stop
+        self._values = values
         self._layout = layout
+        self.canonical: Final = canonical
+        self.size: Final = size
+        self.foreign: Final = foreign
+        self.traits: Final = traits
+        self.alike: Final = alike
+
+    @property
+    def raw(self) -> bytes:
+        """Its bytes without the length prefix."""
+        return self._data[self._start : self._stop]
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Every top-level entry by name, in the order of the wire, whether canonical or not."""
+        values = self._values
+        if values is None:
+            assert self.alike is not None  # one of the two is there
+            values = self._values = self.alike.values()
+        return values
 
     @property
     def layout(self) -> Layout:
         """Where its entries lie. A table that was read without it is scanned for it."""
-        if self._layout is None:
-            self._layout = scan_table(self.raw, 0, len(self.raw), _NO_NAMES, _NO_NAMES)._layout
-            assert self._layout is not None  # a scan leaves one
-        return self._layout
+        layout = self._layout
+        if layout is None:
+            layout = scan_table(self._data, self._start, self._stop, _NO_NAMES, _NO_NAMES)._layout
+            assert layout is not None  # a scan leaves one
+            self._layout = layout
+        return layout
 
     @property
     def entries(self) -> list[Entry]:
         """The top-level entries in the order of the wire."""
         starts = self.layout.starts
-        ends = [*starts, len(self.raw)][1:]
+        ends = [*starts, self._stop - self._start][1:]
         return [Entry(*entry) for entry in zip(self.values, starts, ends, strict=True)]
 
     def canonical_without(self, omitted: frozenset[str]) -> bytes:
@@ -322,15 +400,27 @@ def scan_table(
         starts = [at - start for at in starts]
     layout = Layout(pieces, starts, scanner.count)
     canonical = _join(pieces, omitted)
-    left_out = len(pieces) - _U32.unpack_from(canonical)[0]
-    return Table(data[start:end], values, canonical, scanner.traits, left_out, layout)
+    left_out: int = len(pieces) - _U32.unpack_from(canonical)[0]
+    foreign = left_out - (token_name in values and token_name in omitted)
+    return Table(
+        data,
+        start,
+        end,
+        canonical,
+        len(values),
+        foreign,
+        traits=scanner.traits,
+        values=values,
+        layout=layout,
+    )
 
 
 def without(table: Table, names: frozenset[str]) -> bytes:
     """The table's own bytes without the top-level entries called `names`."""
     if names.isdisjoint(table.values):
         return table.raw
-    return b"".join([table.raw[start:end] for name, start, end in table.entries if name not in names])
+    raw = table.raw
+    return b"".join([raw[start:end] for name, start, end in table.entries if name not in names])
 
 
 def entry_longstr(name: str, value: bytes) -> bytes:
@@ -381,4 +471,4 @@ def _truncated() -> GateError:
     return GateError(Reason.HEADER_TRUNCATED, "a length is past its container")
 
 
-EMPTY_TABLE: Final = Table(b"", {}, _join({}, _NO_NAMES), 0, 0, Layout({}, [], 0))
+EMPTY_TABLE: Final = Table(b"", 0, 0, _join({}, _NO_NAMES), 0, 0, values={}, layout=Layout({}, [], 0))

@@ -1,0 +1,159 @@
+"""Messages that are like the last one accepted from the same client, as most of a producer's are.
+
+Of such a message everything is the same, byte for byte, but its seal, its ids, what Celery writes for people
+to read, and its body. Only these are checked again. The answer here is yes or nothing: what is not accepted
+is examined from the beginning, by all checks in their order, so that a refusal never hangs on what came
+before it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError
+from sealgate.signing.canonical import TOKEN_NAME
+from sealgate.signing.keyring import Key, Keyring
+from sealgate.verify.canvas import names_no_other
+from sealgate.verify.celery import EMBEDDED_NAMES, ID_NAMES, TASK_HEADER, TaskBody, check_id, read_body_2
+from sealgate.verify.content import COMPRESSION, Form, form_of
+from sealgate.verify.message import Message, Peer
+from sealgate.verify.pickles import may_hold_pickle
+from sealgate.verify.policy import CELERY, ContentRules, Policy
+from sealgate.verify.seals import check_snapshot, check_times, claim_of, context_of, covered_by
+from sealgate.verify.strict_json import parse_json
+from sealgate.verify.verdict import Accepted
+from sealgate.wire.table import LENGTH_BYTES, Likeness, Table
+
+#: Headers that no check reads, or that are checked again: only these may differ.
+_MAY_DIFFER: Final = frozenset(
+    {*ID_NAMES, TOKEN_NAME, "argsrepr", "kwargsrepr", "origin", "shadow", "group_index", "lang"}
+)
+_NO_BODY: Final = TaskBody([], {}, {})
+
+
+class Known:
+    """What holds for all messages that are like one that was accepted.
+
+    They have its shape, likeness and target, and are judged by the same policy and keys. Not `usable`, they
+    are examined each for itself.
+    """
+
+    __slots__ = (
+        "context",
+        "exchange",
+        "ids_at",
+        "key",
+        "keyring",
+        "likeness",
+        "policy",
+        "routing_key",
+        "shape",
+        "task",
+        "token_at",
+        "usable",
+    )
+
+    def __init__(
+        self, message: Message, likeness: Likeness, key: Key, keyring: Keyring, policy: Policy, context: bytes
+    ) -> None:
+        self.shape: Final = message.header.shape
+        self.likeness: Final = likeness
+        self.exchange: Final = message.exchange
+        self.routing_key: Final = message.routing_key
+        self.key: Final = key
+        self.keyring: Final = keyring
+        self.policy: Final = policy
+        self.context: Final = context
+        self.usable = False
+        self.task = ""
+        #: Where the token and the ids are in `Alike.texts`.
+        self.token_at = -1
+        self.ids_at: list[int] = []
+
+    def holds_for(self, message: Message, keyring: Keyring, policy: Policy) -> bool:
+        """Whether `message` is like the one that was accepted."""
+        alike = message.header.table.alike
+        return (
+            alike is not None
+            and alike.likeness is self.likeness
+            and message.header.shape is self.shape
+            and message.routing_key == self.routing_key
+            and message.exchange == self.exchange
+            and policy is self.policy
+            and keyring is self.keyring
+        )
+
+
+def learn(
+    message: Message, peer: Peer, key: Key, keyring: Keyring, policy: Policy, rules: ContentRules
+) -> Known | None:
+    """What an accepted message says of those like it; None when there is nothing to know them by."""
+    table = message.header.table
+    if table.alike is None or message.header.shape is None:
+        return None
+    likeness = table.alike.likeness
+    known = Known(message, likeness, key, keyring, policy, context_of(key, peer, policy))
+    task = likeness.values.get(TASK_HEADER)
+    if isinstance(task, str) and _usable(message, table, task, rules):
+        known.usable = True
+        known.task = task
+        known.token_at = likeness.texts.index(TOKEN_NAME)
+        known.ids_at = [likeness.texts.index(name) for name in ID_NAMES if name in likeness.changing]
+    return known
+
+
+def _usable(message: Message, table: Table, task: str, rules: ContentRules) -> bool:
+    """Whether all that decides on such messages is the same in all of them, but for what is looked at."""
+    assert table.alike is not None  # the caller looked
+    likeness = table.alike.likeness
+    values = table.values
+    read_again = likeness.changing & {*ID_NAMES, TOKEN_NAME}
+    return (
+        likeness.changing <= _MAY_DIFFER
+        and TOKEN_NAME in likeness.changing
+        and read_again <= set(likeness.texts)
+        and rules.profile == CELERY
+        and form_of(message.header, rules) is Form.JSON
+        and not values.get(COMPRESSION)
+        # These are held against the clock.
+        and values.get("eta") is None
+        and values.get("expires") is None
+        and names_no_other(task, _NO_BODY, values)
+    )
+
+
+def examine_alike(known: Known, message: Message, peer: Peer, now: float) -> Accepted | None:
+    """The verdict on a message that `known` holds for, if it is accepted."""
+    try:
+        return _examine(known, message, peer, now)
+    except GateError:
+        return None
+
+
+def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted | None:
+    alike = message.header.table.alike
+    assert alike is not None  # it is like a known one
+    policy, key = known.policy, known.key
+    body = message.body
+    if len(body) > policy.body_bytes_max:
+        return None
+    token = peer.tokens.read(alike.texts[known.token_at][LENGTH_BYTES:])
+    if token.kid != key.kid:
+        return None
+    known.keyring.check_for_verify(key, token, now)
+    check_times(token, now, policy)
+    signed = covered_by(known.context, message, token.prefix)
+    if not key.algorithm.verify(signed, token.signature):
+        return None
+    check_snapshot(message, token)
+    parts = read_body_2(parse_json(body, True))
+    embed = parts.embed
+    for name in EMBEDDED_NAMES:
+        if embed.get(name) is not None:
+            return None
+    if may_hold_pickle(body):
+        return None
+    for at in known.ids_at:
+        check_id(alike.texts[at][LENGTH_BYTES:].decode())
+    claim = claim_of(known.task, peer, token, signed, policy)
+    return Accepted(key.kid, known.task, claim, (), None, token.created - now)

@@ -1,0 +1,113 @@
+"""What the checks of a seal are made of: each is one step of seal1.md, "Order of checks"."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.signing.canonical import TOKEN_NAME, signing_context, signing_input_in
+from sealgate.signing.keyring import Key
+from sealgate.signing.token import Token, is_session_nonce, split_session_nonce
+from sealgate.verify.message import Message, Peer
+from sealgate.verify.policy import Policy
+from sealgate.verify.verdict import Claim, Debit
+from sealgate.wire.properties import EXPIRATION, TIMESTAMP
+
+#: The clock of another gateway that shares the store may be this much behind, on top of the skew (seal1.md).
+STORE_MARGIN_S: Final = 5
+_sha256: Final = hashlib.sha256
+
+
+def read_token(message: Message, peer: Peer) -> Token:
+    """Raises `GateError` sig.missing, sig.malformed, sig.version or sig.profile."""
+    value = message.header.table.values.get(TOKEN_NAME)
+    if value is None:
+        raise GateError(Reason.SIG_MISSING, f"no {TOKEN_NAME} header")
+    if isinstance(value, str):
+        return peer.tokens.read(value.encode())
+    if isinstance(value, bytes):
+        return peer.tokens.read(value)
+    raise GateError(Reason.SIG_MALFORMED, "not a string")
+
+
+def check_times(token: Token, now: float, policy: Policy) -> None:
+    """Freshness and validity, bounds included (seal1.md, "Two clocks"). Raises `GateError` time.*."""
+    skew = policy.clock_skew_s
+    if token.created > now + skew:
+        raise GateError(Reason.TIME_FUTURE, f"created over {skew} s ahead")
+    if token.expires + skew < now:
+        raise GateError(Reason.TIME_EXPIRED, "seal expires")
+    if token.created < now - policy.max_age_s - skew:
+        raise GateError(Reason.TIME_STALE, f"created over {policy.max_age_s} s ago")
+
+
+def context_of(key: Key, peer: Peer, policy: Policy) -> bytes:
+    """What the signing inputs of one key on one connection begin with."""
+    return signing_context(key.algorithm.name, policy.deployment, peer.vhost)
+
+
+def covered_by(context: bytes, message: Message, token_prefix: bytes) -> bytes:
+    """The bytes that are signed of a message."""
+    return signing_input_in(
+        context,
+        token_prefix,
+        _sha256(message.section_p).digest(),
+        _sha256(message.header.table.canonical).digest(),
+        len(message.body),
+        message.body_sha256,
+    )
+
+
+def check_snapshot(message: Message, token: Token) -> None:
+    """Raises `GateError` target.mismatch."""
+    target = token.target
+    fields = message.header.fields
+    if target.exchange != message.exchange:
+        raise GateError(Reason.TARGET_MISMATCH, "exchange")
+    if target.routing_key != message.routing_key:
+        raise GateError(Reason.TARGET_MISMATCH, "routing key")
+    if target.expiration != fields[EXPIRATION]:
+        raise GateError(Reason.TARGET_MISMATCH, "expiration")
+    if target.timestamp != fields[TIMESTAMP]:
+        raise GateError(Reason.TARGET_MISMATCH, "timestamp")
+
+
+def claim_of(task: str | None, peer: Peer, token: Token, signed: bytes, policy: Policy) -> Claim | None:
+    """Step 10: nonce and rate tokens together, last. Takes the sequence of a session nonce.
+
+    `task` is None for what is no task. Raises `GateError` rate.cost or replay.session.
+    """
+    debits: tuple[Debit, ...] = ()
+    if task is not None:
+        debits = policy.rates.debits(task)
+        for debit in debits:
+            if debit.cost > debit.bucket.burst:
+                raise GateError(Reason.RATE_COST, debit.bucket.name)
+    nonce_key = b""
+    if is_session_nonce(token.nonce):
+        _advance(peer, token.nonce)
+    elif policy.session_nonces_only:
+        raise GateError(Reason.REPLAY_SESSION, "a stored nonce, where only session nonces are taken")
+    else:
+        nonce_key = nonce_name(policy.deployment, token.kid, token.nonce)
+    if not nonce_key and not debits:
+        return None
+    remember_until = token.created + policy.max_age_s + 2 * policy.clock_skew_s + STORE_MARGIN_S
+    return Claim(nonce_key, _sha256(signed).digest(), token.created, remember_until, debits)
+
+
+def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
+    """The store's name for a nonce: no two of (deployment, kid, nonce) share one."""
+    name = deployment.encode()
+    return b"%d:%b:%b:%b" % (len(name), name, kid.encode(), nonce)
+
+
+def _advance(peer: Peer, nonce: bytes) -> None:
+    """Take a session nonce of this connection, above the last (seal1.md, "Replay"). Raises replay.session."""
+    challenge, sequence = split_session_nonce(nonce)
+    if not peer.challenge or challenge != peer.challenge:
+        raise GateError(Reason.REPLAY_SESSION, "challenge of another connection")
+    if sequence <= peer.last_sequence:
+        raise GateError(Reason.REPLAY_SESSION, "sequence not above the last")
+    peer.last_sequence = sequence
