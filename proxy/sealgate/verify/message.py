@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from sealgate.signing.canonical import canonical_properties
@@ -10,7 +9,6 @@ from sealgate.signing.token import TokenReader
 from sealgate.wire.properties import ContentHeader
 
 
-@dataclass(slots=True)
 class Peer:
     """The client connection a message came over. Fixed after the handshake, but for `last_sequence`.
 
@@ -19,14 +17,19 @@ class Peer:
     what it sends as seals; `known` is the verifier's, for messages like the last one accepted.
     """
 
-    deployment: str
-    vhost: str = "/"
-    user: str = ""
-    address: str = ""
-    challenge: bytes = b""
-    last_sequence: int = -1
-    tokens: TokenReader = field(default_factory=TokenReader, repr=False, compare=False)
-    known: object = field(default=None, repr=False, compare=False)
+    __slots__ = ("address", "challenge", "deployment", "known", "last_sequence", "tokens", "user", "vhost")
+
+    def __init__(
+        self, deployment: str, vhost: str = "/", user: str = "", address: str = "", challenge: bytes = b""
+    ) -> None:
+        self.deployment: Final = deployment
+        self.vhost = vhost
+        self.user = user
+        self.address = address
+        self.challenge = challenge
+        self.last_sequence = -1
+        self.tokens: Final = TokenReader()
+        self.known: object = None
 
 
 class Message:
