@@ -29,9 +29,11 @@ from sealgate.wire.constants import (
     FRAME_METHOD,
     FRAME_OVERHEAD_BYTES,
 )
-from sealgate.wire.frames import Frame, encode_frame
+from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
 from sealgate.wire.properties import read_body_size, restore, scan_content_header
 
+_DELIVER: Final = BASIC_DELIVER.to_bytes(4, "big")
+_OPEN: Final = ChannelState.OPEN
 _CONTENT_FOLLOWS: Final = frozenset({BASIC_DELIVER, BASIC_GET_OK, BASIC_RETURN})
 
 
@@ -61,6 +63,36 @@ class BrokerFrames:
             self._body(channel, frame)
         else:
             self._conversation.out.client(frame.raw)
+
+    def straight(self, splitter: FrameSplitter) -> bool:
+        """Pass on what comes next as a part of the bytes it came in; False when it is to be looked at.
+
+        Where publishes are read these are deliveries, on channels where the gate has nothing to say.
+        """
+        conversation = self._conversation
+        if self._passes:
+            data, start, stop = splitter.stretch(methods=True)
+            if start == stop:
+                return False
+            conversation.out.client_stretch(data, start, stop)
+            return True
+        whole = splitter.whole(_DELIVER)
+        if whole is None:
+            return False
+        channel = conversation.channels.get(whole.channel)
+        if (
+            channel is None
+            or channel.state is not _OPEN
+            or channel.held
+            or channel.waiting_close
+            or channel.body_left
+            or whole.body_size > conversation.client_frame_max - FRAME_OVERHEAD_BYTES
+        ):
+            return False
+        channel.returning = None
+        splitter.skip(whole)
+        conversation.out.client_stretch(whole.data, whole.start, whole.stop)
+        return True
 
     def _header(self, channel: Channel, frame: Frame) -> None:
         raw = frame.raw
@@ -175,7 +207,7 @@ class BrokerFrames:
         return frame.raw
 
     def _body(self, channel: Channel, frame: Frame) -> None:
-        channel.body_left = max(channel.body_left - len(frame.payload), 0)
+        channel.body_left = max(channel.body_left - frame.payload_size, 0)
         conversation = self._conversation
         if conversation.client_frame_max < conversation.upstream_frame_max:
             self._cut_anew(channel, frame)

@@ -19,7 +19,7 @@ from sealgate.signing.canonical import TOKEN_NAME
 from sealgate.verify.message import Message
 from sealgate.verify.verdict import Accepted, Refused, Verdict
 from sealgate.wire.constants import BASIC_PUBLISH
-from sealgate.wire.frames import Frame
+from sealgate.wire.frames import Frame, Whole
 from sealgate.wire.methods import Publish
 from sealgate.wire.properties import ContentHeader
 
@@ -43,29 +43,34 @@ class Publication:
     """
 
     __slots__ = (
+        "_bodies",
+        "_header",
+        "_method",
         "asked",
         "asked_at",
-        "bodies",
         "body_size",
         "channel",
         "dropped",
         "granted",
-        "header",
         "message",
-        "method",
         "publish",
         "sealed",
         "size",
         "verdict",
+        "whole",
     )
 
-    def __init__(self, channel: int, publish: Publish, method: Frame) -> None:
+    def __init__(
+        self, channel: int, publish: Publish, method: Frame | None = None, whole: Whole | None = None
+    ) -> None:
+        """A publish that came in frames begins with its `method`; of one that came `whole` all is there."""
         self.channel: Final = channel
         self.publish: Final = publish
-        self.method: Final = method
-        self.header: Frame | None = None
-        self.bodies: list[Frame] = []
-        self.body_size = 0
+        self.whole: Final = whole
+        self._method = method
+        self._header: Frame | None = None
+        self._bodies: list[Frame] = []
+        self.body_size = 0 if whole is None else whole.body_size
         self.message: Message | None = None
         #: What the checks said, while the store is asked; whether it granted; what follows from both.
         self.asked: Accepted | None = None
@@ -77,6 +82,33 @@ class Publication:
         #: Memory it counts for.
         self.size = 0
         self.dropped = False
+
+    @property
+    def method(self) -> Frame:
+        """The frame of `basic.publish`."""
+        method = self._method
+        if method is None:
+            assert self.whole is not None  # it is made with one of the two
+            method = self._method = self.whole.method_frame()
+        return method
+
+    @property
+    def header(self) -> Frame | None:
+        """The frame of the content header, once it is there."""
+        if self._header is None and self.whole is not None:
+            self._header = self.whole.header_frame()
+        return self._header
+
+    @header.setter
+    def header(self, frame: Frame) -> None:
+        self._header = frame
+
+    @property
+    def bodies(self) -> list[Frame]:
+        """The body frames so far. To be added to."""
+        if not self._bodies and self.whole is not None:
+            self._bodies = self.whole.body_frames()
+        return self._bodies
 
     @property
     def seal(self) -> Seal:
@@ -110,7 +142,7 @@ class Content:
 
     def body(self, frame: Frame, limits: Limits) -> int:
         """Take a body frame; returns the bytes newly buffered. Raises GateError of the family frame."""
-        size = len(frame.payload)
+        size = frame.payload_size
         if size > self.remaining:
             raise GateError(Reason.FRAME_BODY_OVERFLOW, "more body than declared", BASIC_PUBLISH)
         if not size:
@@ -121,7 +153,7 @@ class Content:
         self.remaining -= size
         if self.error is not None and self.error.reason is Reason.BODY_SIZE:
             return 0
-        self.body_sha256.update(frame.payload)
+        self.body_sha256.update(frame.view)
         self.publication.bodies.append(frame)
         return frame_bytes(frame)
 
@@ -131,7 +163,7 @@ class Content:
         if self.scanned is None:
             return
         bodies = publication.bodies
-        body = bodies[0].payload if len(bodies) == 1 else b"".join([frame.payload for frame in bodies])
+        body = b"".join([frame.view for frame in bodies])
         publish = publication.publish
         publication.message = Message(
             exchange=publish.exchange,

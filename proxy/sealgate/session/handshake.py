@@ -124,7 +124,7 @@ class Handshake:
             payload = self._tune_ok(payload)
         elif method == CONNECTION_OPEN:
             self._conversation.peer.vhost = methods.read_open(payload)
-        return frame.raw if payload is frame.payload else encode_frame(FRAME_METHOD, 0, payload)
+        return frame.raw if payload == frame.payload else encode_frame(FRAME_METHOD, 0, payload)
 
     def _start(self, payload: bytes) -> bytes:
         conversation = self._conversation

@@ -88,7 +88,7 @@ class Legs:
         """A frame of the client on channel 0."""
         conversation = self._conversation
         if frame.type == FRAME_HEARTBEAT:
-            if frame.payload:
+            if frame.payload_size:
                 raise GateError(Reason.FRAME_SIZE, "a heartbeat has no payload")
             return
         method = self._method_of(frame)

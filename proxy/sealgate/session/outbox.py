@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sealgate.accounts.login import Attempt, LoginRecord
 from sealgate.session.channel import Publication
 from sealgate.session.commands import (
@@ -23,6 +25,54 @@ from sealgate.verify.verdict import Claim
 from sealgate.wire.constants import FRAME_METHOD
 from sealgate.wire.frames import encode_frame
 
+_CLIENT: Final = Side.CLIENT
+
+
+class Lane:
+    """What goes to one side. Parts of the same bytes that follow on one another are cut out as one."""
+
+    __slots__ = ("_data", "_parts", "_start", "_stop")
+
+    def __init__(self) -> None:
+        self._parts: Final[list[bytes]] = []
+        #: The last part of all: `_data[_start:_stop]`, none while `_stop` is 0.
+        self._data = b""
+        self._start = 0
+        self._stop = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self._stop and not self._parts
+
+    def add(self, data: bytes) -> None:
+        if self._stop:
+            self._cut()
+        self._parts.append(data)
+
+    def stretch(self, data: bytes, start: int, stop: int) -> None:
+        """Add `data[start:stop]`, which is not empty."""
+        if self._stop == start and self._data is data:
+            self._stop = stop
+            return
+        if self._stop:
+            self._cut()
+        self._data = data
+        self._start = start
+        self._stop = stop
+
+    def _cut(self) -> None:
+        self._parts.append(self._data[self._start : self._stop])
+        self._data = b""
+        self._stop = 0
+
+    def take(self) -> bytes:
+        """All of it. Nothing is left then."""
+        if self._stop:
+            self._cut()
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
 
 class Outbox:
     """Collects what one event leads to; `take` turns it into as few commands as will do."""
@@ -40,19 +90,12 @@ class Outbox:
         "_reading",
         "_releases",
         "_renew",
-        "_stretch",
-        "_stretch_start",
-        "_stretch_stop",
         "_upstream",
     )
 
     def __init__(self) -> None:
-        self._client: list[bytes] = []
-        self._upstream: list[bytes] = []
-        #: What goes upstream last: a part of what the client sent, as long as it goes on without a gap.
-        self._stretch = b""
-        self._stretch_start = 0
-        self._stretch_stop = 0
+        self._client: Final = Lane()
+        self._upstream: Final = Lane()
         self._claims: list[Publication] = []
         self._commits: list[Claim] = []
         self._releases: list[Claim] = []
@@ -67,32 +110,23 @@ class Outbox:
 
     def client(self, data: bytes) -> None:
         if not self._mute:
-            self._client.append(data)
+            self._client.add(data)
+
+    def client_stretch(self, data: bytes, start: int, stop: int) -> None:
+        """As `Lane.stretch`, to the client."""
+        if not self._mute:
+            self._client.stretch(data, start, stop)
 
     def upstream(self, data: bytes) -> None:
-        if self._stretch_stop:
-            self._end_stretch()
-        self._upstream.append(data)
+        self._upstream.add(data)
 
     def upstream_stretch(self, data: bytes, start: int, stop: int) -> None:
-        """Send `data[start:stop]`, which is not empty; what follows on it is cut out together with it."""
-        if self._stretch_stop == start and self._stretch is data:
-            self._stretch_stop = stop
-            return
-        if self._stretch_stop:
-            self._end_stretch()
-        self._stretch = data
-        self._stretch_start = start
-        self._stretch_stop = stop
-
-    def _end_stretch(self) -> None:
-        self._upstream.append(self._stretch[self._stretch_start : self._stretch_stop])
-        self._stretch = b""
-        self._stretch_stop = 0
+        """As `Lane.stretch`, to the broker."""
+        self._upstream.stretch(data, start, stop)
 
     def client_method(self, channel: int, payload: bytes) -> None:
         if not self._mute:
-            self._client.append(encode_frame(FRAME_METHOD, channel, payload))
+            self._client.add(encode_frame(FRAME_METHOD, channel, payload))
 
     def mute_client(self) -> None:
         """The client was told `connection.close`: it is sent nothing more but by `last_client_method`."""
@@ -100,7 +134,7 @@ class Outbox:
 
     def last_client_method(self, payload: bytes) -> None:
         """`connection.close` or its answer."""
-        self._client.append(encode_frame(FRAME_METHOD, 0, payload))
+        self._client.add(encode_frame(FRAME_METHOD, 0, payload))
 
     def upstream_method(self, channel: int, payload: bytes) -> None:
         self.upstream(encode_frame(FRAME_METHOD, channel, payload))
@@ -137,16 +171,12 @@ class Outbox:
 
     def forget_bytes(self) -> None:
         """Nothing collected so far for either socket may leave: the session is in error."""
-        self._client.clear()
-        self._upstream.clear()
-        self._stretch = b""
-        self._stretch_stop = 0
+        self._client.take()
+        self._upstream.take()
 
     def sent(self, side: Side) -> bool:
         """Whether anything is to be sent to `side`."""
-        if side is Side.CLIENT:
-            return bool(self._client)
-        return bool(self._upstream) or self._stretch_stop != 0
+        return not (self._client if side is _CLIENT else self._upstream).empty
 
     def take(self) -> list[Command]:
         """The commands, in the order they must be carried out. What is asked comes last: its answer may
@@ -155,18 +185,14 @@ class Outbox:
         if self._dial:
             commands.append(DialUpstream())
             self._dial = False
-        if self._stretch_stop:
-            self._end_stretch()
-        if self._upstream:
-            commands.append(Send(Side.UPSTREAM, b"".join(self._upstream)))
-            self._upstream.clear()
+        if not self._upstream.empty:
+            commands.append(Send(Side.UPSTREAM, self._upstream.take()))
         if self._commits or self._releases:
             commands.append(SettleClaims(self._commits, self._releases))
             self._commits = []
             self._releases = []
-        if self._client:
-            commands.append(Send(Side.CLIENT, b"".join(self._client)))
-            self._client.clear()
+        if not self._client.empty:
+            commands.append(Send(_CLIENT, self._client.take()))
         if self._renew:
             commands.append(RenewClaims(self._renew))
             self._renew = []

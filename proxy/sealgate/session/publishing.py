@@ -62,13 +62,13 @@ class Publishing:
     def whole(self, channel: Channel, whole: Whole, publish: Publish, message: Message, size: int) -> None:
         """As `complete`, for a publish on a channel where nothing waits. `size` is what it counts for."""
         verdict = self._judge(message)
-        if isinstance(verdict, Accepted) and self._forward_whole(channel, whole, message, verdict):
+        if (
+            isinstance(verdict, Accepted)
+            and not channel.held
+            and self._forward_whole(channel, whole, message, verdict)
+        ):
             return
-        frames = whole.frames()
-        publication = Publication(whole.channel, publish, frames[0])
-        publication.header = frames[1]
-        publication.bodies = frames[2:]
-        publication.body_size = whole.body_size
+        publication = Publication(whole.channel, publish, whole=whole.alone())
         publication.message = message
         publication.size = size
         self._judged(channel, publication, verdict)
@@ -209,7 +209,17 @@ class Publishing:
                 self.drop(publication)
                 self._refuse(channel, publication, Refused(error.reason, error.detail, authenticated=True))
                 return
-        out = conversation.out
+        if publication.whole is not None and publication.sealed is None:
+            # Its ticket is zero: others are not taken whole.
+            conversation.out.upstream(publication.whole.data)
+        else:
+            self._send(publication)
+        self._settle_later(channel, publication, accepted)
+        self._count(publication, accepted)
+
+    def _send(self, publication: Publication) -> None:
+        """Send it frame by frame."""
+        out = self._conversation.out
         out.upstream(with_ticket_zero(publication.method))
         header = publication.header
         assert header is not None  # a forwarded publish is whole
@@ -219,8 +229,6 @@ class Publishing:
             out.upstream(encode_frame(FRAME_HEADER, header.channel, publication.sealed))
         for body in publication.bodies:
             out.upstream(body.raw)
-        self._settle_later(channel, publication, accepted)
-        self._count(publication, accepted)
 
     def _settle_later(self, channel: Channel, publication: Publication, accepted: Accepted) -> None:
         """With confirms the broker's answer settles the claim; without, the write upstream does."""
@@ -235,16 +243,17 @@ class Publishing:
         """The content header to send upstream, None for the original one. Raises GateError."""
         conversation = self._conversation
         terms = conversation.terms
-        names = message.header.table.values.keys()
-        if terms.role is Role.SIGN:
+        if self._role is Role.SIGN:
             assert terms.sealer is not None  # the gate is built with one
             added = terms.sealer.seal(message, conversation.peer, conversation.signer, conversation.now.wall)
             sealed = splice(message.header, SIGNER_STRIPS, added)
         else:
-            stripped = sum([name in GATEWAY_STRIPS for name in names])
-            terms.tally.stripped_headers += stripped
+            table = message.header.table
+            if table.foreign:
+                stripped = sum([name in GATEWAY_STRIPS for name in table.values])
+                terms.tally.stripped_headers += stripped
             if terms.countersealer is None or accepted.observed is not None:
-                return splice(message.header, GATEWAY_STRIPS, b"") if stripped else None
+                return splice(message.header, GATEWAY_STRIPS, b"") if table.foreign else None
             sealed = self._countersigned(message)
         if len(sealed) > conversation.upstream_frame_max - FRAME_OVERHEAD_BYTES:
             raise GateError(Reason.HEADER_SIZE, "with its signature the content header outgrows frame_max")

@@ -167,6 +167,7 @@ class Refuser:
         """Hand the raw publication to quarantine and audit."""
         conversation = self._conversation
         header = publication.header
+        bodies = publication.bodies
         conversation.out.keep(
             RefusalRecord(
                 reason=refused.reason,
@@ -183,9 +184,9 @@ class Refuser:
                 observed=observed,
                 answer=answer,
                 body_size=publication.body_size,
-                complete=sum([len(body.payload) for body in publication.bodies]) == publication.body_size,
+                complete=sum([body.payload_size for body in bodies]) == publication.body_size,
                 method=publication.method.payload,
                 header=header.payload if header is not None else b"",
-                body=b"".join([body.payload for body in publication.bodies]),
+                body=b"".join([body.view for body in bodies]),
             )
         )

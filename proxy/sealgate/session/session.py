@@ -61,7 +61,6 @@ class Session:
         "_login",
         "_publishing",
         "_reading_client",
-        "_reads",
         "_straight",
         "_timers",
         "_upstream_splitter",
@@ -91,8 +90,6 @@ class Session:
         self._timers: Final = Timers(conversation, self._client_frames, self._legs, refuser, now.mono)
         self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
         self._upstream_splitter = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
-        #: Whether publishes are looked at.
-        self._reads: Final = terms.role is not Role.PASS
         self._header = b""
         self._reading_client = True
 
@@ -211,7 +208,7 @@ class Session:
         """Take the client's frames while it is the client's turn."""
         conversation = self._conversation
         while conversation.state in CLIENT_TURN and self._legs.client_may_speak:
-            if self._take_publishes():
+            if self._take_straight():
                 continue
             try:
                 frame = self._client_splitter.next()
@@ -235,14 +232,14 @@ class Session:
                 self._legs.client_frame(frame)
             self._legs.advance()
 
-    def _take_publishes(self) -> bool:
-        """Take the whole publishes that come next; whether there were any."""
+    def _take_straight(self) -> bool:
+        """Take what comes next in one step each, as long as that can be; whether there was any."""
         conversation = self._conversation
         taken = False
         while (
-            self._reads
-            and conversation.state is _RUNNING
+            conversation.state is _RUNNING
             and conversation.client_leg is _LEG_OPEN
+            and not conversation.unframed
             and self._legs.client_may_speak
             and self._straight.take(self._client_splitter)
         ):
@@ -255,6 +252,8 @@ class Session:
         self._upstream_splitter.feed(data)
         while conversation.upstream_leg is not Leg.CLOSED and conversation.state is not State.DIALING:
             try:
+                if conversation.state is _RUNNING and self._broker_frames.straight(self._upstream_splitter):
+                    continue
                 frame = self._upstream_splitter.next()
                 if frame is None:
                     break

@@ -11,14 +11,18 @@ from typing import Final
 
 from sealgate.reason import GateError
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, FRAME_OBJECTS_BYTES, Channel
-from sealgate.session.conversation import Conversation
+from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import Publishing
 from sealgate.session.states import ChannelState
 from sealgate.verify.message import Message
+from sealgate.wire.constants import BASIC_ACK, BASIC_NACK, BASIC_PUBLISH, BASIC_REJECT
 from sealgate.wire.frames import FrameSplitter, Whole
 from sealgate.wire.methods import Publish, has_ticket, read_publish_frame
 from sealgate.wire.reader import HeaderReader
 
+_PUBLISH: Final = BASIC_PUBLISH.to_bytes(4, "big")
+#: What a consumer says to what it was delivered.
+_ANSWERS: Final = frozenset({BASIC_ACK, BASIC_REJECT, BASIC_NACK})
 #: Different `basic.publish` frames that are remembered, and octets of each: one for each target.
 _PUBLISHES_MAX: Final = 64
 _PUBLISH_BYTES_MAX: Final = 128
@@ -29,12 +33,13 @@ _OPEN: Final = ChannelState.OPEN
 
 
 class Straight:
-    """Takes the client's whole publishes. Not where all is passed on: there nothing is read."""
+    """Takes the client's whole publishes; where all is passed on, all that is about messages."""
 
-    __slots__ = ("_conversation", "_headers", "_publishes", "_publishing")
+    __slots__ = ("_conversation", "_headers", "_passes", "_publishes", "_publishing")
 
     def __init__(self, conversation: Conversation, headers: HeaderReader, publishing: Publishing) -> None:
         self._conversation: Final = conversation
+        self._passes: Final = conversation.terms.role is Role.PASS
         self._headers: Final = headers
         self._publishing: Final = publishing
         self._publishes: Final[dict[bytes, Publish]] = {}
@@ -44,9 +49,11 @@ class Straight:
 
         Raises `GateError` as `ClientFrames.frame` does.
         """
-        whole = splitter.whole_publish()
+        if self._passes:
+            return self._pass_all(splitter)
+        whole = splitter.whole(_PUBLISH)
         if whole is None:
-            return False
+            return self._pass_on(splitter)
         channel = self._conversation.channels.get(whole.channel)
         if channel is None or not _idle(channel):
             return False
@@ -73,6 +80,26 @@ class Straight:
             _sha256(body).digest(),
         )
         self._publishing.whole(channel, whole, publish, message, size)
+        return True
+
+    def _pass_all(self, splitter: FrameSplitter) -> bool:
+        """Pass on what says nothing about the channels themselves."""
+        data, start, stop = splitter.stretch(methods=False)
+        if start == stop:
+            return False
+        self._conversation.out.upstream_stretch(data, start, stop)
+        return True
+
+    def _pass_on(self, splitter: FrameSplitter) -> bool:
+        """Pass on the answer to a delivery that lies next, where nothing comes before it."""
+        if splitter.method_ahead() not in _ANSWERS:
+            return False
+        channel = self._conversation.channels.get(splitter.channel_ahead())
+        if channel is None or not _idle(channel) or channel.held:
+            return False
+        frame = splitter.next()
+        assert frame is not None  # it is all here
+        self._conversation.out.upstream(frame.raw)
         return True
 
     def _publish(self, frame: bytes) -> Publish | None:
@@ -104,10 +131,9 @@ class Straight:
 
 
 def _idle(channel: Channel) -> bool:
-    """Whether nothing on the channel comes before what the client says next."""
+    """Whether a publish may begin on the channel. What is held there comes before it all the same."""
     return (
         (channel.state is _OPEN or channel.state is _OPENING)
         and channel.content is None
-        and not channel.held
         and not channel.waiting_close
     )

@@ -23,6 +23,8 @@ _ESCAPE: Final = b"\\u00"
 #: One character is looked for at the speed of memchr, two at a tenth of it. Past so many of the one that were
 #: not what was looked for the other way is faster.
 _MISSES_MAX: Final = 64
+#: Up to here a search costs more to begin than to do.
+_SHORT_BYTES_MAX: Final = 1024
 #: Of longer strings, alone or together, the prefix alone decides: reading opcodes takes a microsecond each.
 _LISTED_CHARACTERS_MAX: Final = 65_536
 _URL_SAFE: Final = str.maketrans("-_", "+/")
@@ -30,6 +32,8 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 def may_hold_pickle(body: bytes) -> bool:
     """A filter at the speed of a search: False means `holds_pickle` need not be asked."""
+    if len(body) <= _SHORT_BYTES_MAX:
+        return _FIRST_TWO in body or _ESCAPE in body
     if b"\\" in body and _ESCAPE in body:
         return True
     at = body.find(b"A")

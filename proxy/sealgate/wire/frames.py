@@ -8,7 +8,6 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import (
-    BASIC_PUBLISH,
     FRAME_BODY,
     FRAME_END,
     FRAME_HEADER,
@@ -20,10 +19,12 @@ from sealgate.wire.constants import (
 
 _HEADER: Final = struct.Struct(">BHI")
 _END: Final = bytes((FRAME_END,))
-_PUBLISH: Final = BASIC_PUBLISH.to_bytes(4, "big")
-#: A publish with empty names: its id, the ticket, two lengths and the bits.
-_PUBLISH_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 9
+_METHOD_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 4
 _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
+#: exchange, queue and basic: whatever their methods do, no channel opens, closes or changes its mode.
+_MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
+#: Pieces of up to so many bytes are put together as they come.
+_DRIBBLE_BYTES_MAX: Final = 1024
 _BODY_SIZE_AT: Final = 4
 _NO_SIZE: Final = b"\x00\x00\x00\x00"
 
@@ -34,18 +35,31 @@ def _u32(data: bytes, at: int) -> int:
 
 @dataclass(slots=True, init=False)
 class Frame:
-    """One frame. `raw` is all of it as received, with header and end octet; `payload` lies between them."""
+    """One frame. `raw` is all of it as received, with header and end octet."""
 
     type: int
     channel: int
-    payload: bytes = field(repr=False)
     raw: bytes = field(repr=False)
 
-    def __init__(self, type: int, channel: int, payload: bytes, raw: bytes) -> None:  # noqa: A002
+    def __init__(self, type: int, channel: int, raw: bytes) -> None:  # noqa: A002 - the protocol's word
         self.type = type
         self.channel = channel
-        self.payload = payload
         self.raw = raw
+
+    @property
+    def payload(self) -> bytes:
+        """What lies between header and end octet: a copy, for what is short."""
+        return self.raw[FRAME_HEADER_BYTES:-1]
+
+    @property
+    def view(self) -> memoryview:
+        """The payload without a copy."""
+        return memoryview(self.raw)[FRAME_HEADER_BYTES:-1]
+
+    @property
+    def payload_size(self) -> int:
+        """Octets of the payload."""
+        return len(self.raw) - FRAME_OVERHEAD_BYTES
 
 
 def encode_frame(type: int, channel: int, payload: bytes) -> bytes:  # noqa: A002 - the protocol's word
@@ -54,7 +68,7 @@ def encode_frame(type: int, channel: int, payload: bytes) -> bytes:  # noqa: A00
 
 
 class Whole:
-    """A whole publish as it lies in the bytes of a peer.
+    """A method with its content, all of it, as it lies in the bytes of a peer.
 
     Its frames begin at `start`, `header_at` and `body_at`; it has one body frame or, when `body_size` is 0,
     none; `stop` is behind the last octet.
@@ -90,17 +104,32 @@ class Whole:
             return b""
         return self.data[self.body_at + FRAME_HEADER_BYTES : self.stop - 1]
 
-    def frames(self) -> list[Frame]:
-        """Method, header and body, if any, as frames of their own."""
-        ends = [self.start, self.header_at, self.body_at]
-        if self.body_size:
-            ends.append(self.stop)
-        kinds = (FRAME_METHOD, FRAME_HEADER, FRAME_BODY)
-        found: list[Frame] = []
-        for number in range(len(ends) - 1):
-            raw = self.data[ends[number] : ends[number + 1]]
-            found.append(Frame(kinds[number], self.channel, raw[FRAME_HEADER_BYTES:-1], raw))
-        return found
+    def alone(self) -> Whole:
+        """The same, cut out of the bytes around it, so that it can be kept without them."""
+        start = self.start
+        return Whole(
+            self.data[start : self.stop],
+            self.channel,
+            0,
+            self.header_at - start,
+            self.body_at - start,
+            self.body_size,
+            self.stop - start,
+        )
+
+    def method_frame(self) -> Frame:
+        """The frame of the method."""
+        return Frame(FRAME_METHOD, self.channel, self.method)
+
+    def header_frame(self) -> Frame:
+        """The frame of the content header."""
+        return Frame(FRAME_HEADER, self.channel, self.data[self.header_at : self.body_at])
+
+    def body_frames(self) -> list[Frame]:
+        """The frame of the body, if there is one."""
+        if not self.body_size:
+            return []
+        return [Frame(FRAME_BODY, self.channel, self.data[self.body_at : self.stop])]
 
 
 class FrameSplitter:
@@ -111,36 +140,43 @@ class FrameSplitter:
     were not yet asked for are kept: whoever feeds without asking bounds them by `buffered`.
     """
 
-    __slots__ = ("_at", "_data", "_error", "_pending", "payload_bytes_max")
+    __slots__ = ("_at", "_data", "_dribble", "_error", "_pending", "_pending_bytes", "payload_bytes_max")
 
     def __init__(self, payload_bytes_max: int) -> None:
         self.payload_bytes_max = payload_bytes_max
         #: Frames are cut from `_data` at `_at`. What comes while that has bytes left waits in `_pending`; the
         #: two are joined at most twice per frame, so bytes that dribble in are not copied over and over.
+        #: Small pieces wait in `_dribble`, behind all others: an object for each is many times its size.
         self._data = b""
         self._at = 0
-        self._pending: Final = bytearray()
+        self._pending: Final[list[bytes]] = []
+        self._dribble: Final = bytearray()
+        self._pending_bytes = 0
         self._error: GateError | None = None
 
     @property
     def buffered(self) -> int:
         """Bytes fed and not yet given out."""
-        return len(self._data) - self._at + len(self._pending)
+        return len(self._data) - self._at + self._pending_bytes
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the peer."""
-        if self._at == len(self._data) and not self._pending:
+        if self._at == len(self._data) and not self._pending_bytes:
             self._data = data
             self._at = 0
-        else:
-            self._pending.extend(data)
+            return
+        self._pending_bytes += len(data)
+        if len(data) <= _DRIBBLE_BYTES_MAX:
+            self._dribble.extend(data)
+            return
+        self._end_dribble()
+        self._pending.append(data)
 
     def rest(self) -> bytes:
         """Everything fed and not yet given out, once no more frames are wanted."""
-        rest = self._data[self._at :] + bytes(self._pending)
+        self._join()
+        rest = self._data
         self._data = b""
-        self._at = 0
-        self._pending.clear()
         return rest
 
     def next(self) -> Frame | None:
@@ -156,42 +192,80 @@ class FrameSplitter:
             self._error = error
             raise
 
-    def whole_publish(self) -> Whole | None:
-        """The publish that lies next, all of it in order and here; None for whatever else does.
+    def whole(self, method: bytes) -> Whole | None:
+        """The `method` (its id) with its content that lies next, all of it in order and here.
 
-        It stays where it is: `skip` takes it, else its frames come one by one.
+        None for whatever else lies next. It stays where it is: `skip` takes it, else its frames come one by
+        one.
         """
         if self._error is not None:
             return None
         data = self._data
         start = self._at
         header_at = self._frame_end(start, FRAME_METHOD)
-        if header_at < start + _PUBLISH_BYTES_MIN or data[start + 7 : start + 11] != _PUBLISH:
+        if header_at < start + _METHOD_BYTES_MIN or data[start + 7 : start + 11] != method:
             return None
         body_at = self._frame_end(header_at, FRAME_HEADER)
-        if (
-            body_at < header_at + _CONTENT_HEADER_BYTES_MIN
-            or data[start + 1 : start + 3] != (data[header_at + 1 : header_at + 3])
-        ):
+        if body_at < header_at + _CONTENT_HEADER_BYTES_MIN:
+            return None
+        number = data[start + 1 : start + 3]
+        size_at = header_at + FRAME_HEADER_BYTES + _BODY_SIZE_AT
+        if data[header_at + 1 : header_at + 3] != number or data[size_at : size_at + 4] != _NO_SIZE:
             return None
         channel = (data[start + 1] << 8) | data[start + 2]
-        size_at = header_at + FRAME_HEADER_BYTES + _BODY_SIZE_AT
-        if data[size_at : size_at + 4] != _NO_SIZE:
-            return None
         size = _u32(data, size_at + 4)
         if not size:
             return Whole(data, channel, start, header_at, body_at, 0, body_at)
         stop = self._frame_end(body_at, FRAME_BODY)
-        if (
-            stop != body_at + size + FRAME_OVERHEAD_BYTES
-            or data[start + 1 : start + 3] != (data[body_at + 1 : body_at + 3])
-        ):
+        if stop != body_at + size + FRAME_OVERHEAD_BYTES or data[body_at + 1 : body_at + 3] != number:
             return None
         return Whole(data, channel, start, header_at, body_at, size, stop)
 
     def skip(self, whole: Whole) -> None:
-        """Take the publish that `whole_publish` has just found."""
+        """Take what `whole` has just found."""
         self._at = whole.stop
+
+    def method_ahead(self) -> int:
+        """The id of the method whose frame, all here, lies next; 0 for whatever else does."""
+        start = self._at
+        stop = self._frame_end(start, FRAME_METHOD)
+        if self._error is not None or stop < start + _METHOD_BYTES_MIN:
+            return 0
+        return _u32(self._data, start + FRAME_HEADER_BYTES)
+
+    def channel_ahead(self) -> int:
+        """The channel of the frame that lies next, which is here."""
+        return (self._data[self._at + 1] << 8) | self._data[self._at + 2]
+
+    def stretch(self, methods: bool) -> tuple[bytes, int, int]:
+        """Take the frames that come next, as long as they are whole and in order and on a channel above 0.
+
+        With `methods` all kinds of them; without, content, and methods of the classes that deal with messages
+        alone. Returns bytes, and where in these the frames begin and end: nowhere when there are none.
+        """
+        data = self._data
+        start = self._at
+        if self._error is not None:
+            return data, start, start
+        at = start
+        length = len(data)
+        size_max = self.payload_bytes_max
+        while at + FRAME_OVERHEAD_BYTES <= length:
+            kind = data[at]
+            size = _u32(data, at + 3)
+            stop = at + size + FRAME_OVERHEAD_BYTES
+            if stop > length or size > size_max or data[stop - 1] != FRAME_END:
+                break
+            if not data[at + 1] and not data[at + 2]:
+                break
+            if kind == FRAME_METHOD:
+                if not methods and (size < 4 or data[at + 7] or data[at + 8] not in _MESSAGE_CLASSES):
+                    break
+            elif kind != FRAME_HEADER and kind != FRAME_BODY:
+                break
+            at = stop
+        self._at = at
+        return data, start, at
 
     def _frame_end(self, at: int, kind: int) -> int:
         """Where the frame at `at` ends; -1 when it is not of this `kind`, not all here or not in order."""
@@ -222,15 +296,26 @@ class FrameSplitter:
         if data[stop - 1] != FRAME_END:
             raise GateError(Reason.FRAME_END, "frame end octet")
         self._at = stop
-        return Frame(kind, channel, data[start + FRAME_HEADER_BYTES : stop - 1], data[start:stop])
+        return Frame(kind, channel, data[start:stop])
 
     def _available(self, needed: int) -> bool:
         """Whether `needed` bytes lie at `_at` in `_data`; joins what is pending when that makes it so."""
         if len(self._data) - self._at >= needed:
             return True
-        if not self._pending or self.buffered < needed:
+        if not self._pending_bytes or self.buffered < needed:
             return False
-        self._data = self._data[self._at :] + bytes(self._pending)
+        self._join()
+        return True
+
+    def _join(self) -> None:
+        """Put together what lies at `_at` and what is pending, in one copy."""
+        self._end_dribble()
+        self._data = b"".join([self._data[self._at :], *self._pending])
         self._at = 0
         self._pending.clear()
-        return True
+        self._pending_bytes = 0
+
+    def _end_dribble(self) -> None:
+        if self._dribble:
+            self._pending.append(bytes(self._dribble))
+            self._dribble.clear()
