@@ -20,14 +20,20 @@ class Peer:
     __slots__ = ("address", "challenge", "deployment", "known", "last_sequence", "tokens", "user", "vhost")
 
     def __init__(
-        self, deployment: str, vhost: str = "/", user: str = "", address: str = "", challenge: bytes = b""
+        self,
+        deployment: str,
+        vhost: str = "/",
+        user: str = "",
+        address: str = "",
+        challenge: bytes = b"",
+        last_sequence: int = -1,
     ) -> None:
         self.deployment: Final = deployment
         self.vhost = vhost
         self.user = user
         self.address = address
         self.challenge = challenge
-        self.last_sequence = -1
+        self.last_sequence = last_sequence
         self.tokens: Final = TokenReader()
         self.known: object = None
 
