@@ -32,9 +32,10 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 def may_hold_pickle(body: bytes) -> bool:
     """A filter at the speed of a search: False means `holds_pickle` need not be asked."""
+    # Not `in`, which first takes what it looks for as a number: 300 ns each time.
     if len(body) <= _SHORT_BYTES_MAX:
-        return _FIRST_TWO in body or _ESCAPE in body
-    if b"\\" in body and _ESCAPE in body:
+        return body.find(_FIRST_TWO) >= 0 or body.find(_ESCAPE) >= 0
+    if body.find(b"\\") >= 0 and body.find(_ESCAPE) >= 0:
         return True
     at = body.find(b"A")
     for _ in range(_MISSES_MAX):
@@ -43,7 +44,7 @@ def may_hold_pickle(body: bytes) -> bool:
         if at and body[at - 1] == _FIRST_TWO[0]:
             return True
         at = body.find(b"A", at + 1)
-    return _FIRST_TWO in body
+    return body.find(_FIRST_TWO) >= 0
 
 
 def holds_pickle(value: object) -> bool:

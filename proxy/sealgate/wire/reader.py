@@ -307,7 +307,7 @@ class _PropertyShape:
                 return None
             piece = payload[stop:at]
             value = piece[1:]
-            if not value.isascii() or b"\x00" in value:
+            if not value.isascii() or value.find(b"\x00") >= 0:
                 return None
             fields[changing.index] = value
             if changing.place >= 0:
