@@ -187,7 +187,7 @@ class Call:
             raise ReplyMismatch("the reply is too short") from None
         if call_id != self._call_id:
             raise ReplyMismatch("the reply is to another call")
-        if claims != self.claims or blocks != len(self.wanted) or settled > len(self.steps):
+        if claims != self.claims or blocks != len(self.wanted) or settled > self.steps.count:
             raise ReplyMismatch("the reply is about another number of claims than was asked")
         refused_at = _REPLY_HEAD.size + 4 * blocks
         if len(reply) < refused_at or (len(reply) - refused_at) % _REFUSED.size:

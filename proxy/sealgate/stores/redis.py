@@ -186,7 +186,7 @@ class RedisStore:
         steps = NO_STEPS if was_full and not parts else self._settlements.take()
         self._asked_at = self._monotonic()
         wanted = self._here.wanted(self._asked_at)
-        if not (parts or len(steps) or wanted):
+        if not (parts or steps.count or wanted):
             return
         try:
             link.exchange(parts, steps, wanted)
@@ -207,7 +207,7 @@ class RedisStore:
         self._entries = exchange.entries
         if call.wanted:
             self._here.given(call.wanted, exchange.blocks, self._asked_at)
-        if exchange.settled < len(call.steps):
+        if exchange.settled < call.steps.count:
             self._errors += 1
             self._settlements.put_back(call.steps, exchange.settled)
             loop = asyncio.get_running_loop()

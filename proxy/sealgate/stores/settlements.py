@@ -25,14 +25,15 @@ class Settlement(NamedTuple):
     number: int
 
 
-class Steps(NamedTuple):
+class Steps:
     """The settlements of one call, in the order in which they are done."""
 
-    commits: list[Claim]
-    others: list[Settlement]
+    __slots__ = ("commits", "count", "others")
 
-    def __len__(self) -> int:
-        return len(self.commits) + len(self.others)
+    def __init__(self, commits: list[Claim], others: list[Settlement]) -> None:
+        self.commits: Final = commits
+        self.others: Final = others
+        self.count: Final = len(commits) + len(others)
 
 
 NO_STEPS: Final = Steps([], [])
