@@ -54,6 +54,7 @@ class Gate:
     rates: int = 0
     rules: int = 0
     workers: int = 1
+    max_age: str = "5m"
     entries_max: int = 4_000_000
     quarantine: bool = False
     admin_port: int = 0
@@ -78,6 +79,7 @@ class Gate:
             f'store = "{self.store}"',
             'nonces = "session"' if self.workers > 1 else "",
             'clock_skew = "0s"',  # so that a store without a journal trusts new messages after a second
+            f'max_age = "{self.max_age}"',
             f"entries_max = {self.entries_max}",
             "[quarantine]",
             f"enabled = {'true' if self.quarantine else 'false'}",

@@ -46,7 +46,8 @@ def measure(plan: Plan, stage: Stage) -> Part:
 
 def _residents(plan: Plan, own: Stage, kind: Kind, each: int) -> list[int]:
     """Octets after each round, all rounds over one connection."""
-    proxy = own.gate(plan.gate(), own.swallow().port)
+    # Long enough that no nonce may be forgotten before the end.
+    proxy = own.gate(plan.gate(max_age="1h"), own.swallow().port)
     publishing = Publishing(own, proxy, Template(BODY_BYTES), plan.keys, kind)
     if kind == "stored":
         publishing.wait_for_horizon()
