@@ -32,6 +32,8 @@ class Started:
     #: `connection.start` had come from the broker, through the gate.
     accepted_s: float
     served_s: float
+    #: CPU seconds until then: what the start costs where nothing else runs.
+    cpu_s: float
 
 
 def started(stage: Stage, gate: Gate, upstream: int) -> Started:
@@ -49,8 +51,8 @@ def started(stage: Stage, gate: Gate, upstream: int) -> Started:
             connection.sendall(headers.ProtocolHeader(0, 9, 1).marshal())
             if not connection.recv(1):
                 raise RuntimeError("the gateway closed its first connection")
-            served_s = time.monotonic() - begun
-        return Started(proxy, accepted_s, served_s)
+            served_s, cpu_s = time.monotonic() - begun, proxy.cpu_s()
+        return Started(proxy, accepted_s, served_s, cpu_s)
 
 
 def measure(plan: Plan, stage: Stage) -> Part:
@@ -62,7 +64,8 @@ def measure(plan: Plan, stage: Stage) -> Part:
             # As a user runs it: with quarantine and the admin address.
             sidecar = plan.gate(action="sign", quarantine=True, admin_port=free_port())
             first = started(own, sidecar, upstream)
-            part.add("sidecar", "start", accepted_ms=first.accepted_s * 1e3, served_ms=first.served_s * 1e3)
+            took = {"accepted_ms": first.accepted_s, "served_ms": first.served_s, "cpu_ms": first.cpu_s}
+            part.add("sidecar", "start", **{name: seconds * 1e3 for name, seconds in took.items()})
             part.add("sidecar", "idle", resident_mib=first.proxy.resident_bytes() / MIB)
             proxies = {"gateway": own.gate(plan.gate(), upstream), "haproxy": own.haproxy(upstream)}
             for column, proxy in proxies.items():
@@ -80,6 +83,7 @@ def measure(plan: Plan, stage: Stage) -> Part:
     part.show(7, "the same in HAProxy", part.of("idle connection", "haproxy", "kib"), "KiB")
     part.show(7, "resident memory of an idle sidecar", sizes, "MiB", 60)
     part.show(7, "start to the first connection served", starts, "ms", 500)
+    part.show(7, "CPU time until then", part.of("sidecar", "start", "cpu_ms"), "ms")
     return part
 
 

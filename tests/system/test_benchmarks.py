@@ -94,10 +94,33 @@ def test_cost_is_compared_for_few_and_many_of_everything(tmp_path: Path) -> None
 @needs_rivals
 def test_memory_is_measured_idle_and_over_messages(tmp_path: Path) -> None:
     shown = [ratio["what"] for name in ("footprint", "soak") for ratio in run_part(name, tmp_path)["ratios"]]
-    assert len(shown) == 6
+    assert len(shown) == 7
 
 
 @needs_rivals
 def test_the_measuring_measures_itself(tmp_path: Path) -> None:
     # How equal twins are is for a quiet machine to say; here that they are compared.
     assert len(run_part("trust", tmp_path)["ratios"]) == 4
+
+
+@needs_rivals
+def test_a_profile_names_the_functions_of_the_gateway(tmp_path: Path) -> None:
+    if not Path(sys.executable).with_name("py-spy").exists():
+        pytest.skip("needs py-spy; `make profile` installs it")
+    flame = tmp_path / "flame.svg"
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.profile",
+        "--plain",
+        "--seconds",
+        "2",
+        "--output",
+        str(flame),
+    ]
+    environment = {**os.environ, "PYTHONPATH": "tests"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+    if done.returncode == 69:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    assert "sealgate/session/" in flame.read_text()
