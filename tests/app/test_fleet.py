@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sealgate.app import fleet
+from sealgate.app import fleet, slot
 from sealgate.app.fleet import BARREN_MAX, Fleet, FleetHealth
 from sealgate.app.slot import State
 from sealgate.ops.health import LoopLag
@@ -36,6 +36,8 @@ report = {
     "tally": tally, "store": [0, 0], "tasks": 1, "upstreams": {}, "process": {},
     "live": {"checks": {}, "advisory": []}, "ready": ready, "listening": True,
 }
+if starts <= mine.get("silent", 0):
+    lines.read()
 if starts <= mine.get("barren", 0):
     sys.exit(mine["code"])
 link.sendall(json.dumps(report).encode() + b"\\n")
@@ -47,7 +49,8 @@ for line in lines:
         sys.exit(order == "cut")
     if order == "reload":
         sys.exit(mine.get("code", 7))
-    link.sendall(json.dumps(report).encode() + b"\\n")
+    if starts > mine.get("mute", 0):
+        link.sendall(json.dumps(report).encode() + b"\\n")
 """
 
 
@@ -191,3 +194,28 @@ async def test_worker_that_does_not_drain_in_time_is_killed(
     played = Played(tmp_path, {"2": {"deaf": True}})
     await played.until(played.all_listen)
     assert await played.drained() == 1
+
+
+@pytest.mark.asyncio
+async def test_worker_that_does_not_answer_any_more_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slot, "UNANSWERED_MAX", 6)
+    played = Played(tmp_path, {"2": {"mute": 1}})
+    await played.until(lambda: played.fleet.restarts[2] == 1 and played.all_listen())
+    assert "worker.stuck" in events(caplog.records)
+    await played.fleet.refresh()
+    assert played.fleet.restarts == {1: 0, 2: 1}
+    assert await played.drained() == 0
+
+
+@pytest.mark.asyncio
+async def test_worker_that_does_not_come_to_listen_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slot, "STARTING_S_MAX", 2.0)
+    played = Played(tmp_path, {"2": {"silent": 1}})
+    await played.until(played.all_listen)
+    assert "worker.not_listening" in events(caplog.records)
+    assert played.fleet.restarts[2] >= 1
+    assert await played.drained() == 0

@@ -20,6 +20,11 @@ log: Final = logging.getLogger("sealgate.app")
 
 #: A worker that has not answered for so long is stuck, not busy; as `ops.health` has it for a loop.
 SILENT_S_MAX: Final = 5.0
+#: A worker whose loop stands still for so many times `ASK_S` (half a minute) is killed: the kernel would go
+#: on giving it clients. Counted, not timed, so that a machine that was paused kills nobody.
+UNANSWERED_MAX: Final = 60
+#: From its start until it listens: the store's own patience is far shorter.
+STARTING_S_MAX: Final = 60.0
 #: How often a worker is asked how it is. What a killed worker had counted since is lost.
 ASK_S: Final = 0.5
 #: A report of this size takes a worker about a millisecond; who has more to say is asked less often.
@@ -75,6 +80,7 @@ class Slot:
         self._answer: asyncio.Future[None] | None = None
         self._asked_at = 0.0
         self._report_bytes = 0
+        self._unanswered = 0
         #: The order to end that came while nobody was there to hear it.
         self._ending = ""
         self.state = State.STARTING
@@ -126,6 +132,7 @@ class Slot:
         self._writer.write(orders)
         if self._ending:
             self.order(self._ending)
+        impatience = asyncio.get_running_loop().call_later(STARTING_S_MAX, self._kill_if_not_listening)
         try:
             while line := await reader.readline():
                 self._report_bytes = len(line)
@@ -138,6 +145,7 @@ class Slot:
             )
             self.kill()
         finally:
+            impatience.cancel()
             self._writer.close()
         with contextlib.suppress(TimeoutError):
             return await asyncio.wait_for(process.wait(), LEAVING_S)
@@ -153,6 +161,7 @@ class Slot:
 
     def _answered(self) -> None:
         """Nobody need wait any longer."""
+        self._unanswered = 0
         if self._answer is not None:
             self._answer.set_result(None)
             self._answer = None
@@ -183,7 +192,11 @@ class Slot:
         return self._answer
 
     def ask_now_and_then(self) -> None:
-        """Call it every `ASK_S`: asks as often as fits the length of the answers."""
+        """Call it every `ASK_S`: asks as often as fits the length of the answers, and ends who is stuck."""
+        if self._answer is not None:
+            self._unanswered += 1
+            if self._unanswered == UNANSWERED_MAX:
+                self._kill_for("worker.stuck", "a worker does not answer any more")
         pause_s = ASK_S * (self._report_bytes // SHORT_REPORT_BYTES)
         if self._clock() - self._asked_at > pause_s:
             self.ask()
@@ -192,6 +205,14 @@ class Slot:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+    def _kill_for(self, event: str, why: str) -> None:
+        log.error(why, extra=self._about(event))
+        self.kill()
+
+    def _kill_if_not_listening(self) -> None:
+        if self.state is State.STARTING:
+            self._kill_for("worker.not_listening", "a worker does not come to listen")
 
     def bury(self) -> Report | None:
         """The last report of the worker that has ended, once."""
