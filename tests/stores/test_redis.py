@@ -103,6 +103,39 @@ async def test_two_gateways_share_nonces_and_tokens(redis_server: RedisServer, d
         assert sum(found.count(GRANTED) for found in both) == 20
 
 
+async def test_all_sessions_of_a_turn_share_one_call_with_what_is_to_be_settled(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        before = [fresh(f"before{number}") for number in range(40)]
+        await grant(store, before)
+        calls = redis_server.calls("evalsha")
+        found: list[ClaimOutcome] = []
+        for number in range(20):
+            store.claim([fresh(f"n{number}")], found.extend)
+            store.settle(before[number : number + 1], before[20 + number : 21 + number])
+        await until(lambda: len(found) == 20)
+        assert {outcome.status for outcome in found} == {GRANTED}
+        assert redis_server.calls("evalsha") == calls + 1
+        again = await statuses(store, *[fresh(f"before{number}") for number in range(40)])
+        assert again == [DUPLICATE] * 20 + [GRANTED] * 20
+
+
+async def test_what_comes_while_a_call_is_under_way_goes_into_the_next(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    async with opened(redis_server.url, deployment) as store:
+        calls = redis_server.calls("evalsha")
+        with redis_server.frozen():
+            asking = []
+            for number in range(20):
+                asking.append(asyncio.ensure_future(status(store, fresh(f"n{number}"))))
+                for _ in range(3):
+                    await asyncio.sleep(0)
+        assert await asyncio.gather(*asking) == [GRANTED] * 20
+        assert redis_server.calls("evalsha") == calls + 2
+
+
 async def test_deployments_do_not_see_each_other(redis_server: RedisServer, deployment: str) -> None:
     other = f"{deployment}-other"
     redis_server.age(other)

@@ -116,6 +116,12 @@ class RedisServer:
         assert found is not None, f"INFO has no {name}"
         return found[1].decode()
 
+    def calls(self, command: str) -> int:
+        """How often it was told `command`, by anybody, since it started."""
+        pattern = rb"^cmdstat_%b:calls=(\d+)" % command.encode()
+        found = re.search(pattern, self.command("INFO", "commandstats"), re.MULTILINE)
+        return int(found[1]) if found else 0
+
     def command(self, *arguments: str) -> bytes:
         """One command over a connection of its own. A string's content, else the first line on the wire."""
         words = [word.encode() for word in arguments]
