@@ -14,16 +14,14 @@ from sealgate.wire.table import (
     EMPTY_TABLE,
     FAR_TIMESTAMP,
     NOT_UTF8,
-    Decimal,
     Table,
-    Timestamp,
-    Value,
     entry_bytes,
     entry_longstr,
     entry_table,
     scan_table,
     without,
 )
+from sealgate.wire.values import Decimal, Timestamp, Value
 from support.wire_bytes import U32, entry, long, nested
 
 OMITTED = frozenset({"x-seal", "x-delivery-count"})

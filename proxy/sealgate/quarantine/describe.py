@@ -21,7 +21,7 @@ from sealgate.wire.properties import (
     ContentHeader,
     scan_content_header,
 )
-from sealgate.wire.table import Decimal, Timestamp, Value
+from sealgate.wire.values import Decimal, Timestamp, Value
 
 #: Whose signature part is not shown: a listing ends in tickets and chats, and a seal may still be good.
 SEAL_HEADERS: Final = frozenset({"x-seal", "x-countersign"})

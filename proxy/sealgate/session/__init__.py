@@ -5,7 +5,8 @@
     handshake the relay up to `connection.open-ok`      channel   one channel: content assembly, what is held
     login     who the client is, and who says so        legs      channel 0, closing, draining, loss
     confirms  the delivery-tag ledger                   refuse    how a refusal is told
-    records   counts, and the record of a refusal       outbox    commands, collected until the event is done
+    straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
+    records   counts, and the record of a refusal
     session   the object that ties them together
 
 `net.relay` is the only caller: it feeds `Session.handle(event, now)` and carries out what comes back, in

@@ -4,7 +4,8 @@ The map:
 
 - `message`, `verdict`: what is judged, and the answers; `verdict` also holds the port of the claim store.
 - `policy`: what the operator allows, as one frozen value; `globs` and `rates` are its pieces.
-- `checks`: the `Verifier`, which asks everything in the order of seal1.md, "Order of checks".
+- `checks`: the `Verifier`, which asks everything in the order of seal1.md, "Order of checks"; `seals` has the
+  steps. `alike`: the short way for messages that are like the last accepted one.
 - `naming`: what a message runs, for rules that name tasks, before it is proven.
 - `fields`: properties and headers, before the signature. `authority`: what the key may do. `classes`: task,
   result, control or event.

@@ -22,7 +22,8 @@ from sealgate.verify.policy import CELERY, ContentRules, Policy
 from sealgate.verify.seals import check_snapshot, check_times, claim_of, context_of, covered_by
 from sealgate.verify.strict_json import parse_json
 from sealgate.verify.verdict import Accepted
-from sealgate.wire.table import LENGTH_BYTES, Likeness, Table
+from sealgate.wire.table import Table
+from sealgate.wire.values import LENGTH_BYTES, Likeness
 
 #: Headers that no check reads, or that are checked again: only these may differ.
 _MAY_DIFFER: Final = frozenset(

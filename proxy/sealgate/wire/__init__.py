@@ -3,9 +3,12 @@
 The map:
 
 - `constants`: frame types, method ids, reply codes, and every limit of this room.
-- `frames`: bytes in any chunks to whole frames, and back.
-- `table`: the strict field-table scanner: values and the seal1 canonical form in one pass.
+- `frames`: bytes in any chunks to whole frames, and back; finds a message that is all there, and stretches of
+  frames to pass on. `numbers` in bytes.
+- `table`: the strict field-table scanner: `values` and the seal1 canonical form in one pass.
 - `properties`: the content header of a message; takes headers out and puts headers in.
+- `reader`: content headers that are like the last one, read by what differs in them (`table_shape`,
+  `property_shape`).
 - `arguments`: the reader and the encoders of method arguments.
 - `methods`: the few methods that must be read or written. All others pass as opaque bytes.
 - `sasl`: what a login says of its user.

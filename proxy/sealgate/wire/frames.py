@@ -16,6 +16,7 @@ from sealgate.wire.constants import (
     FRAME_METHOD,
     FRAME_OVERHEAD_BYTES,
 )
+from sealgate.wire.numbers import u32
 
 _HEADER: Final = struct.Struct(">BHI")
 _END: Final = bytes((FRAME_END,))
@@ -27,10 +28,6 @@ _MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
 _DRIBBLE_BYTES_MAX: Final = 1024
 _BODY_SIZE_AT: Final = 4
 _NO_SIZE: Final = b"\x00\x00\x00\x00"
-
-
-def _u32(data: bytes, at: int) -> int:
-    return (data[at] << 24) | (data[at + 1] << 16) | (data[at + 2] << 8) | data[at + 3]
 
 
 @dataclass(slots=True, init=False)
@@ -213,7 +210,7 @@ class FrameSplitter:
         if data[header_at + 1 : header_at + 3] != number or data[size_at : size_at + 4] != _NO_SIZE:
             return None
         channel = (data[start + 1] << 8) | data[start + 2]
-        size = _u32(data, size_at + 4)
+        size = u32(data, size_at + 4)
         if not size:
             return Whole(data, channel, start, header_at, body_at, 0, body_at)
         stop = self._frame_end(body_at, FRAME_BODY)
@@ -231,7 +228,7 @@ class FrameSplitter:
         stop = self._frame_end(start, FRAME_METHOD)
         if self._error is not None or stop < start + _METHOD_BYTES_MIN:
             return 0
-        return _u32(self._data, start + FRAME_HEADER_BYTES)
+        return u32(self._data, start + FRAME_HEADER_BYTES)
 
     def channel_ahead(self) -> int:
         """The channel of the frame that lies next, which is here."""
@@ -252,7 +249,7 @@ class FrameSplitter:
         size_max = self.payload_bytes_max
         while at + FRAME_OVERHEAD_BYTES <= length:
             kind = data[at]
-            size = _u32(data, at + 3)
+            size = u32(data, at + 3)
             stop = at + size + FRAME_OVERHEAD_BYTES
             if stop > length or size > size_max or data[stop - 1] != FRAME_END:
                 break
@@ -272,7 +269,7 @@ class FrameSplitter:
         data = self._data
         if at + FRAME_OVERHEAD_BYTES > len(data) or data[at] != kind:
             return -1
-        size = _u32(data, at + 3)
+        size = u32(data, at + 3)
         stop = at + size + FRAME_OVERHEAD_BYTES
         if size > self.payload_bytes_max or stop > len(data) or data[stop - 1] != FRAME_END:
             return -1

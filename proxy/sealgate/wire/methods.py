@@ -29,7 +29,8 @@ from sealgate.wire.constants import (
     FRAME_METHOD,
 )
 from sealgate.wire.frames import Frame
-from sealgate.wire.table import Table, Value, entry_bytes, entry_table, scan_table, without
+from sealgate.wire.table import Table, entry_bytes, entry_table, scan_table, without
+from sealgate.wire.values import Value
 
 METHOD_ID_BYTES: Final = 4
 _METHOD: Final = struct.Struct(">I")

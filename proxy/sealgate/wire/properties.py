@@ -37,7 +37,8 @@ _U32: Final = struct.Struct(">I")
 _FIRST_FLAG: Final = 0x8000
 _HEADERS_FLAG: Final = _FIRST_FLAG >> HEADERS
 _UNKNOWN_FLAGS: Final = 0x0003
-_FLAGS_AT: Final = 12
+#: Where the property flags are.
+FLAGS_AT: Final = 12
 
 
 class ContentHeader:
@@ -104,7 +105,7 @@ def scan_content_header(
     sig.duplicate.
     """
     body_size = read_body_size(payload)
-    flags: int = _U16.unpack_from(payload, _FLAGS_AT)[0]
+    flags: int = _U16.unpack_from(payload, FLAGS_AT)[0]
     if flags & _UNKNOWN_FLAGS:
         raise GateError(Reason.PROPS_FLAGS, f"property flags 0x{flags:04x}")
     fields: list[bytes | None] = [None] * PROPERTIES
@@ -155,7 +156,7 @@ def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
     payload = header.payload
     start, stop = header.table_span
     flags = _U16.pack(header.flags & ~_HEADERS_FLAG)
-    return payload[:_FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
+    return payload[:FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
 
 
 def _with_table(header: ContentHeader, content: bytes) -> bytes:
@@ -167,7 +168,7 @@ def _with_table(header: ContentHeader, content: bytes) -> bytes:
             at += 1 + len(value)
     flags = _U16.pack(header.flags | _HEADERS_FLAG)
     table = _U32.pack(len(content)) + content
-    return payload[:_FLAGS_AT] + flags + payload[FIXED_BYTES:at] + table + payload[at:]
+    return payload[:FLAGS_AT] + flags + payload[FIXED_BYTES:at] + table + payload[at:]
 
 
 def _span(payload: bytes, index: int, at: int) -> tuple[int, int]:

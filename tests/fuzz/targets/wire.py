@@ -23,7 +23,8 @@ from sealgate.wire import frames as wire_frames
 from sealgate.wire import properties
 from sealgate.wire import table as wire_table
 from sealgate.wire.properties import HEADERS, ContentHeader
-from sealgate.wire.table import Decimal, Table, Timestamp, Value, entry_longstr
+from sealgate.wire.table import Table, entry_longstr
+from sealgate.wire.values import Decimal, Timestamp, Value
 
 _TOKEN_ENTRY = entry_longstr(TOKEN_NAME, b"seal1.new")
 _NO_NAMES: frozenset[str] = frozenset()

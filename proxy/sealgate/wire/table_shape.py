@@ -1,0 +1,180 @@
+"""Header tables with the same names, known by what they share.
+
+A table that equals the last one byte for byte, but for the values that have differed before, is compared and
+not scanned again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.reason import GateError
+from sealgate.wire.constants import TABLE_BYTES_MAX
+from sealgate.wire.numbers import u32
+from sealgate.wire.table import Scanner, Table
+from sealgate.wire.values import LENGTH_BYTES, Alike, Likeness, Value
+
+_LONG_TEXT: Final = ord("S")
+
+
+class _Gap:
+    """A table entry whose value changes. `run` is what stands before the value, from the last gap on."""
+
+    __slots__ = ("name", "place", "run", "size", "text")
+
+    def __init__(self, run: bytes, name: str, text: bool, place: int) -> None:
+        self.run: Final = run
+        self.size: Final = len(run)
+        self.name: Final = name
+        #: A long string, whose type is the last octet of `run`; else the type is read with the value.
+        self.text: Final = text
+        #: Where its canonical bytes go among the parts of section H, -1 when it is left out.
+        self.place: Final = place
+
+
+class TableShape:
+    """A header table as it was, with gaps where tables with the same names have differed so far."""
+
+    __slots__ = (
+        "_changing",
+        "_foreign",
+        "_gaps",
+        "_last",
+        "_likeness",
+        "_names",
+        "_omitted",
+        "_parts",
+        "_raws",
+        "_values",
+    )
+
+    def __init__(self, table: Table, omitted: frozenset[str], changing: frozenset[str]) -> None:
+        self._omitted: Final = omitted
+        self._changing: Final = changing
+        self._foreign: Final = table.foreign
+        self._values: Final[dict[str, Value]] = table.values
+        self._names: Final = list(table.values)
+        raws = table.raw
+        self._raws: Final = {name: raws[start:end] for name, start, end in table.entries}
+        self._parts: Final[list[bytes]] = [b""]
+        self._gaps: Final[list[_Gap]] = []
+        places = self._canonical(table)
+        run = b""
+        for name in self._names:
+            raw = self._raws[name]
+            if name not in changing:
+                run += raw
+                continue
+            text = self._is_text(name)
+            run += raw[: 1 + raw[0] + text]
+            self._gaps.append(_Gap(run, name, text, places.get(name, -1)))
+            run = b""
+        self._last: Final = run
+        texts = [gap.name for gap in self._gaps if gap.text]
+        self._likeness: Final = Likeness(table.values, changing, texts)
+
+    def _is_text(self, name: str) -> bool:
+        raw = self._raws[name]
+        return raw[1 + raw[0]] == _LONG_TEXT and isinstance(self._values[name], str)
+
+    def _canonical(self, table: Table) -> dict[str, int]:
+        """Fill `_parts` with section H, a place left free for each gap; returns those places."""
+        parts = self._parts
+        pieces = table.layout.pieces
+        names = [name for name in sorted(pieces) if name not in self._omitted]
+        constant = len(names).to_bytes(4, "big")
+        places: dict[str, int] = {}
+        for name in names:
+            piece = pieces[name]
+            if name in self._changing:
+                # The name with its length of four octets, and `s` where it is known to be text.
+                parts[-1] = constant + piece[: 4 + len(name.encode()) + self._is_text(name)]
+                places[name] = len(parts)
+                parts.append(b"")
+                parts.append(b"")
+                constant = b""
+            else:
+                constant += piece
+        parts[-1] = constant
+        return places
+
+    def grown(self, table: Table) -> TableShape | None:
+        """The shape of this table and that one; None when their names differ."""
+        if list(table.values) != self._names:
+            return None
+        raw = table.raw
+        differ = {name for name, start, end in table.entries if raw[start:end] != self._raws[name]}
+        return TableShape(table, self._omitted, self._changing | differ)
+
+    def read(self, data: bytes, start: int, end: int) -> Table | None:
+        """The table in `data[start:end]`; None when it is not of this shape, or may be refused."""
+        if end - start > TABLE_BYTES_MAX:
+            return None
+        at = start
+        parts = self._parts.copy()
+        texts: list[bytes] = []
+        others: dict[str, Value] | None = None
+        for gap in self._gaps:
+            stop = at + gap.size
+            if data[at:stop] != gap.run:
+                return None
+            if not gap.text:
+                if others is None:
+                    others = {}
+                at = self._value(data, stop, end, gap, others, parts)
+                if at < 0:
+                    return None
+                continue
+            at = stop + LENGTH_BYTES
+            if at > end:
+                return None
+            at += u32(data, stop)
+            if at > end:
+                return None
+            piece = data[stop:at]
+            if not piece.isascii() and not _is_utf8(piece):
+                return None
+            texts.append(piece)
+            if gap.place >= 0:
+                parts[gap.place] = piece
+        if data[at:end] != self._last:
+            return None
+        return Table(
+            data,
+            start,
+            end,
+            b"".join(parts),
+            len(self._names),
+            self._foreign,
+            alike=Alike(self._likeness, texts, others),
+        )
+
+    def _value(
+        self, data: bytes, at: int, end: int, gap: _Gap, others: dict[str, Value], parts: list[bytes]
+    ) -> int:
+        """Read a value of any type; returns its end, -1 when the scanner must look at the whole table.
+
+        It must for tables and arrays, whose values count as those of all others do.
+        """
+        if at >= end:
+            return -1
+        scanner = Scanner(data, at, "")
+        try:
+            value = scanner.value(end, 0)
+        except GateError:
+            return -1
+        if scanner.traits or isinstance(value, (dict, list)):
+            return -1
+        others[gap.name] = value
+        if gap.place >= 0:
+            parts[gap.place] = scanner.piece
+        return scanner.at
+
+
+def _is_utf8(long_text: bytes) -> bool:
+    """Whether a long string, its length in front, is text."""
+    try:
+        long_text[LENGTH_BYTES:].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
