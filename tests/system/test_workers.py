@@ -56,6 +56,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def importing_first(folder: Path) -> dict[str, str]:
+    """The environment, with the modules in `folder` before those of the same name elsewhere."""
+    found = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *([found] if found else [])])}
+
+
 def up(process: GatewayProcess) -> float:
     return process.metric("sealgate_worker_up")
 
@@ -119,7 +125,7 @@ def test_supervisor_that_can_not_start_over_supervises_all_the_same(
     """On a system without memfd it is larger, and nothing else."""
     (tmp_path / "sitecustomize.py").write_text("import os\ndel os.memfd_create\n")
     process = GatewayProcess(tmp_path / "gateway", rabbitmq.port, keys, SESSIONS)
-    process.start({**os.environ, "PYTHONPATH": str(tmp_path)})
+    process.start(importing_first(tmp_path))
     try:
         command = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
         assert "--supervise" not in command
@@ -465,7 +471,7 @@ def test_workers_that_die_before_they_listen_end_with_70(
     (broken / "uvloop.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     process = GatewayProcess(tmp_path / "gateway", rabbitmq.port, keys, SESSIONS)
     with pytest.raises(AssertionError, match="the gateway ended at once"):
-        process.start({**os.environ, "PYTHONPATH": str(broken)})
+        process.start(importing_first(broken))
     assert process.stop() == 70
     assert "killed by SIGSEGV" in process.log_text()
     assert "gate.given_up" in process.log_text()
