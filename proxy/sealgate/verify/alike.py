@@ -13,8 +13,17 @@ from typing import Final
 from sealgate.reason import GateError
 from sealgate.signing.canonical import TOKEN_NAME
 from sealgate.signing.keyring import Key, Keyring
-from sealgate.verify.canvas import names_no_other
-from sealgate.verify.celery import EMBEDDED_NAMES, ID_NAMES, TASK_HEADER, TaskBody, check_id, read_body_2
+from sealgate.verify.authority import TaskGrant
+from sealgate.verify.canvas import names_no_other, takes_signatures
+from sealgate.verify.celery import (
+    EMBEDDED_NAMES,
+    ID_NAMES,
+    TASK_HEADER,
+    TaskBody,
+    check_id,
+    read_body_2,
+    task_name,
+)
 from sealgate.verify.content import COMPRESSION, Form, form_of
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.pickles import may_hold_pickle
@@ -27,7 +36,7 @@ from sealgate.wire.values import LENGTH_BYTES, Likeness
 
 #: Headers that no check reads, or that are checked again: only these may differ.
 _MAY_DIFFER: Final = frozenset(
-    {*ID_NAMES, TOKEN_NAME, "argsrepr", "kwargsrepr", "origin", "shadow", "group_index", "lang"}
+    {*ID_NAMES, TASK_HEADER, TOKEN_NAME, "argsrepr", "kwargsrepr", "origin", "shadow", "group_index", "lang"}
 )
 _NO_BODY: Final = TaskBody([], {}, {})
 
@@ -50,6 +59,7 @@ class Known:
         "routing_key",
         "shape",
         "task",
+        "task_at",
         "token_at",
         "usable",
     )
@@ -67,8 +77,9 @@ class Known:
         self.context: Final = context
         self.usable = False
         self.task = ""
-        #: Where the token and the ids are in `Alike.texts`.
+        #: Where the token, the task (unless it is the same in all) and the ids are in `Alike.texts`.
         self.token_at = -1
+        self.task_at = -1
         self.ids_at: list[int] = []
 
     def holds_for(self, message: Message, keyring: Keyring, policy: Policy) -> bool:
@@ -95,24 +106,28 @@ def learn(
     likeness = table.alike.likeness
     known = Known(message, likeness, key, keyring, policy, context_of(key, peer, policy))
     task = likeness.values.get(TASK_HEADER)
-    if isinstance(task, str) and _usable(message, table, task, rules):
+    if isinstance(task, str) and _usable(message, table, task, rules, policy):
         known.usable = True
         known.task = task
+        if TASK_HEADER in likeness.changing:
+            known.task_at = likeness.texts.index(TASK_HEADER)
         known.token_at = likeness.texts.index(TOKEN_NAME)
         known.ids_at = [likeness.texts.index(name) for name in ID_NAMES if name in likeness.changing]
     return known
 
 
-def _usable(message: Message, table: Table, task: str, rules: ContentRules) -> bool:
+def _usable(message: Message, table: Table, task: str, rules: ContentRules, policy: Policy) -> bool:
     """Whether all that decides on such messages is the same in all of them, but for what is looked at."""
     assert table.alike is not None  # the caller looked
     likeness = table.alike.likeness
     values = table.values
-    read_again = likeness.changing & {*ID_NAMES, TOKEN_NAME}
+    read_again = likeness.changing & {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
     return (
         likeness.changing <= _MAY_DIFFER
         and TOKEN_NAME in likeness.changing
         and read_again <= set(likeness.texts)
+        # Rules may name tasks, and ask for other content.
+        and not (policy.rules and TASK_HEADER in likeness.changing)
         and rules.profile == CELERY
         and form_of(message.header, rules) is Form.JSON
         and not values.get(COMPRESSION)
@@ -147,6 +162,12 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     if not key.algorithm.verify(signed, token.signature):
         return None
     check_snapshot(message, token)
+    task = known.task
+    if known.task_at >= 0:
+        task = task_name(alike.texts[known.task_at][LENGTH_BYTES:].decode())
+        if takes_signatures(task):
+            return None
+        TaskGrant(key).check(task)
     parts = read_body_2(parse_json(body, True))
     embed = parts.embed
     for name in EMBEDDED_NAMES:
@@ -156,5 +177,5 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
         return None
     for at in known.ids_at:
         check_id(alike.texts[at][LENGTH_BYTES:].decode())
-    claim = claim_of(known.task, peer, token, signed, policy)
-    return Accepted(key.kid, known.task, claim, (), None, token.created - now)
+    claim = claim_of(task, peer, token, signed, policy)
+    return Accepted(key.kid, task, claim, (), None, token.created - now)
