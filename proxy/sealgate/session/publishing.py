@@ -62,16 +62,20 @@ class Publishing:
     def whole(self, channel: Channel, whole: Whole, publish: Publish, message: Message, size: int) -> None:
         """As `complete`, for a publish on a channel where nothing waits. `size` is what it counts for."""
         verdict = self._judge(message)
-        if (
-            isinstance(verdict, Accepted)
-            and not channel.held
-            and self._forward_whole(channel, whole, message, verdict)
-        ):
-            return
+        fault: GateError | None = None
+        if isinstance(verdict, Accepted) and not channel.held:
+            try:
+                if self._forward_whole(channel, whole, message, verdict):
+                    return
+            except GateError as error:
+                fault = error
         publication = Publication(whole.channel, publish, whole=whole.alone())
         publication.message = message
         publication.size = size
-        self._judged(channel, publication, verdict)
+        if fault is not None:
+            self._refuse_unsealed(channel, publication, fault)
+        else:
+            self._judged(channel, publication, verdict)
 
     def _judge(self, message: Message) -> Verdict:
         conversation = self._conversation
@@ -93,7 +97,10 @@ class Publishing:
         self._line_up(channel, publication)
 
     def _forward_whole(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
-        """Send a publish as it came, and its header as it must be; False when more is to be done about it."""
+        """Send a publish as it came, and its header as it must be; False when more is to be done about it.
+
+        Raises GateError when it can not be sealed: a second try would take another nonce.
+        """
         if self._role is not _VERIFY:
             return self._forward_sealed(channel, whole, message, accepted)
         table = message.header.table
@@ -112,10 +119,7 @@ class Publishing:
         return True
 
     def _forward_sealed(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
-        try:
-            sealed = self._header(message, accepted)
-        except GateError:
-            return False
+        sealed = self._header(message, accepted)
         assert sealed is not None  # a signer adds its seal
         out = self._conversation.out
         out.upstream_stretch(whole.data, whole.start, whole.header_at)
@@ -184,6 +188,11 @@ class Publishing:
         if not refused.authenticated and self._conversation.terms.role is Role.VERIFY:
             self._count_failure(refused)
 
+    def _refuse_unsealed(self, channel: Channel, publication: Publication, error: GateError) -> None:
+        """What was accepted can not be sent with the seal it needs."""
+        self.drop(publication)
+        self._refuse(channel, publication, Refused(error.reason, error.detail, authenticated=True))
+
     def _count_failure(self, refused: Refused) -> None:
         """Raises GateError conn.failures when guessing goes on too fast."""
         conversation = self._conversation
@@ -206,8 +215,7 @@ class Publishing:
             try:
                 publication.sealed = self._header(message, accepted)
             except GateError as error:
-                self.drop(publication)
-                self._refuse(channel, publication, Refused(error.reason, error.detail, authenticated=True))
+                self._refuse_unsealed(channel, publication, error)
                 return
         if publication.whole is not None and publication.sealed is None:
             # Its ticket is zero: others are not taken whole.

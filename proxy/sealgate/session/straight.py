@@ -27,6 +27,7 @@ _ANSWERS: Final = frozenset({BASIC_ACK, BASIC_REJECT, BASIC_NACK})
 _PUBLISHES_MAX: Final = 64
 _PUBLISH_BYTES_MAX: Final = 128
 _FRAMES: Final = 3
+_FRAMES_WITHOUT_BODY: Final = 2
 _sha256: Final = hashlib.sha256
 _OPENING: Final = ChannelState.OPENING
 _OPEN: Final = ChannelState.OPEN
@@ -65,7 +66,10 @@ class Straight:
         except GateError:
             return False
         size = (
-            whole.stop - whole.start + _FRAMES * FRAME_OBJECTS_BYTES + header.table.size * ENTRY_OBJECTS_BYTES
+            whole.stop
+            - whole.start
+            + (_FRAMES if whole.body_size else _FRAMES_WITHOUT_BODY) * FRAME_OBJECTS_BYTES
+            + header.table.size * ENTRY_OBJECTS_BYTES
         )
         if not self._may_hold(whole, size):
             return False

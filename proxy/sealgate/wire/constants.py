@@ -14,6 +14,10 @@ PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 
 CLASS_CONNECTION: Final = 10
 CLASS_BASIC: Final = 60
+#: How content headers begin: class, weight, and the upper half of a body size, as bodies of 4 GiB are far
+#: over every limit. The lower half follows.
+CONTENT_BEGINNING: Final = CLASS_BASIC.to_bytes(2, "big") + bytes(6)
+BODY_SIZE_LOWER_AT: Final = len(CONTENT_BEGINNING)
 
 CONNECTION_START: Final = 10 << 16 | 10
 CONNECTION_START_OK: Final = 10 << 16 | 11

@@ -8,6 +8,8 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import (
+    BODY_SIZE_LOWER_AT,
+    CONTENT_BEGINNING,
     FRAME_BODY,
     FRAME_END,
     FRAME_HEADER,
@@ -26,8 +28,6 @@ _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
 _MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
 #: Pieces of up to so many bytes are put together as they come.
 _DRIBBLE_BYTES_MAX: Final = 1024
-_BODY_SIZE_AT: Final = 4
-_NO_SIZE: Final = b"\x00\x00\x00\x00"
 
 
 @dataclass(slots=True, init=False)
@@ -206,11 +206,12 @@ class FrameSplitter:
         if body_at < header_at + _CONTENT_HEADER_BYTES_MIN:
             return None
         number = data[start + 1 : start + 3]
-        size_at = header_at + FRAME_HEADER_BYTES + _BODY_SIZE_AT
-        if data[header_at + 1 : header_at + 3] != number or data[size_at : size_at + 4] != _NO_SIZE:
+        content_at = header_at + FRAME_HEADER_BYTES
+        size_at = content_at + BODY_SIZE_LOWER_AT
+        if data[header_at + 1 : header_at + 3] != number or data[content_at:size_at] != CONTENT_BEGINNING:
             return None
         channel = (data[start + 1] << 8) | data[start + 2]
-        size = u32(data, size_at + 4)
+        size = u32(data, size_at)
         if not size:
             return Whole(data, channel, start, header_at, body_at, 0, body_at)
         stop = self._frame_end(body_at, FRAME_BODY)

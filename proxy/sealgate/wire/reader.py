@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sealgate.wire.constants import CLASS_BASIC
+from sealgate.wire.constants import BODY_SIZE_LOWER_AT, CONTENT_BEGINNING
 from sealgate.wire.numbers import u32
 from sealgate.wire.properties import FLAGS_AT, ContentHeader, scan_content_header
 from sealgate.wire.property_shape import PropertyShape, SectionP
@@ -23,9 +23,6 @@ _ENTRIES_MAX: Final = 64
 _TAIL_BYTES_MAX: Final = 1024
 #: Two kinds of messages may take turns on a connection, such as tasks and events.
 _SHAPES_MAX: Final = 2
-#: Class, weight, and the upper half of a body size: bodies of 4 GiB are far over every limit.
-_BEGINNING: Final = CLASS_BASIC.to_bytes(2, "big") + bytes(6)
-_SIZE_LOWER_AT: Final = 8
 
 
 class HeaderReader:
@@ -67,13 +64,17 @@ class HeaderReader:
         head = shape.head
         at = FLAGS_AT + len(head)
         start = at + LENGTH_BYTES
-        if len(payload) < start or payload[:_SIZE_LOWER_AT] != _BEGINNING or payload[FLAGS_AT:at] != head:
+        if (
+            len(payload) < start
+            or payload[:BODY_SIZE_LOWER_AT] != CONTENT_BEGINNING
+            or payload[FLAGS_AT:at] != head
+        ):
             return None
         stop = start + u32(payload, at)
         if stop > len(payload):
             return None
         table = self._table(payload, start, stop)
-        return shape.read(payload, u32(payload, _SIZE_LOWER_AT), table, (at, stop))
+        return shape.read(payload, u32(payload, BODY_SIZE_LOWER_AT), table, (at, stop))
 
     def _table(self, payload: bytes, start: int, stop: int) -> Table:
         tables = self._tables

@@ -1,0 +1,82 @@
+"""What comes whole is taken in one step: that must show in nothing, whichever chunks it comes in."""
+
+from __future__ import annotations
+
+import pytest
+from pamqp import body, commands
+
+from sealgate.session.conversation import Role
+from sealgate.session.limits import Limits
+from sealgate.wire.constants import FRAME_HEADER
+from sealgate.wire.frames import encode_frame
+from support.talk import Talk, on, sealed, unsealed
+from support.wire_bytes import content_header, entry, long
+
+DELIVER = commands.Basic.Deliver("tag", 1, False, "", "q")
+
+
+def in_octets(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+@pytest.mark.parametrize("header", [{"class_id": 61}, {"class_id": 0}, {"weight": 1}, {"weight": 256}])
+def test_delivery_whose_header_is_none_ends_the_connection_in_any_chunks(header: dict[str, int]) -> None:
+    """Whole it was passed on; octet by octet the broker is told to speak no AMQP 0-9-1."""
+    wrong = encode_frame(FRAME_HEADER, 1, content_header(body_size=1, **header))
+    data = on(1, DELIVER) + wrong + on(1, body.ContentBody(b"x"))
+    talks = []
+    for pieces in ([data], in_octets(data)):
+        talk = Talk().shake_hands().open_channel(1)
+        for piece in pieces:
+            talk.broker_bytes(piece)
+        talks.append(talk)
+    assert wrong not in talks[0].to_client
+    assert talks[0].closed == talks[1].closed
+    assert talks[0].to_broker == talks[1].to_broker
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"x" * 1000])
+def test_what_waits_counts_for_the_same_memory_in_any_chunks(payload: bytes) -> None:
+    data = on(1, *sealed(payload))
+    held = []
+    for pieces in ([data], in_octets(data)):
+        talk = Talk(answer_claims=False).shake_hands().open_channel(1)
+        for piece in pieces:
+            talk.client_bytes(piece)
+        held.append((talk.session.conversation.held_bytes, talk.tally.buffered_bytes))
+    assert held[0] == held[1]
+
+
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_memory_limit_is_the_same_in_any_chunks(payload: bytes) -> None:
+    """At the limit a publish is let in, an octet over it the connection ends."""
+    data = on(1, *sealed(payload))
+    probe = Talk(answer_claims=False).shake_hands().open_channel(1)
+    probe.client_bytes(data)
+    size = probe.session.conversation.held_bytes
+    for room in (0, -1):
+        told = []
+        for pieces in ([data], in_octets(data)):
+            limits = Limits(connection_bytes_max=size + room)
+            talk = Talk(limits=limits, answer_claims=False).shake_hands().open_channel(1)
+            for piece in pieces:
+                talk.client_bytes(piece)
+            told.append((len(talk.asked), talk.to_client, dict(talk.tally.limits_hit)))
+        assert told[0] == told[1]
+        assert told[0][0] == 1 + room
+
+
+def test_header_that_has_no_room_for_its_seal_takes_one_nonce_in_any_chunks() -> None:
+    """It is refused, and the next message has the next nonce."""
+    huge = long(entry("huge", "S", long(b"h" * 3990)))
+    header = encode_frame(FRAME_HEADER, 1, content_header(0x2000, huge, 1))
+    data = on(1, commands.Basic.Publish(routing_key="q")) + header + on(1, body.ContentBody(b"x"))
+    data += on(1, *unsealed())
+    sent = []
+    for pieces in ([data], in_octets(data)):
+        talk = Talk(role=Role.SIGN).shake_hands(tune=(2047, 4096, 0)).open_channel(1)
+        for piece in pieces:
+            talk.client_bytes(piece)
+        assert talk.tally.messages["publish", "refused", "header.size"] == 1
+        sent.append(talk.to_broker)
+    assert sent[0] == sent[1] != b""
