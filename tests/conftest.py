@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from sealgate.variant import core_variant
+from support.compiled import listed_modules
 from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
 from support.redis_server import RedisServer, private_redis
 
@@ -21,8 +22,6 @@ _CLOSING_LINES: pytest.StashKey[list[str]] = pytest.StashKey()
 TESTS = Path(__file__).parent
 #: `make coverage` runs these.
 CORE_TESTS = {"accounts", "fuzz", "session", "signing", "sim", "verify", "wire"}
-#: What is compiled where the core is.
-CORE = tuple(f"sealgate.{room}" for room in ("accounts", "reason", "session", "signing", "verify", "wire"))
 
 # No timed assertions (a loaded machine is no bug), and no example database that two runs could share.
 hypothesis.settings.register_profile("sealgate", deadline=None, database=None)
@@ -50,7 +49,7 @@ _setattr: Callable[..., None] = pytest.MonkeyPatch.setattr
 def _set_outside_the_core(self: pytest.MonkeyPatch, target: Any, *args: Any, **options: Any) -> None:
     """Compiled code never sees what is put in its place: a test that relies on it would show nothing."""
     name = target.__name__ if isinstance(target, ModuleType) else getattr(target, "__module__", target)
-    assert not str(name).startswith(CORE), f"{target} is compiled: pass it in, or mark `replaces_core`"
+    assert name not in listed_modules(), f"{target} is compiled: pass it in, or mark `replaces_core`"
     _setattr(self, target, *args, **options)
 
 

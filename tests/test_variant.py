@@ -14,17 +14,10 @@ import pytest
 
 import sealgate
 from sealgate.variant import core_variant
-from support.compiled import SOURCES, TREE, core_files, is_current, project_config
+from support.compiled import TREE, is_current, listed_modules, project_config
 
 EXPECTED = os.environ.get("SEALGATE_TESTS_EXPECT", core_variant())
 ROOMS = ("accounts", "session", "signing", "stores", "verify", "wire")
-
-
-def listed() -> list[str]:
-    """The modules pyproject.toml has compiled."""
-    return [
-        ".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in core_files(project_config())
-    ]
 
 
 def test_every_module_of_the_core_is_listed() -> None:
@@ -33,11 +26,11 @@ def test_every_module_of_the_core_is_listed() -> None:
         package = importlib.import_module(f"sealgate.{room}")
         found |= {module.name for module in pkgutil.iter_modules(package.__path__, package.__name__ + ".")}
     plain = {f"sealgate.{name.removesuffix('.py').replace('/', '.')}" for name in project_config()["plain"]}
-    assert set(listed()) == found - plain
+    assert listed_modules() == found - plain
     assert plain <= found
 
 
-@pytest.mark.parametrize("name", listed())
+@pytest.mark.parametrize("name", sorted(listed_modules()))
 def test_module_is_of_the_variant_under_test(name: str) -> None:
     file = importlib.import_module(name).__file__
     assert file is not None

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import venv
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,13 @@ from hatch_build import PACKAGE, SOURCES, WORK, built_core, core_files, fingerpr
 TREE: Final = ROOT / "build" / "compiled"
 HOME: Final = ROOT / "build" / "compiled-venv"
 STAMP: Final = ".fingerprint"
+
+
+@cache
+def listed_modules() -> frozenset[str]:
+    """The names of the modules that pyproject.toml has compiled."""
+    files = core_files(project_config())
+    return frozenset(".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in files)
 
 
 def is_current() -> bool:
