@@ -121,6 +121,7 @@ def drain(talk: Talk) -> None:
     talk.give(DrainAsked())
 
 
+@pytest.mark.replaces_core  # it counts how often the core asks itself something
 @pytest.mark.parametrize("close", [close_as_a_broker, drain])
 def test_many_channels_make_no_frame_dearer_while_a_close_waits_for_its_answer(
     close: Callable[[Talk], None], monkeypatch: pytest.MonkeyPatch
