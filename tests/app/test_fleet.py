@@ -38,7 +38,7 @@ report = {
 }
 if starts <= mine.get("silent", 0):
     lines.read()
-if starts <= mine.get("barren", 0):
+if starts <= mine.get("barren", 0) or starts in mine.get("fails", []):
     sys.exit(mine["code"])
 link.sendall(json.dumps(report).encode() + b"\\n")
 for line in lines:
@@ -219,3 +219,29 @@ async def test_worker_that_does_not_come_to_listen_is_replaced(
     assert "worker.not_listening" in events(caplog.records)
     assert played.fleet.restarts[2] >= 1
     assert await played.drained() == 0
+
+
+@pytest.mark.asyncio
+async def test_deaths_of_many_at_once_are_no_reason_to_give_up(tmp_path: Path) -> None:
+    """Each fails to come back once, or twice: more deaths in a row than one worker alone is allowed."""
+    workers = BARREN_MAX
+    plan: dict[str, dict[str, object]] = {str(n + 1): {"code": 70, "fails": [2, 3]} for n in range(workers)}
+    played = Played(tmp_path, plan, workers)
+    await played.until(played.all_listen)
+    for one in played.fleet.slots:
+        one.kill()
+    await played.until(lambda: all(played.starts(n + 1) >= 4 for n in range(workers)) and played.all_listen())
+    assert await played.drained() == 0
+
+
+@pytest.mark.asyncio
+async def test_workers_that_can_not_come_back_are_given_up(tmp_path: Path) -> None:
+    plan: dict[str, dict[str, object]] = {
+        name: {"code": 69, "fails": list(range(2, 99))} for name in ("1", "2")
+    }
+    played = Played(tmp_path, plan)
+    await played.until(lambda: played.all_listen() and played.health.ready().ok)
+    for one in played.fleet.slots:
+        one.kill()
+    assert await played.ended() == 69
+    assert played.starts(1) + played.starts(2) >= 2 * BARREN_MAX

@@ -24,7 +24,8 @@ STEADY_S: Final = 10.0
 #: Before a worker that died young is started again: doubled each time.
 PAUSE_S: Final = 0.1
 PAUSE_S_MAX: Final = 10.0
-#: So many workers, one after the other, have ended before they listened, and none listens: it will not work.
+#: So many times, for each worker there should be, one has ended before it listened, and none listens: it will
+#: not work.
 BARREN_MAX: Final = 5
 #: Deaths in a row from which on it is an error and no accident.
 AGAIN_AND_AGAIN: Final = 3
@@ -53,6 +54,7 @@ class Fleet:
         self.restarts: Final = Counter({slot.number: 0 for slot in self.slots})
         self._young: Final[Counter[int]] = Counter()
         self._barren = 0
+        self._wanted = 1
         self._ready_once = False
         self._listening: Final = asyncio.Event()
         self._stopping: Final = asyncio.Event()
@@ -72,6 +74,7 @@ class Fleet:
         first = asyncio.create_task(self._listening.wait())
         await asyncio.wait({keepers[0], first}, return_when=asyncio.FIRST_COMPLETED)
         if not self.draining:
+            self._wanted = len(self.slots)
             keepers += [asyncio.create_task(self._keep(slot)) for slot in self.slots[1:]]
         try:
             await asyncio.gather(*keepers)
@@ -155,7 +158,7 @@ class Fleet:
         nobody = not any(other.state is State.LISTENING for other in self.slots)
         # At the first start the next one would fail as this one did.
         hopeless = not self._ready_once and end.code in _FINAL
-        if hopeless or (nobody and self._barren >= BARREN_MAX):
+        if hopeless or (nobody and self._barren >= BARREN_MAX * self._wanted):
             self._give_up(end.code if end.code in _FINAL else EXIT_BUG)
 
     def _give_up(self, code: int) -> None:
