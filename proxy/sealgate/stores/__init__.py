@@ -1,7 +1,7 @@
 """Stores: where nonces are remembered and tokens are kept, behind `verify.verdict.ClaimStore`.
 
     memory      one process: a table of nonces, buckets, and optionally a journal
-      nonces      the table: bounded, forgets in bounded work per call
+      nonces      the table: bounded, forgets in bounded work per call; compact: its committed nonces
       limiter     token buckets of this process (also Redis's stand-in while it is away)
       journal     nonces on disk, so that a restart forgets nothing
     redis       several gateways: one script call per loop turn for all connections of the process
@@ -25,7 +25,7 @@ from typing import Final, Literal
 from sealgate.stores.times import HELD_S, LEASE_S
 from sealgate.verify.verdict import ClaimStore
 
-#: About 300 MB of nonces; at 2,000 messages a second the freshness window holds 730,000.
+#: About 85 MB of nonces; at 2,000 messages a second the freshness window holds 730,000.
 ENTRIES_MAX: Final = 1_000_000
 
 

@@ -107,7 +107,11 @@ class MemoryStore:
         return outcomes
 
     def _decide(self, claim: Claim, now: float, monotonic: float, created_min: int) -> ClaimOutcome:
-        refusal = self._nonce_refusal(claim, now, monotonic, created_min) if claim.nonce_key else None
+        refusal: ClaimOutcome | None = None
+        known: NonceEntry | None = None
+        if claim.nonce_key:
+            known = self._nonces.get(claim.nonce_key)
+            refusal = self._nonce_refusal(claim, known, now, monotonic, created_min)
         if refusal is None and claim.debits:
             refusal = self._limiter.take(claim.debits, int(monotonic * MICROSECONDS))
         if refusal is not None:
@@ -116,14 +120,16 @@ class MemoryStore:
             self._owner = claim.owner = self._owner + 1
             lease_until = monotonic + self._lease_s
             entry = NonceEntry(claim.digest, claim.remember_until, self._owner, lease_until)
-            self._nonces.put(claim.nonce_key, entry)
+            if known is None:
+                self._nonces.add(claim.nonce_key, entry)
+            else:
+                self._nonces.put(claim.nonce_key, entry)
         return GRANTED
 
     def _nonce_refusal(
-        self, claim: Claim, now: float, monotonic: float, created_min: int
+        self, claim: Claim, entry: NonceEntry | None, now: float, monotonic: float, created_min: int
     ) -> ClaimOutcome | None:
         """The rows of seal1.md's table that refuse; None for a new nonce and for a lease that is over."""
-        entry = self._nonces.get(claim.nonce_key)
         if entry is None or entry.remember_until < now:
             return self._unknown_refusal(claim, now, created_min)
         if entry.digest != claim.digest:
@@ -155,17 +161,7 @@ class MemoryStore:
 
     def _commit(self, claim: Claim) -> None:
         """Always recorded, whoever holds the nonce now: the message did reach the broker."""
-        entry = self._nonces.get(claim.nonce_key)
-        if (
-            entry is not None
-            and entry.digest == claim.digest
-            and entry.remember_until == claim.remember_until
-        ):
-            # Nearly always: the lease that the claim was granted.
-            entry.lease_until = None
-        else:
-            entry = NonceEntry(claim.digest, claim.remember_until, claim.owner, None)
-            self._nonces.put(claim.nonce_key, entry)
+        self._nonces.commit(claim.nonce_key, claim.digest, claim.remember_until)
         if self._journal is not None:
             self._write_later(_record(claim, Fate.COMMITTED))
 

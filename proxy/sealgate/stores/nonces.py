@@ -1,17 +1,17 @@
 """The memory store's table of nonces: leased or committed, each until its own moment.
 
-Nonces are indexed by the second until which they must be remembered. There are few such seconds at a time
-(the freshness window), so forgetting is cheap and a released nonce leaves nothing behind.
+They are counted by the second until which they must be remembered. There are few such seconds at a time (the
+freshness window), so forgetting is cheap, and a released nonce leaves nothing behind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum, unique
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
-#: Nonces forgotten per claim at most: more than one claim can add, so the table shrinks under any load.
-_FORGET_PER_CLAIM_MAX: Final = 4
+from sealgate.stores.compact import DIGEST_BYTES, SECOND_MAX, CompactTable
 
 
 @unique
@@ -45,64 +45,125 @@ class NonceEntry:
 
 
 class NonceTable:
-    """`forgotten_until` is the latest second whose nonces were forgotten: what was not to be remembered
-    longer than that may have been here, whatever the wall clock says since."""
+    """Leased nonces as objects, committed ones in compact tables, one for each length of key.
 
-    __slots__ = ("_by_second", "_entries", "_seconds", "forgotten_until")
+    `forgotten_until` is the latest second whose nonces were forgotten: what was not to be remembered longer
+    than that may have been here, whatever the wall clock says since. What is forgotten is counted no more;
+    its octets are taken out a little later. A key is in one place only.
+    """
+
+    __slots__ = ("_by_second", "_compact", "_count", "_entries", "_seconds", "_walk", "forgotten_until")
 
     def __init__(self) -> None:
         self._entries: Final[dict[bytes, NonceEntry]] = {}
-        self._by_second: Final[dict[int, set[bytes]]] = {}
+        self._compact: Final[dict[int, CompactTable]] = {}
+        self._by_second: Final[dict[int, int]] = {}
         self._seconds: Final[list[int]] = []
+        self._count = 0
+        self._walk: Iterator[bytes] = iter(())
         self.forgotten_until = -1
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._count
 
     def get(self, nonce_key: bytes) -> NonceEntry | None:
-        return self._entries.get(nonce_key)
+        entry = self._entries.get(nonce_key)
+        if entry is not None:
+            return entry
+        table = self._compact.get(len(nonce_key))
+        found = None if table is None else table.get(nonce_key)
+        return None if found is None else NonceEntry(found[0], found[1], 0, None)
 
     def put(self, nonce_key: bytes, entry: NonceEntry) -> None:
         """Remember `entry`, in place of what was there."""
-        before = self._entries.get(nonce_key)
-        self._entries[nonce_key] = entry
-        if before is not None:
-            if before.remember_until == entry.remember_until:
-                return
-            self._by_second[before.remember_until].discard(nonce_key)
-        same_second = self._by_second.get(entry.remember_until)
-        if same_second is None:
-            same_second = self._by_second[entry.remember_until] = set()
-            heappush(self._seconds, entry.remember_until)
-        same_second.add(nonce_key)
+        self.drop(nonce_key)
+        self.add(nonce_key, entry)
+
+    def add(self, nonce_key: bytes, entry: NonceEntry) -> None:
+        """As `put`, for a nonce that is not here: `get` has just found none."""
+        second = entry.remember_until
+        self._count += 1
+        before = self._by_second.get(second)
+        if before is None:
+            heappush(self._seconds, second)
+            before = 0
+        self._by_second[second] = before + 1
+        self._store(nonce_key, entry)
+
+    def _store(self, nonce_key: bytes, entry: NonceEntry) -> None:
+        if (
+            entry.lease_until is None
+            and len(entry.digest) == DIGEST_BYTES
+            and 0 <= entry.remember_until <= SECOND_MAX
+        ):
+            length = len(nonce_key)
+            table = self._compact.get(length)
+            if table is None:
+                table = self._compact[length] = CompactTable(length)
+            table.add(nonce_key, entry.digest, entry.remember_until)
+        else:
+            self._entries[nonce_key] = entry
+
+    def commit(self, nonce_key: bytes, digest: bytes, remember_until: int) -> None:
+        """Remember that the message with this digest reached the broker, whoever holds the nonce."""
+        entry = self._entries.get(nonce_key)
+        if entry is not None and entry.digest == digest and entry.remember_until == remember_until:
+            # Nearly always: the lease that the claim was granted.
+            del self._entries[nonce_key]
+            entry.lease_until = None
+            self._store(nonce_key, entry)
+        else:
+            self.put(nonce_key, NonceEntry(digest, remember_until, 0, None))
 
     def drop(self, nonce_key: bytes) -> None:
         """Forget as if it had never been there (a release)."""
-        entry = self._entries.pop(nonce_key, None)
-        if entry is not None:
-            self._by_second[entry.remember_until].discard(nonce_key)
+        entry = self.get(nonce_key)
+        if entry is None:
+            return
+        if self._entries.pop(nonce_key, None) is None:
+            self._compact[len(nonce_key)].drop(nonce_key)
+        left = self._by_second.get(entry.remember_until, 0)
+        if left:
+            # Else its second was forgotten, and it with it.
+            self._by_second[entry.remember_until] = left - 1
+            self._count -= 1
 
     def forget(self, now: float, claims: int = 1) -> None:
-        """Forget a few of the nonces whose moment is over at `now` (Unix seconds), for so many `claims`."""
-        budget = _FORGET_PER_CLAIM_MAX * claims
-        while budget and self._seconds and self._seconds[0] < now:
-            second = self._seconds[0]
-            keys = self._by_second[second]
+        """Forget the nonces whose moment is over at `now` (Unix seconds); work in proportion to `claims`."""
+        while self._seconds and self._seconds[0] < now:
+            second = heappop(self._seconds)
             self.forgotten_until = max(self.forgotten_until, second)
-            while keys and budget:
-                del self._entries[keys.pop()]
-                budget -= 1
-            if not keys and budget:
-                heappop(self._seconds)
-                del self._by_second[second]
-                budget -= 1
+            self._count -= self._by_second.pop(second)
+        over = len(self._entries) - self._count
+        for table in self._compact.values():
+            over += table.count
+        if over > 0:
+            self._sweep(now, min(claims, over))
 
-    def keys(self) -> list[bytes]:
-        return list(self._entries)
+    def _sweep(self, now: float, steps: int) -> None:
+        """Take out what is forgotten: from each table a bucket per step, and a lease that nobody ended."""
+        for _ in range(steps):
+            for table in self._compact.values():
+                if table.count:
+                    table.sweep(now)
+            leased = next(self._walk, None)
+            if leased is None:
+                self._walk = iter(list(self._entries))
+            else:
+                entry = self._entries.get(leased)
+                if entry is not None and entry.remember_until < now:
+                    del self._entries[leased]
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys, while others come and go; one may come twice."""
+        leased, tables = list(self._entries), list(self._compact.values())
+        yield from leased
+        for table in tables:
+            yield from table.keys()
 
     def remembered(self, nonce_key: bytes) -> Remembered | None:
         """The record of a nonce, leased or committed; None when it is gone."""
-        entry = self._entries.get(nonce_key)
+        entry = self.get(nonce_key)
         if entry is None:
             return None
         fate = Fate.COMMITTED if entry.lease_until is None else Fate.LEASED
