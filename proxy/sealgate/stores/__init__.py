@@ -25,7 +25,7 @@ from typing import Final, Literal
 from sealgate.stores.times import HELD_S, LEASE_S
 from sealgate.verify.verdict import ClaimStore
 
-#: About 85 MB of nonces; at 2,000 messages a second the freshness window holds 730,000.
+#: About 100 MB of nonces; at 2,000 messages a second the freshness window holds 730,000.
 ENTRIES_MAX: Final = 1_000_000
 
 
