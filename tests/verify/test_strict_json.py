@@ -110,7 +110,8 @@ def test_stack_that_is_nearly_used_up_refuses_and_does_not_fall() -> None:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(400)
     try:
-        assert refusal(b"[" * 500 + b"]" * 500) is Reason.CONTENT_JSON
+        # From Python 3.12 on the scanner's stack has a limit of its own, which nothing sets: deeper than any.
+        assert refusal(b"[" * 100_000 + b"]" * 100_000) is Reason.CONTENT_JSON
     finally:
         sys.setrecursionlimit(limit)
 
