@@ -14,6 +14,8 @@ from typing import Final
 class Reason(Enum):
     """Why a message or a connection was refused, or flagged. `value` is the public text."""
 
+    __hash__ = object.__hash__
+
     OK = "ok"
 
     # The peer broke framing or the state of the conversation: the connection is closed.

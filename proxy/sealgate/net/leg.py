@@ -27,6 +27,8 @@ TURN_BYTES: Final = 131_072
 class Hold(Enum):
     """Why a socket is not read for now. It is read again when no reason is left."""
 
+    __hash__ = object.__hash__
+
     PEER = "the other side does not read"
     SESSION = "too much of it waits for someone else"
     OWED = "it does not read what it is owed itself"

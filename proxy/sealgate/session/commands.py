@@ -19,10 +19,14 @@ class DialUpstream:
     """
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class Send:
     side: Side
     data: bytes = field(repr=False)
+
+    def __init__(self, side: Side, data: bytes) -> None:
+        self.side = side
+        self.data = data
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,19 +45,26 @@ class SetReading:
     on: bool
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class RequestClaims:
     """Ask the store for the claim of each publication, then report ClaimsAnswered."""
 
     publications: list[Publication]
 
+    def __init__(self, publications: list[Publication]) -> None:
+        self.publications = publications
 
-@dataclass(slots=True, frozen=True)
+
+@dataclass(slots=True, init=False)
 class SettleClaims:
     """These reached the broker; these did not."""
 
     commits: list[Claim]
     releases: list[Claim]
+
+    def __init__(self, commits: list[Claim], releases: list[Claim]) -> None:
+        self.commits = commits
+        self.releases = releases
 
 
 @dataclass(slots=True, frozen=True)

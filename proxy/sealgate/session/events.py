@@ -10,18 +10,26 @@ from sealgate.session.states import Side
 from sealgate.verify.verdict import ClaimOutcome
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class Instant:
     """The time as the core sees it: `mono` for deadlines, `wall` (Unix seconds) for seals."""
 
     mono: float
     wall: float
 
+    def __init__(self, mono: float, wall: float) -> None:
+        self.mono = mono
+        self.wall = wall
 
-@dataclass(slots=True, frozen=True)
+
+@dataclass(slots=True, init=False)
 class BytesReceived:
     side: Side
     data: bytes = field(repr=False)
+
+    def __init__(self, side: Side, data: bytes) -> None:
+        self.side = side
+        self.data = data
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,12 +51,16 @@ class Disconnected:
     side: Side
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)
 class ClaimsAnswered:
     """The store answered a `RequestClaims`, one outcome per publication, in order."""
 
     publications: list[Publication]
     outcomes: list[ClaimOutcome]
+
+    def __init__(self, publications: list[Publication], outcomes: list[ClaimOutcome]) -> None:
+        self.publications = publications
+        self.outcomes = outcomes
 
 
 @dataclass(slots=True, frozen=True)

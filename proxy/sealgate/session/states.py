@@ -28,6 +28,8 @@ from sealgate.wire.constants import (
 class Side(Enum):
     """The two legs of a conversation."""
 
+    __hash__ = object.__hash__  # members are single; Enum hashes their names, in Python
+
     CLIENT = "client"
     UPSTREAM = "upstream"
 
@@ -35,6 +37,8 @@ class Side(Enum):
 @unique
 class State(Enum):
     """Where the conversation as a whole stands."""
+
+    __hash__ = object.__hash__  # members are single; Enum hashes their names, in Python
 
     HEADER = "header"  # the client's eight bytes are awaited
     DIALING = "dialing"
@@ -75,6 +79,8 @@ CLIENT_TURN: Final = frozenset(
 class Leg(Enum):
     """One side's connection, from `open-ok` on."""
 
+    __hash__ = object.__hash__  # members are single; Enum hashes their names, in Python
+
     OPEN = "open"
     CLOSE_RECEIVED = "close received"  # the peer asked; our close-ok is owed
     CLOSE_SENT = "close sent"  # we asked; the peer's close-ok is awaited
@@ -84,6 +90,8 @@ class Leg(Enum):
 @unique
 class ChannelState(Enum):
     """One channel. Clients may send before `open-ok`, so OPENING takes what OPEN takes."""
+
+    __hash__ = object.__hash__  # members are single; Enum hashes their names, in Python
 
     OPENING = "opening"
     OPEN = "open"

@@ -20,6 +20,7 @@ from sealgate.wire.constants import FRAME_HEARTBEAT
 from sealgate.wire.frames import encode_frame
 
 _ENDING: Final = frozenset({State.REFUSED, State.CLOSING, State.CLOSED, State.ERROR})
+_SIDES: Final = tuple(Side)
 _HEARTBEAT: Final = encode_frame(FRAME_HEARTBEAT, 0, b"")
 
 
@@ -63,7 +64,7 @@ class Timers:
     def note_sent(self) -> None:
         """Call when the outbox is about to be emptied."""
         conversation = self._conversation
-        for side in Side:
+        for side in _SIDES:
             if conversation.out.sent(side):
                 self._sent[side] = conversation.now.mono
 
@@ -82,7 +83,7 @@ class Timers:
                     conversation.upstream_failure = "silent"
                 raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
             return
-        for side in Side:
+        for side in _SIDES:
             # A process that was held up itself did not hear its peers (protocol.md K6).
             self._heard[side] = min(self._heard[side] + event.late_s, conversation.now.mono)
         self._channels()

@@ -70,6 +70,8 @@ class Claim:
 class ClaimStatus(Enum):
     """The store's answer to one claim (seal1.md, the table under "Replay")."""
 
+    __hash__ = object.__hash__
+
     GRANTED = "granted"
     INFLIGHT = "inflight"
     DUPLICATE = "duplicate"
