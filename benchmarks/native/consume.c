@@ -60,7 +60,7 @@ int main(int argc, char **argv) {
     if (argc != 3 + multiple) return 64;
     int fd = atoi(argv[1 + multiple]);
     uint64_t wanted = strtoull(argv[2 + multiple], NULL, 10), whole = 0, body_left = 0, skip = 0;
-    uint8_t tag[8];
+    uint8_t tag[8], whole_tag[8]; /* of the last delivery begun, and of the last one that is whole */
     struct timeval silence = {.tv_sec = SILENCE_S_MAX};
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
@@ -97,12 +97,13 @@ int main(int argc, char **argv) {
             }
             if (body_left == 0) {
                 whole++;
+                memcpy(whole_tag, tag, sizeof tag);
                 if (!multiple) acknowledge(fd, tag, 0);
             }
         }
         memmove(in, in + at, used - at);
         used -= at;
-        if (multiple && whole != before) acknowledge(fd, tag, 1);
+        if (multiple && whole != before) acknowledge(fd, whole_tag, 1);
         flush(fd);
     }
     printf("%llu %.9f %.9f\n", (unsigned long long)whole, begun ? seconds(CLOCK_MONOTONIC) - begun : 0.0,
