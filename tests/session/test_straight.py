@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
-from pamqp import body, commands
+from pamqp import body, commands, header
 
 from sealgate.session.conversation import Role
 from sealgate.session.limits import Limits
@@ -19,18 +21,18 @@ def in_octets(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
-@pytest.mark.parametrize("header", [{"class_id": 61}, {"class_id": 0}, {"weight": 1}, {"weight": 256}])
-def test_delivery_whose_header_is_none_ends_the_connection_in_any_chunks(header: dict[str, int]) -> None:
+@pytest.mark.parametrize("wrong", [{"class_id": 61}, {"class_id": 0}, {"weight": 1}, {"weight": 256}])
+def test_delivery_whose_header_is_none_ends_the_connection_in_any_chunks(wrong: dict[str, int]) -> None:
     """Whole it was passed on; octet by octet the broker is told to speak no AMQP 0-9-1."""
-    wrong = encode_frame(FRAME_HEADER, 1, content_header(body_size=1, **header))
-    data = on(1, DELIVER) + wrong + on(1, body.ContentBody(b"x"))
+    frame = encode_frame(FRAME_HEADER, 1, content_header(body_size=1, **wrong))
+    data = on(1, DELIVER) + frame + on(1, body.ContentBody(b"x"))
     talks = []
     for pieces in ([data], in_octets(data)):
         talk = Talk().shake_hands().open_channel(1)
         for piece in pieces:
             talk.broker_bytes(piece)
         talks.append(talk)
-    assert wrong not in talks[0].to_client
+    assert frame not in talks[0].to_client
     assert talks[0].closed == talks[1].closed
     assert talks[0].to_broker == talks[1].to_broker
 
@@ -69,9 +71,9 @@ def test_memory_limit_is_the_same_in_any_chunks(payload: bytes) -> None:
 def test_header_that_has_no_room_for_its_seal_takes_one_nonce_in_any_chunks() -> None:
     """It is refused, and the next message has the next nonce."""
     huge = long(entry("huge", "S", long(b"h" * 3990)))
-    header = encode_frame(FRAME_HEADER, 1, content_header(0x2000, huge, 1))
-    data = on(1, commands.Basic.Publish(routing_key="q")) + header + on(1, body.ContentBody(b"x"))
-    data += on(1, *unsealed())
+    publish = commands.Basic.Publish(routing_key="q")
+    frame = encode_frame(FRAME_HEADER, 1, content_header(0x2000, huge, 1))
+    data = on(1, publish) + frame + on(1, body.ContentBody(b"x"), *unsealed())
     sent = []
     for pieces in ([data], in_octets(data)):
         talk = Talk(role=Role.SIGN).shake_hands(tune=(2047, 4096, 0)).open_channel(1)
@@ -80,3 +82,24 @@ def test_header_that_has_no_room_for_its_seal_takes_one_nonce_in_any_chunks() ->
         assert talk.tally.messages["publish", "refused", "header.size"] == 1
         sent.append(talk.to_broker)
     assert sent[0] == sent[1] != b""
+
+
+def test_whole_messages_that_were_given_out_are_let_go() -> None:
+    """A client that falls silent would else keep its last quarter of a megabyte, which nobody counts."""
+    data = on(1, *sealed(b"x" * 100)) * 2
+    others = sys.getrefcount(data)
+    for role in (Role.VERIFY, Role.SIGN, Role.PASS):
+        talk = Talk(role=role).shake_hands().open_channel(1)
+        talk.client_bytes(data)
+        talk.heard_by_broker()
+        assert sys.getrefcount(data) == others
+
+
+def test_deliveries_that_were_given_out_are_let_go() -> None:
+    data = on(1, DELIVER, header.ContentHeader(body_size=1), body.ContentBody(b"x")) * 2
+    others = sys.getrefcount(data)
+    for role in (Role.VERIFY, Role.PASS):
+        talk = Talk(role=role).shake_hands().open_channel(1)
+        talk.broker_bytes(data)
+        talk.heard_by_client()
+        assert sys.getrefcount(data) == others

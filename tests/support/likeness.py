@@ -422,7 +422,7 @@ class Producer:
         created = now
         if dice.random() < 0.05:
             created += dice.choice((-1000, -200, -21, -2, 1, 2, 25, 60))
-        expires = created + dice.choice((3600, 3600, 3600, 3600, 5, 604_800))
+        expires = created + dice.choice((3600,) * 12 + (5, 604_800, 604_801))
         return seal(message, key, created, expires, self._nonce())
 
     def _nonce(self) -> bytes:

@@ -47,6 +47,7 @@ class Connection:
         #: What met a usable memory, by attack, and how many messages were judged by it.
         self.met: Counter[str] = Counter()
         self.taken = 0
+        self.again: list[str] = []
 
     def step(self) -> None:
         self.now += self.dice.choice((0, 0, 0, 0.01, 0.3, 1, -1))
@@ -58,10 +59,20 @@ class Connection:
             self.verifier.policy = self.dice.choice(POLICIES)
         known = self.peer.known
         usable = isinstance(known, Known) and known.usable
-        attack = next(self.attacks) if usable and self.dice.random() < 0.3 else ""
+        attack = self.attack(usable)
         publish = self.producer.next(self.now, attack)
         self.met[attack] += usable
         self.judge(publish)
+
+    def attack(self, usable: bool) -> str:
+        """The same more than once, or taking turns with what is right: only then it is remembered itself."""
+        if self.again and self.dice.random() < 0.7:
+            return self.again.pop()
+        if not usable or self.dice.random() > 0.3:
+            return ""
+        attack = next(self.attacks)
+        self.again = [attack] * self.dice.choice((0, 0, 1, 2, 4))
+        return attack
 
     def judge(self, publish: Publish) -> None:
         try:

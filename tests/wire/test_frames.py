@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 import pytest
 from hypothesis import given
@@ -183,4 +184,20 @@ def test_rest_is_what_was_not_given_out(fed: int) -> None:
     with pytest.raises(GateError):
         splitter.next()
     assert splitter.rest() == no_frame
+    assert splitter.buffered == 0
+
+
+@pytest.mark.parametrize("rest", [0, 1, 7, 100])
+def test_bytes_that_were_given_out_are_let_go(rest: int) -> None:
+    """A client that falls silent would keep 256 KiB on each side, which nobody counts."""
+    data = encode_frame(3, 1, bytes(1000)) + encode_frame(3, 1, bytes(200))[:rest]
+    others = sys.getrefcount(data)
+    splitter = FrameSplitter(4096)
+    splitter.feed(data)
+    assert splitter.next() is not None
+    assert splitter.next() is None
+    assert sys.getrefcount(data) == others
+    assert splitter.buffered == rest
+    splitter.feed(encode_frame(3, 1, bytes(200))[rest:])
+    assert splitter.next() is not None
     assert splitter.buffered == 0

@@ -28,6 +28,8 @@ _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
 _MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
 #: Pieces of up to so many bytes are put together as they come.
 _DRIBBLE_BYTES_MAX: Final = 1024
+#: What is left is copied when so many times as much was given out.
+_SPENT_PARTS: Final = 4
 
 
 @dataclass(slots=True, init=False)
@@ -184,7 +186,10 @@ class FrameSplitter:
         if self._error is not None:
             raise GateError(self._error.reason, self._error.detail)
         try:
-            return self._cut()
+            frame = self._cut()
+            if frame is None and self._at:
+                self._let_go()
+            return frame
         except GateError as error:
             self._error = error
             raise
@@ -295,6 +300,13 @@ class FrameSplitter:
             raise GateError(Reason.FRAME_END, "frame end octet")
         self._at = stop
         return Frame(kind, channel, data[start:stop])
+
+    def _let_go(self) -> None:
+        """Do not keep all the bytes that came, until others do, for a few of them or none."""
+        rest = len(self._data) - self._at
+        if rest <= self._at // _SPENT_PARTS:
+            self._data = self._data[self._at :]
+            self._at = 0
 
     def _available(self, needed: int) -> bool:
         """Whether `needed` bytes lie at `_at` in `_data`; joins what is pending when that makes it so."""
