@@ -70,6 +70,10 @@ def by_hand() -> Iterator[tuple[str, bytes]]:
     yield from _of_files()
     for conversation in examples():
         yield "session", conversation
+    for message in range(4):
+        for choice in (0, 4, 8, 12, 16, 32, 64, 128):
+            yield "memory", bytes((message, 0, 0, choice, 1, choice | 1, 8, 5, 1, 1, choice | 2, 9, 3, 4))
+            yield "memory", bytes((message, choice % 3, 1, 12, choice // 16, 4, 12, choice % 8, 20, 5, 6, 1))
     for payload in STRICTLY_REFUSED.values():
         if len(payload) < 2048:
             yield "header", payload

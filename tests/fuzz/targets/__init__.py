@@ -8,6 +8,7 @@ The map:
 - `bodies`: strict JSON and msgpack, decompression, pickles in base64; against what kombu reads.
 - `messages`: whole messages through `Verifier.examine`: envelopes under a good seal, and signed messages that
   were changed afterwards.
+- `memory`: messages like those before on their connection, and attacks on what is remembered of these.
 - `conversations`: a whole `Session` between peers that send anything.
 - `records`: what others may have written where Sealgate reads: quarantine queues, journals.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fuzz.targets import bodies, conversations, messages, records, seals, wire
+from fuzz.targets import bodies, conversations, memory, messages, records, seals, wire
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ def _all() -> dict[str, Target]:
         Target("pickles", bodies.pickles, 1024, "pickles in base64"),
         Target("envelopes", messages.envelopes, 2048, "envelopes and canvas of every profile, well signed"),
         Target("verifier", messages.verifier, 512, "signed messages, changed: accepted means unchanged"),
+        Target(
+            "memory", memory.memory, 512, "messages like those before, each judged as if it were the first"
+        ),
         Target(
             "session", conversations.session, 256, "conversations: nothing goes through that nobody signed"
         ),

@@ -15,6 +15,7 @@ import kombu.utils.json
 import msgpack
 
 from fuzz.targets.answers import answer, require, tell
+from fuzz.targets.memory import json_ways
 from sealgate.reason import Reason
 from sealgate.verify import inflate, strict_json, strict_msgpack
 from sealgate.verify import pickles as pickle_finder
@@ -29,6 +30,7 @@ def json_text(data: bytes) -> None:
     """The first octet chooses whether kombu's types are read, the rest is a body."""
     as_kombu = bool(data[:1]) and data[0] & 1 == 1
     text = data[1:]
+    json_ways(text)
     broken = _broken_json(text, as_kombu)
     value, refused = answer(strict_json.parse_json, text, as_kombu)
     if refused is not None:

@@ -120,15 +120,26 @@ def session(data: bytes) -> None:
     steps = list(steps_of(Operands(data[1:]), signed))
     whole = played(choice, steps)
     apart = played(choice, steps, octets=True)
-    for what, one, other in zip(("client", "broker", "sides"), _told(whole), _told(apart), strict=True):
+    for (what, one), other in zip(_told(whole).items(), _told(apart).values(), strict=True):
         require(one == other, f"octet by octet, another thing is told: {what}")
     for talk in (whole, apart):
         _check_client(talk)
         _check_broker(talk, _ROLES[choice % 3], signed)
 
 
-def _told(talk: Talk) -> tuple[bytes, bytes, list[Side]]:
-    return talk.to_client, talk.to_broker, talk.closed
+def _told(talk: Talk) -> dict[str, object]:
+    conversation, tally = talk.session.conversation, talk.tally
+    claims = [*talk.commits, None, *talk.releases, None, *talk.renewed]
+    return {
+        "client": talk.to_client,
+        "broker": talk.to_broker,
+        "sides": talk.closed,
+        "records": talk.records,
+        "claims": [claim and (claim.nonce_key, claim.digest) for claim in claims],
+        "counts": (dict(tally.messages), dict(tally.key_messages), dict(tally.limits_hit)),
+        "memory": (conversation.held_bytes, conversation.partial_bytes, tally.buffered_bytes),
+        "state": (conversation.state, conversation.examined, conversation.peer.last_sequence),
+    }
 
 
 def played(
