@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from sealgate.stores import journal as journal_room
 from sealgate.stores.boot import boot_id
 from sealgate.stores.journal import Journal
 from sealgate.stores.memory import MemoryStore
+from sealgate.verify.seals import nonce_name
 from sealgate.verify.verdict import Claim, ClaimStatus
 from support.claims import grant, make_claim, status, statuses
 
@@ -469,3 +471,61 @@ async def test_a_killed_process_has_forgotten_nothing_it_told(tmp_path: Path) ->
     await store.start()
     assert await statuses(store, *claims) == [DUPLICATE] * len(claims)
     await store.close()
+
+
+def line_of(crc: int, text: bytes) -> tuple[int, bytes]:
+    crc = zlib.crc32(text, crc)
+    return crc, b"%08x %b\n" % (crc, text)
+
+
+def text_of(claim: Claim) -> bytes:
+    return b"%d %b %b" % (
+        claim.remember_until,
+        claim.nonce_key.hex().encode(),
+        claim.digest.hex().encode(),
+    )
+
+
+async def test_a_file_of_an_earlier_version_is_read_and_rewritten_in_the_same_form(
+    path_later: tuple[Path, Clock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line by line, put together here; nonces of every length are whole again after a rewrite."""
+    path, clock = path_later
+    created = int(clock.seconds)
+    claims = [
+        Claim(nonce_name("prod", f"k{size % 2}", bytes(range(size))), bytes([size] * 32), created, until, ())
+        for size in range(16, 24)
+        for until in (created + 365 + size,)
+    ]
+    crc, written = 0, b""
+    for text in (b"sealgate-journal-1 6f1c 0", *map(text_of, claims), b"closed"):
+        crc, line = line_of(crc, text)
+        written += line
+    path.write_bytes(written)
+    store = open_store(path, clock)
+    await store.start()
+    assert await statuses(store, *claims) == [DUPLICATE] * len(claims)
+    lines = path.read_bytes().splitlines()
+    assert lines[0][9:] == b"sealgate-journal-1 6f1c 0"
+    assert sorted(line[9:] for line in lines[1:]) == sorted(map(text_of, claims))
+    await commit(store, claims_at(clock, 1))
+    assert path.read_bytes().splitlines()[-1][9:] == text_of(claims_at(clock, 1)[0])
+    crash(store)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"%d 6e6f %b" % (NOW * 2, b"00" * 32),
+        b"%d 313a643a6b3a%b %b" % (NOW * 2, b"00" * 24, b"00" * 32),
+        b"%d 313a643a6b3a%b %b" % (NOW * 2, b"00" * 16, b"00" * 31),
+        b"%d 313a643a6b3a%b %b" % (1 << 40, b"00" * 16, b"00" * 32),
+        b"%d 6e6f %b R" % (NOW * 2, b"00" * 32),
+    ],
+)
+async def test_a_line_that_no_store_wrote_is_damage(path_later: tuple[Path, Clock], text: bytes) -> None:
+    path, clock = path_later
+    writer = journal_room._Writer(path)
+    writer.write([b"sealgate-journal-1 6f1c 0", text, b"closed"])
+    os.close(writer.fd)
+    assert await outcome_after(path, clock, [make_claim("n", int(clock.seconds))]) == [HORIZON]

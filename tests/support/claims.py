@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 
+from sealgate.verify.seals import nonce_name
 from sealgate.verify.verdict import Bucket, Claim, ClaimOutcome, ClaimStatus, ClaimStore, Debit
 
 SECOND_US = 1_000_000
@@ -19,8 +20,9 @@ def digest_of(text: str) -> bytes:
 def make_claim(
     nonce: str, created: int, *debits: Debit, text: str = "a", remember_s: int = REMEMBER_S
 ) -> Claim:
-    """A claim on `nonce` (none when empty) by the message `text`."""
-    return Claim(nonce.encode(), digest_of(text), created, created + remember_s, debits)
+    """A claim on `nonce` (none when empty; filled up to 16 octets) by the message `text`."""
+    nonce_key = nonce_name("test", "k1", nonce.encode().ljust(16, b"\0")) if nonce else b""
+    return Claim(nonce_key, digest_of(text), created, created + remember_s, debits)
 
 
 def of_a_stranger(claim: Claim) -> Claim:

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.stores.nonces import Fate, NonceEntry, NonceTable, Remembered
+from sealgate.stores.nonces import Fate, NonceTable, Remembered
 from sealgate.stores.times import HELD_S
 
 _MAGIC: Final = b"sealgate-journal-1"
@@ -88,12 +88,12 @@ class Journal:
         self._path: Final = path
         self._path_new: Final = path.with_name(path.name + ".new")
         self._boot: Final = boot
-        self._nonces: NonceTable = NonceTable()
+        self._nonces: NonceTable = NonceTable(0)
         self._horizon = 0
         self._lock_fd = -1
         self._writer: _Writer | None = None
         self._rewrite: _Writer | None = None
-        self._rewrite_keys: Iterator[bytes] = iter(())
+        self._to_copy: Iterator[Remembered] = iter(())
         self._retry_at = 0.0
 
     def open(self, now: float, nonces: NonceTable) -> int:
@@ -138,22 +138,23 @@ class Journal:
                     raise OSError("this file is no journal and would be overwritten; name another one")
                 file.seek(0)
                 for record in reader.records(file):
-                    if record.remember_until >= now:
-                        self._read_record(record)
+                    if record.remember_until >= now and not self._read_record(record):
+                        reader.whole = False
         except FileNotFoundError:
             return False, 0
         same_boot = bool(self._boot) and reader.boot == self._boot.encode()
         whole = reader.whole and (reader.ahead or not self.ahead)
         return whole and (reader.closed or same_boot), reader.horizon
 
-    def _read_record(self, record: Remembered) -> None:
-        until = record.remember_until
-        if record.fate is Fate.COMMITTED:
-            self._nonces.put(record.nonce_key, NonceEntry(record.digest, until, _NO_OWNER, None))
-        elif record.fate is Fate.RELEASED:
-            self._nonces.drop(record.nonce_key)
-        elif self.ahead:
-            self._nonces.put(record.nonce_key, NonceEntry(record.digest, until, _NO_OWNER, HELD_S))
+    def _read_record(self, record: Remembered) -> bool:
+        """False for a line that no store wrote."""
+        if record.fate is Fate.LEASED and not self.ahead:
+            return True
+        try:
+            self._nonces.read(record, _NO_OWNER, HELD_S)
+        except ValueError:
+            return False
+        return True
 
     @property
     def in_place(self) -> bool:
@@ -192,16 +193,14 @@ class Journal:
         magic = _MAGIC_AHEAD if self.ahead else _MAGIC
         header = b"%b %b %d" % (magic, self._boot.encode() or b"-", self._horizon)
         self._rewrite.write([header])
-        self._rewrite_keys = iter(self._nonces.keys())
+        self._to_copy = self._nonces.records(leased=self.ahead)
 
     def _copy_slice(self) -> bool:
         """Copy some of the live nonces to the new file; the last slice puts it in place, then False."""
         assert self._rewrite is not None
         texts: list[bytes] = []
-        for nonce_key in self._rewrite_keys:
-            record = self._nonces.remembered(nonce_key)
-            if record is not None and (self.ahead or record.fate is Fate.COMMITTED):
-                texts.append(_record_text(record))
+        for record in self._to_copy:
+            texts.append(_record_text(record))
             if len(texts) == _SLICE_LINES:
                 self._rewrite.write(texts)
                 return True

@@ -9,8 +9,9 @@ from math import ceil
 from typing import Final
 
 from sealgate.stores.journal import Journal
+from sealgate.stores.leases import Lease
 from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
-from sealgate.stores.nonces import Fate, NonceEntry, NonceTable, Remembered
+from sealgate.stores.nonces import Fate, NonceTable, Remembered
 from sealgate.stores.times import LEASE_S, Horizon
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
 
@@ -20,6 +21,22 @@ _CONFLICT: Final = ClaimOutcome(ClaimStatus.CONFLICT)
 _DUPLICATE: Final = ClaimOutcome(ClaimStatus.DUPLICATE)
 _UNAVAILABLE: Final = ClaimOutcome(ClaimStatus.UNAVAILABLE)
 _INFLIGHT: Final = ClaimOutcome(ClaimStatus.INFLIGHT)
+
+
+class _Moment:
+    """What the claims of one call are judged by: the clocks, the smallest `created` and `remember_until` of a
+    nonce that was certainly never here, and the leases there is room for."""
+
+    __slots__ = ("created_min", "leases_max", "monotonic", "now", "remember_min")
+
+    def __init__(
+        self, now: float, monotonic: float, *, created_min: int, remember_min: int, leases_max: int
+    ) -> None:
+        self.now: Final = now
+        self.monotonic: Final = monotonic
+        self.created_min: Final = created_min
+        self.remember_min: Final = remember_min
+        self.leases_max: Final = leases_max
 
 
 class MemoryStore:
@@ -45,7 +62,7 @@ class MemoryStore:
         self._lease_s: Final = lease_s
         self._wall: Final = wall
         self._monotonic: Final = monotonic
-        self._nonces: Final = NonceTable()
+        self._nonces: Final = NonceTable(entries_max)
         self._limiter: Final = LocalLimiter()
         self._horizon = Horizon(0, max_age_s, clock_skew_s)
         self._owner = 0
@@ -79,8 +96,14 @@ class MemoryStore:
 
     def _decide_all(self, claims: list[Claim], now: float, monotonic: float) -> list[ClaimOutcome]:
         self._nonces.forget(now, len(claims))
-        created_min = self._horizon.created_min(now)
-        return [self._decide(claim, now, monotonic, created_min) for claim in claims]
+        at = _Moment(
+            now,
+            monotonic,
+            created_min=self._horizon.created_min(now),
+            remember_min=max(ceil(now), self._nonces.forgotten_until + 1),
+            leases_max=self._entries_max - len(self._nonces.committed),
+        )
+        return [self._decide(claim, at) for claim in claims]
 
     def _decide_ahead(
         self, claims: list[Claim], journal: Journal, now: float, monotonic: float
@@ -102,68 +125,52 @@ class MemoryStore:
         self._unwritten.extend([_record(claims[index], Fate.LEASED) for index in leased])
         if not self._write_journal():
             for index in leased:
-                self._nonces.drop(claims[index].nonce_key)
+                del self._nonces.leases.by_key[claims[index].nonce_key]
                 outcomes[index] = _UNAVAILABLE
         return outcomes
 
-    def _decide(self, claim: Claim, now: float, monotonic: float, created_min: int) -> ClaimOutcome:
-        refusal: ClaimOutcome | None = None
-        known: NonceEntry | None = None
-        if claim.nonce_key:
-            known = self._nonces.get(claim.nonce_key)
-            refusal = self._nonce_refusal(claim, known, now, monotonic, created_min)
+    def _decide(self, claim: Claim, at: _Moment) -> ClaimOutcome:
+        nonce_key = claim.nonce_key
+        refusal = self._nonce_refusal(claim, at) if nonce_key else None
         if refusal is None and claim.debits:
-            refusal = self._limiter.take(claim.debits, int(monotonic * MICROSECONDS))
+            refusal = self._limiter.take(claim.debits, int(at.monotonic * MICROSECONDS))
         if refusal is not None:
             return refusal
-        if claim.nonce_key:
+        if nonce_key:
             self._owner = claim.owner = self._owner + 1
-            lease_until = monotonic + self._lease_s
-            entry = NonceEntry(claim.digest, claim.remember_until, self._owner, lease_until)
-            if known is None:
-                self._nonces.add(claim.nonce_key, entry)
-            else:
-                self._nonces.put(claim.nonce_key, entry)
+            lease = Lease(claim.digest, claim.remember_until, self._owner, at.monotonic + self._lease_s)
+            self._nonces.leases.put(nonce_key, lease)
         return GRANTED
 
-    def _nonce_refusal(
-        self, claim: Claim, entry: NonceEntry | None, now: float, monotonic: float, created_min: int
-    ) -> ClaimOutcome | None:
+    def _nonce_refusal(self, claim: Claim, at: _Moment) -> ClaimOutcome | None:
         """The rows of seal1.md's table that refuse; None for a new nonce and for a lease that is over."""
-        if entry is None or entry.remember_until < now:
-            return self._unknown_refusal(claim, now, created_min)
-        if entry.digest != claim.digest:
-            return _CONFLICT
-        if entry.lease_until is None:
-            return _DUPLICATE
-        return _INFLIGHT if monotonic < entry.lease_until else None
-
-    def _unknown_refusal(self, claim: Claim, now: float, created_min: int) -> ClaimOutcome | None:
-        """A nonce not found passes only when it was certainly never here, and there is room."""
-        if (
-            claim.created < created_min
-            or claim.remember_until < now
-            or claim.remember_until <= self._nonces.forgotten_until
-        ):
+        nonces = self._nonces
+        lease = nonces.leases.by_key.get(claim.nonce_key)
+        if lease is not None and lease.remember_until >= at.now:
+            if lease.digest != claim.digest:
+                return _CONFLICT
+            return _INFLIGHT if at.monotonic < lease.lease_until else None
+        if nonces.committed.may_have(claim.nonce_key):
+            committed = nonces.committed.digest(claim.nonce_key, at.now)
+            if committed is not None:
+                return _DUPLICATE if committed == claim.digest else _CONFLICT
+        # A nonce not found passes only when it was certainly never here, and there is room.
+        if claim.created < at.created_min or claim.remember_until < at.remember_min:
             return _HORIZON
-        return _FULL if len(self._nonces) >= self._entries_max else None
+        return _FULL if len(nonces.leases.by_key) >= at.leases_max else None
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         for claim in commits:
             if claim.nonce_key:
-                self._commit(claim)
+                # Always recorded, whoever holds the nonce now: the message did reach the broker.
+                self._nonces.commit(claim.nonce_key, claim.digest, claim.remember_until)
+                if self._journal is not None:
+                    self._write_later(_record(claim, Fate.COMMITTED))
         for claim in releases:
-            entry = self._leased_by(claim)
-            if entry is not None:
-                self._nonces.drop(claim.nonce_key)
+            if self._leased_by(claim) is not None:
+                del self._nonces.leases.by_key[claim.nonce_key]
                 if self._journal is not None and self._journal.ahead:
                     self._write_later(_record(claim, Fate.RELEASED))
-
-    def _commit(self, claim: Claim) -> None:
-        """Always recorded, whoever holds the nonce now: the message did reach the broker."""
-        self._nonces.commit(claim.nonce_key, claim.digest, claim.remember_until)
-        if self._journal is not None:
-            self._write_later(_record(claim, Fate.COMMITTED))
 
     def _write_later(self, record: Remembered) -> None:
         """At the end of this loop turn, with what else it brings, or before the next lease."""
@@ -171,19 +178,17 @@ class MemoryStore:
             self._loop.call_soon(self._write_journal)
         self._unwritten.append(record)
 
-    def _leased_by(self, claim: Claim) -> NonceEntry | None:
+    def _leased_by(self, claim: Claim) -> Lease | None:
         """The lease that `claim` still owns, whether it runs or is over."""
-        entry = self._nonces.get(claim.nonce_key)
-        if entry is None or entry.lease_until is None or entry.owner != claim.owner:
-            return None
-        return entry
+        lease = self._nonces.leases.by_key.get(claim.nonce_key)
+        return lease if lease is not None and lease.owner == claim.owner else None
 
     def renew(self, claims: list[Claim]) -> None:
         lease_until = self._monotonic() + self._lease_s
         for claim in claims:
-            entry = self._leased_by(claim)
-            if entry is not None:
-                entry.lease_until = lease_until
+            lease = self._leased_by(claim)
+            if lease is not None:
+                lease.lease_until = lease_until
 
     def _write_journal(self, even_nothing: bool = False) -> bool:
         """Append what is unwritten, in one write; False when the next start would not read it.

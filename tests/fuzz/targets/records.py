@@ -85,15 +85,14 @@ def _summed(data: bytes) -> bytes:
 
 
 def _read(path: Path) -> tuple[int, dict[bytes, tuple[bytes, int]]]:
-    nonces = NonceTable()
+    nonces = NonceTable(1000)
     journal = Journal(path, _BOOT)
     try:
         horizon = journal.open(_NOW, nonces)
     finally:
         journal.close()
-    found = {}
-    for key in nonces.keys():  # noqa: SIM118 - no dict
-        entry = nonces.get(key)
-        assert entry is not None
-        found[key] = (entry.digest, entry.remember_until)
+    found = {
+        record.nonce_key: (record.digest, record.remember_until) for record in nonces.records(leased=True)
+    }
+    require(len(found) == len(nonces), "a nonce is remembered twice")
     return horizon, found

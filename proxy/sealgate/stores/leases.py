@@ -1,0 +1,61 @@
+"""Nonces that are leased: few, because each waits for the broker, and whole, because each has an owner.
+
+Those that nobody settles (what was in doubt when a broker died) are forgotten when their moment is over.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Later than any `remember_until`.
+_NEVER: Final = 1 << 62
+
+
+class Lease:
+    """`remember_until` in Unix seconds; `lease_until` is on the monotonic clock."""
+
+    __slots__ = ("digest", "lease_until", "owner", "remember_until")
+
+    def __init__(self, digest: bytes, remember_until: int, owner: int, lease_until: float) -> None:
+        self.digest: Final = digest
+        self.remember_until: Final = remember_until
+        self.owner: Final = owner
+        self.lease_until = lease_until
+
+
+class Leases:
+    """`by_key` is for reading and taking out. `forgotten_until` as of `Committed`."""
+
+    __slots__ = ("_earliest", "_to_see", "by_key", "forgotten_until")
+
+    def __init__(self) -> None:
+        self.by_key: Final[dict[bytes, Lease]] = {}
+        #: Of those that may be over, those not looked at yet.
+        self._to_see: list[bytes] = []
+        #: All others are to be remembered at least until then.
+        self._earliest = _NEVER
+        self.forgotten_until = -1
+
+    def put(self, nonce_key: bytes, lease: Lease) -> None:
+        """Remember `lease`, in place of what was there."""
+        self.by_key[nonce_key] = lease
+        if lease.remember_until < self._earliest:
+            self._earliest = lease.remember_until
+
+    def forget(self, now: float, budget: int) -> None:
+        """Look at `budget` of them at most; forget those whose moment is over at `now` (Unix seconds)."""
+        if not self._to_see:
+            if self._earliest >= now:
+                return
+            self._to_see = list(self.by_key)
+            self._earliest = _NEVER
+        for _ in range(min(budget, len(self._to_see))):
+            nonce_key = self._to_see.pop()
+            lease = self.by_key.get(nonce_key)
+            if lease is None:
+                continue
+            if lease.remember_until < now:
+                del self.by_key[nonce_key]
+                self.forgotten_until = max(self.forgotten_until, lease.remember_until)
+            elif lease.remember_until < self._earliest:
+                self._earliest = lease.remember_until

@@ -1,0 +1,64 @@
+"""Names of nonces of one fixed length, made from the store's long ones and turned back into them.
+
+`nonce_key` is `deployment length : deployment : kid : nonce` (`verify.seals.nonce_name`). What stands before
+the nonce is the same for every message of a key, so it is kept once, under a number. Nothing is hashed: no
+two nonces share a name, whatever a signer chooses, and the journal gets back what it has always written.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The nonce and zeros up to the longest stored one, then the number of what stood before it.
+NAME_BYTES: Final = 26
+#: Every stored nonce has as many at least, and nearly all have no more: these end its `nonce_key`.
+NONCE_BYTES_MIN: Final = 16
+_NONCE_BYTES_MAX: Final = 23
+#: Sixteen million (deployment, kid, length of nonce) since the start; there are as many as keys.
+_NUMBER_BYTES: Final = 3
+
+
+class Names:
+    """As many entries as keys that were used since the start, times the lengths of their nonces."""
+
+    __slots__ = ("_known", "_numbers", "usual")
+
+    def __init__(self) -> None:
+        #: What follows the nonce in a name, by what stands before it: for nonces of 16 octets. As that is
+        #: whole, up to the colon before the nonce, cutting off 16 octets finds no longer nonce in here.
+        self.usual: Final[dict[bytes, bytes]] = {}
+        self._numbers: Final[dict[tuple[bytes, int], int]] = {}
+        self._known: Final[list[tuple[bytes, int]]] = []
+
+    def short(self, nonce_key: bytes) -> bytes:
+        """The name of `nonce_key`. Raises ValueError for what is no name that `nonce_name` makes."""
+        before = _before_nonce(nonce_key)
+        nonce = nonce_key[len(before) :]
+        size = len(nonce)
+        if not NONCE_BYTES_MIN <= size <= _NONCE_BYTES_MAX:
+            raise ValueError("no name of a stored nonce")
+        number = self._numbers.get((before, size))
+        if number is None:
+            number = self._numbers[before, size] = len(self._known)
+            self._known.append((before, size))
+        tail = bytes(_NONCE_BYTES_MAX - size) + number.to_bytes(_NUMBER_BYTES, "big")
+        if size == NONCE_BYTES_MIN:
+            self.usual[before] = tail
+        return nonce + tail
+
+    def long(self, name: bytes) -> bytes:
+        """The `nonce_key` that `name` was made of."""
+        before, size = self._known[int.from_bytes(name[_NONCE_BYTES_MAX:], "big")]
+        return before + name[:size]
+
+
+def _before_nonce(nonce_key: bytes) -> bytes:
+    """All up to the nonce; reads nothing behind the colon before it. Raises ValueError where none is."""
+    length, colon, _ = nonce_key.partition(b":")
+    if not colon or not length.isdigit() or str(int(length)).encode() != length:
+        raise ValueError("no name of a nonce: no length")
+    deployment_end = len(length) + 1 + int(length)
+    if nonce_key[deployment_end : deployment_end + 1] != b":":
+        raise ValueError("no name of a nonce: no deployment of that length")
+    # A kid has no colon (seal1.md, "The token").
+    return nonce_key[: nonce_key.index(b":", deployment_end + 1) + 1]
