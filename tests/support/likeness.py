@@ -12,8 +12,10 @@ import json
 import pickle
 import random
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sealgate.reason import GateError
@@ -51,7 +53,7 @@ def keyrings(now: int) -> tuple[Keyring, ...]:
     good, other = HmacSha256(SECRET), HmacSha256(OTHER_SECRET)
     second = Key("k2", other, tasks=("app.*",), exchanges=("",))
     narrow: tuple[dict[str, Any], ...] = (
-        {"tasks": ("app.*",)},
+        {"tasks": ("app.*", "celery.chain")},
         {},
         {"state": KeyState.VERIFY},
         {"state": KeyState.REVOKED},
@@ -154,7 +156,6 @@ def _bodies() -> dict[str, Change]:
 def _headers() -> dict[str, Change]:
     values: dict[str, tuple[str, object]] = {
         "task other": ("task", "app.mul"),
-        "task special": ("task", "celery.chain"),
         "task void": ("task", None),
         "task bytes": ("task", b"app.add"),
         "task number": ("task", 7),
@@ -176,7 +177,7 @@ def _headers() -> dict[str, Change]:
         "callbacks": ("callbacks", [{"task": "evil", "args": [], "kwargs": {}}]),
         "chain": ("chain", "evil"),
         "headers": ("headers", {"task": "evil"}),
-        "compression": ("compression", "gzip"),
+        "compression unlisted": ("compression", "lzma"),
         "compression empty": ("compression", ""),
         "lang number": ("lang", 7),
         "shadow nested": ("shadow", {"a": [1, {"b": None}]}),
@@ -255,11 +256,27 @@ def _properties() -> dict[str, Change]:
     return {f"property {name}": change(*value) for name, value in values.items()}
 
 
+def _compressed(draft: Draft, dice: random.Random) -> None:
+    """By the header, and mostly in truth."""
+    draft.set("compression", "gzip")
+    if dice.random() < 0.7:
+        draft.body = zlib.compress(draft.body)
+
+
+def _special(draft: Draft, dice: random.Random) -> None:
+    """A task of Celery's own, whose arguments are tasks."""
+    draft.set("task", "celery.chain")
+    task = dice.choice(("app.add", "app.add", "evil"))
+    draft.embed([[{"task": task, "args": [], "kwargs": {}}]])
+
+
 #: Before the seal: what a producer with a good key may send, wrong or right.
 CHANGES: Final[dict[str, Change]] = {
     **_bodies(),
     **_headers(),
     **_properties(),
+    "compression": _compressed,
+    "task special": _special,
     "embed": lambda draft, dice: draft.embed([], callbacks=[{"task": "evil", "args": [], "kwargs": {}}]),
     "embed empty": lambda draft, dice: draft.embed([], chain=[]),
     "exchange": lambda draft, dice: setattr(draft, "exchange", dice.choice(("logs", "celeryev"))),
@@ -291,9 +308,19 @@ def _other_nonce(publish: Publish, dice: random.Random) -> Publish:
     parts = _token_of(publish).split(b".")
     if len(parts) != 8:
         return publish
-    nonce = dice.choice((parts[4][:-1] + b"B", parts[4][::-1], b"A" * len(parts[4]), parts[4][:-1] + b"!"))
+    nonce = dice.choice((parts[4][:-1] + b"B", parts[4][::-1], b"A" * len(parts[4])))
     changed = b".".join([*parts[:4], nonce, *parts[5:]])
     return replace(publish, header=publish.header.replace(_token_of(publish), changed, 1))
+
+
+def _outside_the_alphabet(publish: Publish, dice: random.Random) -> Publish:
+    """An octet of nonce or signature becomes one that decoders pass over."""
+    parts = _token_of(publish).split(b".")
+    if len(parts) != 8:
+        return publish
+    place = dice.choice((4, 7))
+    parts[place] = parts[place][:-1] + dice.choice((b"!", b"=", b"\n", b"+", b"\x80"))
+    return replace(publish, header=publish.header.replace(_token_of(publish), b".".join(parts), 1))
 
 
 Tampering = Callable[[Publish, random.Random], Publish]
@@ -309,6 +336,7 @@ TAMPERINGS: Final[dict[str, Tampering]] = {
     "other routing key": lambda publish, dice: replace(publish, routing_key="celery2"),
     "other signature": _other_last,
     "other nonce": _other_nonce,
+    "outside the alphabet": _outside_the_alphabet,
     "other length": lambda publish, dice: replace(
         publish, header=publish.header[:4] + b"\x00\x00\x00\x01" + publish.header[8:]
     ),
@@ -342,6 +370,7 @@ class Producer:
         self._moving = [name for name in ("id", "root_id", "argsrepr", "origin") if dice.random() < 0.7]
         self._stamped = dice.random() < 0.3
         self._token_first = dice.random() < 0.3
+        self._expiring = dice.random() < 0.15
         self._base = task_headers(group=dice.choice((None, "g-0")), parent_id=dice.choice((None, "p-0")))
         self._last: Publish | None = None
         self._token = b"seal1.x"
@@ -367,6 +396,9 @@ class Producer:
 
     def _draft(self, now: float) -> Draft:
         dice, number = self._dice, self._count
+        if self._expiring and number == 1:
+            self._base["expires"] = datetime.fromtimestamp(now + 10, UTC).isoformat()
+            self._base["eta"] = datetime.fromtimestamp(now + 600, UTC).isoformat()
         headers = {name: entry(name, *field(value)) for name, value in self._base.items()}
         properties = {0: b"application/json", 1: b"utf-8", 3: b"\x02", 5: b"%036d" % number, 6: b"answers"}
         if self._stamped:
