@@ -65,8 +65,9 @@ class Legs:
         if self._deaf or self._client_close is not None or self._conversation.reopening:
             return False
         conversation = self._conversation
-        leaving = conversation.draining and conversation.client_leg is Leg.OPEN
-        return conversation.state not in _ESTABLISHED or not leaving
+        if not conversation.draining:
+            return True
+        return conversation.state not in _ESTABLISHED or conversation.client_leg is not Leg.OPEN
 
     @property
     def deaf(self) -> bool:
