@@ -20,7 +20,7 @@ from sealgate.signing import canonical, keyfile, token
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.material import MaterialKind
 from sealgate.stores import journal
-from sealgate.verify import authority, checks, inflate, pickles, strict_json, strict_msgpack
+from sealgate.verify import alike, authority, checks, inflate, pickles, strict_json, strict_msgpack
 from sealgate.verify.verdict import GRANTED, Accepted
 from sealgate.wire import frames, methods, properties, table
 
@@ -54,7 +54,7 @@ def wrapped(patch: Patch, place: Any, name: str, wrap: Wrap) -> None:
 
 @fault("header")
 def accepts_a_duplicate_name(patch: Patch) -> None:
-    class Careless(table._Scanner):
+    class Careless(table.Scanner):
         def duplicate(self, name: str, depth: int) -> GateError:
             raise _DuplicateError(name)
 
@@ -72,7 +72,7 @@ def accepts_a_duplicate_name(patch: Patch) -> None:
 
         return careless
 
-    patch.setattr(table, "_Scanner", Careless)
+    patch.setattr(table, "Scanner", Careless)
     wrapped(patch, properties, "scan_table", scan_table)
 
 
@@ -118,14 +118,14 @@ def cuts_what_is_past_its_container(patch: Patch) -> None:
 
 @fault("header")
 def signs_the_octet_of_a_bool(patch: Patch) -> None:
-    class Careless(table._Scanner):
+    class Careless(table.Scanner):
         def value(self, end: int, depth: int) -> Any:
             value = super().value(end, depth)
             if value is True:
                 self.piece = b"t" + self.data[self.at - 1 : self.at]
             return value
 
-    patch.setattr(table, "_Scanner", Careless)
+    patch.setattr(table, "Scanner", Careless)
 
 
 @fault("header")
@@ -295,7 +295,7 @@ def knows_one_alphabet_only(patch: Patch) -> None:
 
 @fault("verifier")
 def does_not_compare_the_target(patch: Patch) -> None:
-    patch.setattr(checks, "_check_snapshot", lambda message, token: None)
+    patch.setattr(checks, "check_snapshot", lambda message, token: None)
 
 
 @fault("verifier")
@@ -326,12 +326,27 @@ def lets_every_message_pass(patch: Patch) -> None:
     patch.setattr(checks.Verifier, "_examine", lambda self, examination: Accepted("k1", ""))
 
 
+@fault("memory")
+def looks_for_no_pickle_in_what_is_alike(patch: Patch) -> None:
+    patch.setattr(alike, "may_hold_pickle", lambda body: False)
+
+
+@fault("memory")
+def reads_no_token_twice(patch: Patch) -> None:
+    def read(original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, value: self._last or original(self, value)
+
+    wrapped(patch, token.TokenReader, "read", read)
+
+
 @fault("session")
 def forgets_what_came_before_a_single_octet(patch: Patch) -> None:
     def feed(original: Callable[..., Any]) -> Callable[..., Any]:
         def careless(self: frames.FrameSplitter, data: bytes) -> None:
             if len(data) == 1 and data == b"\xce":
                 self._pending.clear()
+                self._dribble.clear()
+                self._pending_bytes = 0
             original(self, data)
 
         return careless

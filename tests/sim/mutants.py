@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Final
 
 from sealgate.reason import Reason
@@ -20,8 +19,9 @@ from sealgate.session.refuse import Refuser
 from sealgate.session.states import ChannelState
 from sealgate.session.timers import Timers
 from sealgate.signing.algorithms import HmacSha256
-from sealgate.verify import checks
+from sealgate.verify import checks, seals
 from sealgate.verify.checks import Verifier
+from sealgate.verify.message import Message
 from sealgate.verify.sealer import Sealer
 from sealgate.verify.verdict import Accepted, Refused
 from sealgate.wire import methods
@@ -144,12 +144,12 @@ def _headers_of_the_broker_are_not_stripped(right: Any) -> Replacement:
     return header
 
 
-@_mutant(checks, "_check_snapshot")
+@_mutant(checks, "check_snapshot")
 def _the_target_is_not_checked(right: Any) -> Replacement:
     return lambda message, token: None
 
 
-@_mutant(checks, "_advance")
+@_mutant(seals, "_advance")
 def _session_nonces_need_not_rise_and_are_never_refused(right: Any) -> Replacement:
     def advance(peer: Any, nonce: bytes) -> None:
         peer.last_sequence += 2
@@ -171,7 +171,14 @@ def _signatures_are_not_checked(right: Any) -> Replacement:
 @_mutant(Sealer, "seal")
 def _something_else_is_signed(right: Any) -> Replacement:
     def seal(self: Sealer, message: Any, peer: Any, session: Any, now: float) -> bytes:
-        changed = replace(message, mandatory=not message.mandatory, routing_key=message.routing_key + "!")
+        changed = Message(
+            message.exchange,
+            message.routing_key + "!",
+            not message.mandatory,
+            message.header,
+            message.body,
+            message.body_sha256,
+        )
         return bytes(right(self, changed, peer, session, now))
 
     return seal
