@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: The nonce and zeros up to the longest stored one, then the number of what stood before it.
+#: The number of what stood before the nonce, zeros up to the length of the longest one, the nonce.
 NAME_BYTES: Final = 26
 #: Every stored nonce has as many at least, and nearly all have no more: these end its `nonce_key`.
 NONCE_BYTES_MIN: Final = 16
@@ -24,7 +24,7 @@ class Names:
     __slots__ = ("_known", "_numbers", "usual")
 
     def __init__(self) -> None:
-        #: What follows the nonce in a name, by what stands before it: for nonces of 16 octets. As that is
+        #: The name up to the nonce, by what stood before it: for nonces of 16 octets. As what stands there is
         #: whole, up to the colon before the nonce, cutting off 16 octets finds no longer nonce in here.
         self.usual: Final[dict[bytes, bytes]] = {}
         self._numbers: Final[dict[tuple[bytes, int], int]] = {}
@@ -41,15 +41,15 @@ class Names:
         if number is None:
             number = self._numbers[before, size] = len(self._known)
             self._known.append((before, size))
-        tail = bytes(_NONCE_BYTES_MAX - size) + number.to_bytes(_NUMBER_BYTES, "big")
+        head = number.to_bytes(_NUMBER_BYTES, "big") + bytes(_NONCE_BYTES_MAX - size)
         if size == NONCE_BYTES_MIN:
-            self.usual[before] = tail
-        return nonce + tail
+            self.usual[before] = head
+        return head + nonce
 
     def long(self, name: bytes) -> bytes:
         """The `nonce_key` that `name` was made of."""
-        before, size = self._known[int.from_bytes(name[_NONCE_BYTES_MAX:], "big")]
-        return before + name[:size]
+        before, size = self._known[int.from_bytes(name[:_NUMBER_BYTES], "big")]
+        return before + name[-size:]
 
 
 def _before_nonce(nonce_key: bytes) -> bytes:
