@@ -31,6 +31,10 @@ SEEDS_AT_FULL_SIZE = 4000
 MESSAGES = 50
 
 
+def known_of(peer: Peer) -> list[Known]:
+    return [known for known in peer.known if isinstance(known, Known)]
+
+
 class Connection:
     """One connection, judged with and without its memory."""
 
@@ -57,8 +61,7 @@ class Connection:
             self.verifier.keyring = self.dice.choice((self.rings[0], self.dice.choice(self.rings)))
         if self.dice.random() < 0.02:
             self.verifier.policy = self.dice.choice(POLICIES)
-        known = self.peer.known
-        usable = isinstance(known, Known) and known.usable
+        usable = any(known.usable for known in known_of(self.peer))
         attack = self.attack(usable)
         publish = self.producer.next(self.now, attack)
         self.met[attack] += usable
@@ -85,9 +88,9 @@ class Connection:
         header = self.reader.read(publish.header)
         fresh = Peer(DEPLOYMENT, user="app", challenge=CHALLENGE, last_sequence=self.peer.last_sequence)
         message, same = of(publish, header), of(publish, alone)
-        known = self.peer.known
-        if isinstance(known, Known) and known.usable:
-            self.taken += known.holds_for(message, self.verifier.keyring, self.verifier.policy)
+        for known in known_of(self.peer):
+            if known.usable and known.holds_for(message, self.verifier.keyring, self.verifier.policy):
+                self.taken += 1
         verdict = self.verifier.examine(message, self.peer, self.now)
         wanted = self.verifier.examine(same, fresh, self.now)
         assert verdict == wanted, publish

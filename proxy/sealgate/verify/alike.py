@@ -19,7 +19,9 @@ from sealgate.verify.celery import (
     EMBEDDED_NAMES,
     ID_NAMES,
     TASK_HEADER,
+    Clock,
     TaskBody,
+    check_fields,
     check_id,
     read_body_2,
     task_name,
@@ -34,10 +36,26 @@ from sealgate.verify.verdict import Accepted
 from sealgate.wire.table import Table
 from sealgate.wire.values import LENGTH_BYTES, Likeness
 
-#: Headers that no check reads, or that are checked again: only these may differ.
-_MAY_DIFFER: Final = frozenset(
-    {*ID_NAMES, TASK_HEADER, TOKEN_NAME, "argsrepr", "kwargsrepr", "origin", "shadow", "group_index", "lang"}
+#: What `check_fields` reads beside the ids.
+_FIELDS: Final = frozenset({"retries", "timelimit", "eta", "expires", "stamps"})
+#: Headers that no check reads.
+_UNREAD: Final = frozenset(
+    {
+        "argsrepr",
+        "group_index",
+        "ignore_result",
+        "kwargsrepr",
+        "lang",
+        "origin",
+        "replaced_task_nesting",
+        "shadow",
+        "stamped_headers",
+    }
 )
+#: Only what no check reads, or what is checked again, may differ.
+_MAY_DIFFER: Final = _UNREAD | _FIELDS | {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
+#: So many kinds of messages are known of one client.
+KNOWN_MAX: Final = 4
 _NO_BODY: Final = TaskBody([], {}, {})
 
 
@@ -49,6 +67,7 @@ class Known:
     """
 
     __slots__ = (
+        "checks_fields",
         "context",
         "exchange",
         "ids_at",
@@ -81,6 +100,8 @@ class Known:
         self.token_at = -1
         self.task_at = -1
         self.ids_at: list[int] = []
+        #: More of what Celery's fields hold is looked at than the ids: it differs, or the clock decides.
+        self.checks_fields = False
 
     def holds_for(self, message: Message, keyring: Keyring, policy: Policy) -> bool:
         """Whether `message` is like the one that was accepted."""
@@ -113,6 +134,9 @@ def learn(
             known.task_at = likeness.texts.index(TASK_HEADER)
         known.token_at = likeness.texts.index(TOKEN_NAME)
         known.ids_at = [likeness.texts.index(name) for name in ID_NAMES if name in likeness.changing]
+        values = likeness.values
+        timed = values.get("eta") is not None or values.get("expires") is not None
+        known.checks_fields = timed or not _FIELDS.isdisjoint(likeness.changing)
     return known
 
 
@@ -131,9 +155,6 @@ def _usable(message: Message, table: Table, task: str, rules: ContentRules, poli
         and rules.profile == CELERY
         and form_of(message.header, rules) is Form.JSON
         and not values.get(COMPRESSION)
-        # These are held against the clock.
-        and values.get("eta") is None
-        and values.get("expires") is None
         and names_no_other(task, _NO_BODY, values)
     )
 
@@ -175,7 +196,11 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
             return None
     if may_hold_pickle(body):
         return None
-    for at in known.ids_at:
-        check_id(alike.texts[at][LENGTH_BYTES:].decode())
+    if known.checks_fields:
+        clock = Clock(now, policy.clock_skew_s, token.created + key.max_lifetime_s)
+        check_fields(message.header.table.values, clock)
+    else:
+        for at in known.ids_at:
+            check_id(alike.texts[at][LENGTH_BYTES:].decode())
     claim = claim_of(task, peer, token, signed, policy)
     return Accepted(key.kid, task, claim, (), None, token.created - now)

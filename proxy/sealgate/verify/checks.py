@@ -11,7 +11,7 @@ from typing import Final
 from sealgate.reason import CONNECTION_FAMILIES, GateError, Reason
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import Token
-from sealgate.verify.alike import Known, examine_alike, learn
+from sealgate.verify.alike import KNOWN_MAX, Known, examine_alike, learn
 from sealgate.verify.authority import TaskGrant, check_class, check_target
 from sealgate.verify.celery import TASK_HEADER, Clock, task_name
 from sealgate.verify.classes import MessageClass, class_of_target
@@ -89,9 +89,9 @@ class Verifier:
             return self._refusal(refused, message, peer)
 
     def _known(self, message: Message, peer: Peer) -> Known | None:
-        known = peer.known
-        if isinstance(known, Known) and known.holds_for(message, self.keyring, self.policy):
-            return known
+        for known in peer.known:
+            if isinstance(known, Known) and known.holds_for(message, self.keyring, self.policy):
+                return known
         return None
 
     def settled(self, accepted: Accepted, outcome: ClaimOutcome, message: Message, peer: Peer) -> Verdict:
@@ -164,7 +164,10 @@ class Verifier:
         task = envelope.task if envelope.message_class is MessageClass.TASK else None
         claim = claim_of(task, peer, token, signed, policy)
         if task is not None and self._known(message, peer) is None:
-            peer.known = learn(message, peer, key, self.keyring, policy, examination.rules)
+            learnt = learn(message, peer, key, self.keyring, policy, examination.rules)
+            if learnt is not None:
+                peer.known.insert(0, learnt)
+                del peer.known[KNOWN_MAX:]
         return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now)
 
     def _authorise(

@@ -21,8 +21,8 @@ from sealgate.wire.values import LENGTH_BYTES
 _TABLE_BYTES_MAX: Final = 4096
 _ENTRIES_MAX: Final = 64
 _TAIL_BYTES_MAX: Final = 1024
-#: Two kinds of messages may take turns on a connection, such as tasks and events.
-_SHAPES_MAX: Final = 2
+#: Some kinds of messages take turns on a connection: tasks with and without an ETA, results, events.
+_SHAPES_MAX: Final = 4
 
 
 class HeaderReader:
