@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from sealgate.reason import GateError
+from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.wire.properties import ContentHeader, scan_content_header
 from sealgate.wire.reader import HeaderReader
@@ -42,21 +42,21 @@ def content_header(parts: dict[int, bytes], body_size: int) -> bytes:
     return wire_bytes.content_header(flags, b"".join([parts[index] for index in sorted(parts)]), body_size)
 
 
-def read(reader: HeaderReader, payload: bytes) -> object:
+def read(reader: HeaderReader, payload: bytes) -> tuple[object, ...]:
     try:
         return told(reader.read(payload))
     except GateError as error:
         return error.reason, error.detail
 
 
-def scanned(payload: bytes) -> object:
+def scanned(payload: bytes) -> tuple[object, ...]:
     try:
         return told(scan_content_header(payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME))
     except GateError as error:
         return error.reason, error.detail
 
 
-def told(header: ContentHeader) -> object:
+def told(header: ContentHeader) -> tuple[object, ...]:
     """All there is to a header, its values with their types."""
     table = header.table
     section_p = canonical_properties(header.fields)
@@ -176,3 +176,70 @@ def test_large_tables_are_read_and_not_remembered() -> None:
         table = long(entry("id", b"S" + long(b"i" * size)))
         payload = content_header({2: table}, 0)
         assert read(reader, payload) == scanned(payload)
+
+
+def after_each_other(*tables: bytes) -> list[bool]:
+    """Read these on one connection; each as if it were the first. Returns whether they were taken."""
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+    taken = []
+    for table in tables:
+        payload = content_header({2: long(table), 5: short(b"c")}, 0)
+        found = read(reader, payload)
+        assert found == scanned(payload)
+        taken.append(not isinstance(found[0], Reason))
+    return taken
+
+
+@pytest.mark.parametrize("others", [0, 1, 62, 63, 64, 100])
+@pytest.mark.parametrize("over", [0, 1])
+def test_count_of_entries_is_the_same_for_what_is_remembered(others: int, over: int) -> None:
+    ids = [entry("id", b"S" + long(b"%d" % number)) for number in range(4)]
+    scalars = b"".join([entry(f"{number:x}", b"t\x01") for number in range(others)])
+    items = entry("list", b"A" + long(b"V" * (256 - others - 2 + over)))
+    right = [one + scalars + entry("list", b"A" + long(b"V")) for one in ids]
+    assert after_each_other(*right, ids[0] + scalars + items, *right)[4] is not bool(over)
+    assert after_each_other(*[one + scalars + items for one in ids]) == [not over] * 4
+
+
+@pytest.mark.parametrize("room", [-1, 0, 1])
+def test_size_of_a_table_is_the_same_for_what_is_remembered(room: int) -> None:
+    small = [entry("id", b"S" + long(b"%d" % number)) for number in range(4)]
+    large = entry("id", b"S" + long(b"i" * (65_536 - 8 - room)))
+    assert after_each_other(*small, large, *small) == [*[True] * 4, room >= 0, *[True] * 4]
+    for edge in (4096, 4097):
+        sized = [entry("id", b"S" + long(b"%d" % n * (edge - 8 - room))) for n in range(4)]
+        assert all(after_each_other(*sized, large, *sized)[:4])
+
+
+def test_value_that_runs_past_its_table_is_not_read_from_the_properties_behind_it() -> None:
+    """The table's length says one thing and that of its last value another; both end within the header."""
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+    for size in range(40):
+        for declared in range(size + 12):
+            value = b"S" + struct.pack(">I", size) + b"i" * size
+            table = struct.pack(">I", declared) + b"\x02id" + value
+            payload = wire_bytes.content_header(0x2400, table + short(b"c"))
+            assert read(reader, payload) == scanned(payload)
+        right = content_header({2: long(entry("id", b"S" + long(b"i" * size))), 5: short(b"c")}, 0)
+        assert read(reader, right) == scanned(right)
+
+
+@pytest.mark.parametrize("kinds", [b"VSI", b"SxT", b"tdf", b"ISA", b"FSV", b"SDS", b"LlS"])
+def test_value_that_changes_its_type_is_read_anew(kinds: bytes) -> None:
+    values = {
+        b"V": b"V",
+        b"S": b"S" + long(b"text"),
+        b"x": b"x" + long(b"\xff"),
+        b"I": b"I" + struct.pack(">i", -1),
+        b"l": b"l" + struct.pack(">q", -1),
+        b"L": b"L" + struct.pack(">q", 7),
+        b"t": b"t\x02",
+        b"d": b"d" + struct.pack(">d", float("inf")),
+        b"f": b"f" + struct.pack(">f", 0.5),
+        b"T": b"T" + struct.pack(">Q", 2**60),
+        b"D": b"D\x00\x00\x00\x00\x01",
+        b"A": b"A" + long(b"V"),
+        b"F": b"F" + long(entry("k", b"V")),
+    }
+    turns = [values[kinds[at : at + 1]] for at in (0, 1, 2, 0, 0, 1, 1, 2, 2, 1, 0)]
+    after_each_other(*[entry("id", turn) + entry("z", b"V") for turn in turns])
