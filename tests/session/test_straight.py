@@ -11,7 +11,7 @@ from sealgate.session.conversation import Role
 from sealgate.session.limits import Limits
 from sealgate.wire.constants import FRAME_HEADER
 from sealgate.wire.frames import encode_frame
-from support.talk import Talk, on, sealed, unsealed
+from support.talk import Talk, methods_of, on, sealed, unsealed
 from support.wire_bytes import content_header, entry, long
 
 DELIVER = commands.Basic.Deliver("tag", 1, False, "", "q")
@@ -103,3 +103,16 @@ def test_deliveries_that_were_given_out_are_let_go() -> None:
         talk.broker_bytes(data)
         talk.heard_by_client()
         assert sys.getrefcount(data) == others
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_whole_publish_in_the_middle_of_another_ends_the_connection(kept: int) -> None:
+    """Of the one before the body, or header and body, never come."""
+    begun = on(1, *sealed()[:kept])
+    data = begun + on(1, *sealed())
+    for pieces in ([data], [begun, data[len(begun) :]], in_octets(data)):
+        talk = Talk().shake_hands().open_channel(1)
+        for piece in pieces:
+            talk.client_bytes(piece)
+        assert talk.tally.messages["publish", "refused", "frame.order"] == 1
+        assert commands.Basic.Publish.name not in methods_of(talk.heard_by_broker())
