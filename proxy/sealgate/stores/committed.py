@@ -98,9 +98,11 @@ class Committed:
                 return
             second = self._begin(until)
         head = self._heads.get(nonce_key[:-NONCE_BYTES_MIN])
-        name = self._names.short(nonce_key) if head is None else head + nonce_key[-NONCE_BYTES_MIN:]
+        if head is None:
+            head = self._names.short(nonce_key)[:-NONCE_BYTES_MIN]
         index = hash(nonce_key) & self._mask
-        self._buckets[index] += second.packed + name + digest
+        parts = (self._buckets[index], second.packed, head, nonce_key[-NONCE_BYTES_MIN:], digest)
+        self._buckets[index] = b"".join(parts)
         second.indices.append(index)
         self._live += 1
 

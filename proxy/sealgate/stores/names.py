@@ -32,6 +32,11 @@ class Names:
 
     def short(self, nonce_key: bytes) -> bytes:
         """The name of `nonce_key`. Raises ValueError for what is no name that `nonce_name` makes."""
+        head = self.usual.get(nonce_key[:-NONCE_BYTES_MIN])
+        return self._first(nonce_key) if head is None else head + nonce_key[-NONCE_BYTES_MIN:]
+
+    def _first(self, nonce_key: bytes) -> bytes:
+        """The same for a key that is new here, and for nonces of another length."""
         before = _before_nonce(nonce_key)
         nonce = nonce_key[len(before) :]
         size = len(nonce)
