@@ -148,7 +148,7 @@ class Replay(Section):
     clock_skew: f.WholeSeconds = 30.0
     """By how much the clocks of signers and gateways may differ."""
     entries_max: f.Count = 1_000_000
-    """Nonces remembered by the memory store; a full store refuses. About 85 bytes each."""
+    """Nonces remembered by the memory store; a full store refuses. About 100 bytes each."""
 
 
 class Content(Section):
