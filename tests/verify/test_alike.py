@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import cycle
 
 import pytest
@@ -23,7 +25,7 @@ from sealgate.verify.message import Message, Peer
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Verdict
 from sealgate.wire.properties import ContentHeader, scan_content_header
 from sealgate.wire.reader import HeaderReader
-from support.likeness import ATTACKS, POLICIES, Producer, Publish, keyrings
+from support.likeness import ATTACKS, POLICIES, Draft, Producer, Publish, keyrings
 from support.sealed import CHALLENGE, DEPLOYMENT, NOW
 
 SEEDS = 80
@@ -132,3 +134,34 @@ def test_verdicts_do_not_hang_on_what_was_accepted_before(part: int, full: bool)
     # It shows nothing unless the memory was there, was used, and met every attack.
     assert set(made) <= met.keys()
     assert taken > met.total() / 4
+
+
+def in_a_row(policy: int, change: Callable[[Draft, int], None]) -> None:
+    """Ten messages that begin alike, changed by their number; time goes on before the last."""
+    connection = Connection(7, iter(()))
+    connection.verifier.policy = POLICIES[policy]
+    for number in range(10):
+        if number == 9:
+            connection.now += 100
+        draft = connection.producer._draft(connection.now)
+        change(draft, number)
+        connection.judge(connection.producer._sealed(draft, int(connection.now), ""))
+
+
+def test_compressed_bodies_in_a_row_let_no_other_body_in() -> None:
+    def change(draft: Draft, number: int) -> None:
+        draft.set("compression", "gzip")
+        if number < 8:
+            draft.body = zlib.compress(draft.body)
+
+    in_a_row(1, change)
+
+
+def test_task_that_has_expired_is_refused_after_those_that_had_not() -> None:
+    expires = datetime.fromtimestamp(NOW + 20, UTC).isoformat()
+
+    def change(draft: Draft, number: int) -> None:
+        draft.set("eta", None)
+        draft.set("expires", expires)
+
+    in_a_row(0, change)
