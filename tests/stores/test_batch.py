@@ -68,12 +68,13 @@ def test_a_refusal_names_its_claim_and_bucket() -> None:
 
 def test_a_call_is_one_command_whose_keys_are_in_one_slot() -> None:
     commit, release = make_claim("c", 1000), make_claim("release", 1000)
+    first = make_claim("n1", 1000, debit("b", 1, 1))
     steps = Steps([commit], [Settlement(RELEASE, release, 5)])
     built = Call(
         TERMS,
         7,
         0,
-        [part(make_claim("n1", 1000, debit("b", 1, 1))), part(make_claim("", 1000, debit("b", 1, 1)))],
+        [part(first), part(make_claim("", 1000, debit("b", 1, 1)))],
         steps,
         [Wanted(debit("w", 1000, 1000).bucket, 10)],
     )
@@ -81,9 +82,9 @@ def test_a_call_is_one_command_whose_keys_are_in_one_slot() -> None:
     assert (name, script, int(keys)) == (b"EVALSHA", b"a" * 40, len(rest) - 2)
     assert rest[:-2] == [
         b"sealgate:{prod}:identity",
-        b"sealgate:{prod}:n:c",
-        b"sealgate:{prod}:n:release",
-        b"sealgate:{prod}:n:n1",
+        b"sealgate:{prod}:n:" + commit.nonce_key,
+        b"sealgate:{prod}:n:" + release.nonce_key,
+        b"sealgate:{prod}:n:" + first.nonce_key,
         b"sealgate:{prod}:b:b",
         b"sealgate:{prod}:b:w",
     ]

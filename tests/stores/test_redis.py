@@ -147,12 +147,13 @@ async def test_deployments_do_not_see_each_other(redis_server: RedisServer, depl
 
 async def test_every_key_is_in_one_slot_and_passes_away(redis_server: RedisServer, deployment: str) -> None:
     async with opened(redis_server.url, deployment) as store:
-        committed = fresh("n1", debit("b", 1, 1))
-        await grant(store, [committed, fresh("n2")])
+        committed, leased = fresh("n1", debit("b", 1, 1)), fresh("n2")
+        await grant(store, [committed, leased])
         store.settle([committed], [])
         assert await status(store, fresh("n1")) is DUPLICATE
         prefix = f"sealgate:{{{deployment}}}:"
-        for name in ("identity", "n:n1", "n:n2", "b:b"):
+        nonces = [f"n:{claim.nonce_key.decode()}" for claim in (committed, leased)]
+        for name in ("identity", *nonces, "b:b"):
             assert int(redis_server.command("PTTL", prefix + name)[1:]) > 0, name
 
 
