@@ -119,30 +119,22 @@ def _keys_in(value: object, depth: int, short: bool) -> int:
     """
     if depth > DEPTH_MAX:
         return _UNSURE
-    count = 0
     if isinstance(value, dict):
         if _KOMBU_TYPE in value or not GADGET_KEYS.isdisjoint(value):
             return _UNSURE
         count = len(value)
-        for item in value.values():
-            if isinstance(item, (dict, list)):
-                inner = _keys_in(item, depth + 1, short)
-                if inner == _UNSURE:
-                    return _UNSURE
-                count += inner
-            elif not short and isinstance(item, float):
-                return _UNSURE
+        inside: list[object] = list(value.values())
     elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, (dict, list)):
-                inner = _keys_in(item, depth + 1, short)
-                if inner == _UNSURE:
-                    return _UNSURE
-                count += inner
-            elif not short and isinstance(item, float):
+        count = 0
+        inside = value
+    else:
+        return _UNSURE if isinstance(value, float) and not short else 0
+    for item in inside:
+        if isinstance(item, (dict, list)) or (not short and isinstance(item, float)):
+            inner = _keys_in(item, depth + 1, short)
+            if inner == _UNSURE:
                 return _UNSURE
-    elif not short and isinstance(value, float):
-        return _UNSURE
+            count += inner
     return count
 
 
