@@ -102,9 +102,13 @@ class Gate:
         self._kept.wait_for(self._quarantine, count)
         return self._kept.drain(self._quarantine)
 
+    def wait_for_kept(self, count: int) -> None:
+        """Exactly `count` were kept. Quarantine is bounded: a flood waits for it here and there."""
+        self._kept.wait_for(self._quarantine, count)
+
     def forget_kept(self, count: int) -> None:
         """Exactly `count` were kept; throw them away."""
-        self._kept.wait_for(self._quarantine, count)
+        self.wait_for_kept(count)
         self._kept.purge(self._quarantine)
 
     def settle(self) -> None:

@@ -51,7 +51,7 @@ def test_a_killed_node_starts_again_with_what_it_had_confirmed(rabbitmq: RabbitM
         except pika.exceptions.AMQPError:
             return False
 
-    wait_until(recovered, 30, "the confirmed messages")
+    wait_until(recovered, 90, "the confirmed messages")
 
 
 def test_the_node_is_private(rabbitmq: RabbitMQServer) -> None:
