@@ -127,6 +127,7 @@ async def test_store_is_the_one_named(home: Home) -> None:
     assert isinstance(build.build_store(home.settings()), MemoryStore)
 
 
+@pytest.mark.replaces_core
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("replay", "outcome"), [({}, GRANTED), ({"in_doubt": "refuse"}, INFLIGHT)])
 async def test_what_is_in_doubt_is_taken_over_or_refused_as_configured(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sealgate.variant import core_variant
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.system
 
@@ -31,6 +33,8 @@ needs_rivals = pytest.mark.skipif(
 
 def run_part(name: str, tmp_path: Path, *options: str) -> dict[str, object]:
     """One part with the fewest messages; what it would have written as results.json."""
+    if core_variant() != "plain":
+        pytest.skip("measures the plain core, with the interpreter that has it")
     results = tmp_path / "results.json"
     command = [sys.executable, "-m", "benchmarks", "--runs", "1", "--share", "0.01", "--only", name]
     done = subprocess.run(
