@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from celery import chord, group
+from celery import chain, chord, group
 
 from support.celery_project import add, flaky, total
 
@@ -22,5 +22,10 @@ def send_quorum() -> None:
     assert flaky.delay(2).get(timeout=SECONDS_MAX) == 2
 
 
+def send_chain() -> None:
+    assert chain(add.s(1, 2), add.s(10), add.s(100)).apply_async().get(timeout=SECONDS_MAX) == 113
+    assert flaky.delay(1).get(timeout=SECONDS_MAX) == 1
+
+
 if __name__ == "__main__":
-    {"chord": send_chord, "quorum": send_quorum}[sys.argv[1]]()
+    {"chain": send_chain, "chord": send_chord, "quorum": send_quorum}[sys.argv[1]]()

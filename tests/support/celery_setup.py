@@ -108,8 +108,11 @@ def celery_setup(
     quorum: bool = False,
     gateway_settings: Mapping[str, Any] | None = None,
     chop: Chop | None = None,
+    presets: bool = False,
 ) -> Iterator[Setup]:
     """Gateway, both signing sidecars and a worker; all ended at the end.
+
+    With `presets` the whole policy of each is its preset.
 
     With `chop` gateway and sidecars read what comes from both sides in small pieces.
     """
@@ -117,6 +120,13 @@ def celery_setup(
     def env(name: str) -> dict[str, str] | None:
         return None if chop is None else {**os.environ, **chop.env(name)}
 
+    def sidecar(kid: str) -> dict[str, Any]:
+        if presets:
+            return {"preset": f"celery-{kid}"}
+        return {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}}
+
+    if presets:
+        gateway_settings = {"preset": "celery-gateway", **(gateway_settings or {})}
     setup = Setup(home, vhost, confirms, results, quorum)
     with ExitStack() as stack:
         setup.gateway = stack.enter_context(
@@ -128,7 +138,7 @@ def celery_setup(
                     home / kid,
                     setup.gateway.port,
                     setup.keys,
-                    {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}},
+                    sidecar(kid),
                     env=env(kid),
                 )
             )

@@ -1,4 +1,4 @@
-"""Celery set up in other ways: results in Redis (chords need it), quorum queues, a pool of threads."""
+"""Celery set up in other ways: results in Redis (chords need it), quorum queues, threads, presets."""
 
 from __future__ import annotations
 
@@ -57,3 +57,17 @@ def test_quorum_queues_retries_and_native_delayed_delivery(
         produce(url, setup.env(url), "quorum")
         assert setup.refused() == {}
         assert set(setup.runs().values()) == {1}
+
+
+def test_presets_are_all_the_policy_that_celery_needs(
+    rabbitmq: RabbitMQServer, tmp_path: Path, chop: Chop | None
+) -> None:
+    vhost = rabbitmq.new_vhost()
+    with celery_setup(tmp_path, rabbitmq.port, vhost, presets=True, chop=chop) as setup:
+        url = setup.producer.url(vhost)
+        produce(url, setup.env(url), "chain")
+        assert setup.refused() == {}
+        for sidecar, name in ((setup.producer, "producer"), (setup.worker_side, "worker")):
+            assert f'"preset" = "celery-{name}"' in sidecar.config.read_text()
+            assert sidecar.metric("sealgate_messages_total", verdict="signed") > 0
+        assert setup.gateway.metric("sealgate_messages_total", verdict="accepted") > 0

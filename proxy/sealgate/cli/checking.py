@@ -60,6 +60,7 @@ def check_config(file: Path | None, **options: Any) -> int:
     epilog="""\b
 Examples:
   sealgate print-config gateway.toml --origin
+  sealgate print-config --preset celery-worker --upstream amqp://gateway:6672 --origin
   SEALGATE__LOG__LEVEL=debug sealgate print-config --upstream amqp://localhost""",
 )
 @_FILE

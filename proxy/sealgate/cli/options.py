@@ -18,7 +18,7 @@ FILE_PATH: Final = click.Path(path_type=Path, readable=False)
 
 
 def settings_options(command: Command) -> Command:
-    """--config, --upstream, --listen, --admin and --set, gathered as the keyword arguments of `load`."""
+    """--config, --preset, --upstream, --listen, --admin and --set: the keyword arguments of `load`."""
     for option in (
         click.option(
             "--set",
@@ -34,6 +34,12 @@ def settings_options(command: Command) -> Command:
             multiple=True,
             metavar="URL",
             help="The broker, as amqp://host:port; more than one are tried in order.",
+        ),
+        click.option(
+            "--preset",
+            metavar="NAME",
+            help="A complete policy for one place, below the file: celery-gateway, celery-producer, "
+            "celery-worker, dramatiq, taskiq or plain.",
         ),
         click.option(
             "--config",
@@ -54,6 +60,7 @@ def load_settings(
     listen: str | None,
     admin: str | None,
     assignments: tuple[str, ...],
+    preset: str | None = None,
     observe: bool = False,
     workers: int | None = None,
 ) -> Loaded:
@@ -61,6 +68,7 @@ def load_settings(
     from sealgate.config.loading import load
 
     options: dict[str, tuple[str, object]] = {
+        "preset": ("--preset", preset),
         "upstream.urls": ("--upstream", list(upstream) or None),
         "listen.address": ("--listen", listen),
         "admin.address": ("--admin", admin),

@@ -13,6 +13,7 @@ _EPILOG = """\b
 Examples:
   sealgate run --config gateway.toml
   sealgate run --upstream amqp://rabbitmq:5672         keys from SEALGATE_KEYS
+  sealgate run --preset celery-gateway --upstream amqp://rabbitmq:5672
   sealgate run -c gateway.toml --observe               refuse nothing yet, only count
   sealgate run -c gateway.toml --workers 4             four processes that share the port
 

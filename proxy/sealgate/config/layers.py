@@ -1,4 +1,5 @@
-"""The layers of a configuration, lowest first: file, environment, command line; and where each value is from.
+"""The layers of a configuration, lowest first: preset, file, environment, command line; and where
+each value is from.
 
 A layer is values as TOML has them, nested by section, and for every value the name of where it was set.
 """

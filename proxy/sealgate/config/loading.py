@@ -15,6 +15,7 @@ from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.fields import is_reference
 from sealgate.config.layers import Layer, read_environment, read_file, read_options
 from sealgate.config.paths import Path, dotted, suggest
+from sealgate.config.presets import is_preset, preset_layer
 from sealgate.config.rules import RULES, warnings_of
 from sealgate.config.settings import Settings
 from sealgate.config.sources import SourceError, Sources
@@ -59,6 +60,8 @@ class Loaded:
         if found is None or found[0] == str(self.file):
             return Problem(str(self.file or ""), dotted(path), message, permission)
         origin, rest = found
+        if is_preset(origin):
+            return Problem(origin, dotted(path), message, permission)
         inner = dotted(rest)
         dot = "." if inner and not inner.startswith("[") else ""
         return Problem(f"{origin}{dot}{inner}", "", message, permission)
@@ -85,10 +88,12 @@ def load(
     `options` and `assignments` as in `layers.read_options`; `environ` is the process's when None.
     """
     environ = os.environ if environ is None else environ
-    layer = Layer() if file is None else read_file(file)
-    unread = bool(layer.problems)
-    layer.cover(read_environment(environ))
-    layer.cover(read_options(options or {}, assignments))
+    given = Layer() if file is None else read_file(file)
+    unread = bool(given.problems)
+    given.cover(read_environment(environ))
+    given.cover(read_options(options or {}, assignments))
+    layer = preset_layer(given.values.get("preset"))
+    layer.cover(given)
     loaded = Loaded(Settings(), layer, file, unread, problems=layer.problems)
     loaded.values = _resolve(loaded, Sources(environ))
     _validate(loaded, loaded.values)

@@ -16,6 +16,7 @@ from sealgate.config.fields import AMQP_PORT, AMQPS_PORT, Address
 
 Profile = Literal["celery", "dramatiq", "taskiq", "generic"]
 Mode = Literal["enforce", "observe"]
+Preset = Literal["celery-gateway", "celery-producer", "celery-worker", "dramatiq", "taskiq", "plain"]
 
 
 def _not_yet(later: str) -> AfterValidator:
@@ -292,6 +293,8 @@ class Log(Section):
 class Settings(Section):
     """The whole configuration. `Settings()` is every default; only `upstream.urls` has no usable one."""
 
+    preset: Preset | None = None
+    """A complete policy for one place, below the file: every key of it can be set otherwise."""
     deployment: f.Name = "prod"
     """Name of this installation; part of every signature, so a message is good in one only."""
     listen: Listen = Listen()
