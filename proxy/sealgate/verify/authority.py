@@ -31,14 +31,17 @@ def real_routing_key(exchange: str, routing_key: str) -> str:
     return _DELAY_BITS.sub("", routing_key, count=1) if _DELAY_BITS.match(routing_key) else routing_key
 
 
-def check_target(key: Key, message: Message, peer: Peer) -> None:
+def check_target(key: Key, message: Message, peer: Peer, delivered: bool = False) -> None:
     """Who sends, from where, and where to. An unknown user is in no list.
+
+    Of what is `delivered` nobody knows any more which user sent it, and the broker has put a name of its own
+    behind a direct reply-to.
 
     Raises `GateError` acl.vhost, acl.user, acl.exchange, acl.routing_key or acl.reply_to.
     """
     if not permits(key.vhosts, peer.vhost):
         raise GateError(Reason.ACL_VHOST, f"key {key.kid}")
-    if not permits(key.users, peer.user):
+    if not delivered and not permits(key.users, peer.user):
         raise GateError(Reason.ACL_USER, f"key {key.kid}")
     if not permits(key.exchanges, message.exchange):
         raise GateError(Reason.ACL_EXCHANGE, f"key {key.kid}")
@@ -47,13 +50,13 @@ def check_target(key: Key, message: Message, peer: Peer) -> None:
         if not permits(key.routing_keys, routing_key):
             raise GateError(Reason.ACL_ROUTING_KEY, f"key {key.kid}")
     if message.header.fields[REPLY_TO]:
-        _check_reply_to(key, message.header.text(REPLY_TO) or "")
+        _check_reply_to(key, message.header.text(REPLY_TO) or "", delivered)
 
 
-def _check_reply_to(key: Key, reply_to: str) -> None:
+def _check_reply_to(key: Key, reply_to: str, delivered: bool) -> None:
     if reply_to.startswith(_DIRECT_REPLY):
         # The signature covers only this much of it, so anything behind it may be anybody's (seal1.md).
-        if reply_to != _DIRECT_REPLY:
+        if reply_to != _DIRECT_REPLY and not delivered:
             raise GateError(Reason.ACL_REPLY_TO, "direct reply-to of somebody else")
         return
     if not permits(key.reply_to, reply_to):

@@ -40,16 +40,22 @@ _REFUSALS: Final = {
 }
 
 
-class _Examination:
-    """One message while it is examined, and what is known of it so far."""
+class Examination:
+    """One message while it is examined, and what is known of it so far.
 
-    __slots__ = ("authenticated", "kid", "message", "now", "peer", "rules", "task")
+    `delivered`: it comes from the broker, for a consumer, and `message` has the target it was published to.
+    """
 
-    def __init__(self, message: Message, peer: Peer, now: float, rules: ContentRules) -> None:
+    __slots__ = ("authenticated", "delivered", "kid", "message", "now", "peer", "rules", "task")
+
+    def __init__(
+        self, message: Message, peer: Peer, now: float, rules: ContentRules, delivered: bool = False
+    ) -> None:
         self.message: Final = message
         self.peer: Final = peer
         self.now: Final = now
         self.rules: Final = rules
+        self.delivered: Final = delivered
         self.kid = ""
         self.task = ""
         self.authenticated = False
@@ -74,8 +80,8 @@ class Verifier:
             accepted = examine_alike(known, message, peer, now)
             if accepted is not None:
                 return accepted
-        rules = self._content_for(message, peer)
-        examination = _Examination(message, peer, now, rules)
+        rules = self.content_for(message, peer)
+        examination = Examination(message, peer, now, rules)
         try:
             return self._examine(examination)
         except GateError as error:
@@ -86,7 +92,7 @@ class Verifier:
                 task=examination.task or claimed_task(message, rules.profile),
                 authenticated=examination.authenticated,
             )
-            return self._refusal(refused, message, peer)
+            return self.refusal(refused, message, peer)
 
     def _known(self, message: Message, peer: Peer) -> Known | None:
         for known in peer.known:
@@ -111,13 +117,14 @@ class Verifier:
             bucket=outcome.bucket,
             wait_us=outcome.wait_us,
         )
-        return self._refusal(refused, message, peer)
+        return self.refusal(refused, message, peer)
 
     def observes(self, peer: Peer, exchange: str, task: str | None = None) -> bool:
         """Whether a refusal of what `peer` sends there is only counted; None for a task that is not known."""
         return self.policy.observes(peer.vhost, exchange, task, peer.user)
 
-    def _content_for(self, message: Message, peer: Peer) -> ContentRules:
+    def content_for(self, message: Message, peer: Peer) -> ContentRules:
+        """What the body of `message` must be, as far as it is known without reading it."""
         policy = self.policy
         if not policy.rules:
             return policy.content
@@ -127,20 +134,21 @@ class Verifier:
         """The metric label of a task: a configured name or glob, else "other"; clients make up none."""
         return self.policy.rates.label(task) or OTHER
 
-    def _refusal(self, refused: Refused, message: Message, peer: Peer) -> Verdict:
+    def refusal(self, refused: Refused, message: Message, peer: Peer) -> Verdict:
+        """`refused`, or where rules only observe an `Accepted` that says so."""
         reason = refused.reason
         if reason in _NEVER_OBSERVED or reason.family in CONNECTION_FAMILIES:
             return refused
         policy = self.policy
         tasks: tuple[str | None, ...] = ("",)
         if policy.names_tasks():
-            tasks = run_tasks(message, self._content_for(message, peer), policy)
+            tasks = run_tasks(message, self.content_for(message, peer), policy)
         for task in tasks:
             if not self.observes(peer, message.exchange, task):
                 return refused
         return Accepted(refused.kid, refused.task, observed=reason)
 
-    def _examine(self, examination: _Examination) -> Verdict:
+    def _examine(self, examination: Examination) -> Verdict:
         message, peer, now = examination.message, examination.peer, examination.now
         policy = self.policy
         if len(message.body) > policy.body_bytes_max:
@@ -159,7 +167,7 @@ class Verifier:
             raise GateError(Reason.SIG_BAD, "the signature is not of this message")
         examination.authenticated = True
         check_snapshot(message, token)
-        envelope, flags = self._authorise(examination, key, token)
+        envelope, flags = self.authorise(examination, key, token)
         examination.task = envelope.task
         task = envelope.task if envelope.message_class is MessageClass.TASK else None
         claim = claim_of(task, peer, token, signed, policy)
@@ -170,12 +178,15 @@ class Verifier:
                 del peer.known[KNOWN_MAX:]
         return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now)
 
-    def _authorise(
-        self, examination: _Examination, key: Key, token: Token
+    def authorise(
+        self, examination: Examination, key: Key, token: Token
     ) -> tuple[Envelope, tuple[Reason, ...]]:
-        """Steps 8 and 9: what the key may do, and content. What a body tells is asked once it is proven."""
+        """Steps 8 and 9: what the key may do, and content. What a body tells is asked once it is proven.
+
+        Raises `GateError` acl.*, content.*, celery.*, dramatiq.*, taskiq.* or time.expired.
+        """
         message, policy = examination.message, self.policy
-        check_target(key, message, examination.peer)
+        check_target(key, message, examination.peer, examination.delivered)
         target_class = class_of_target(message.exchange, message.routing_key)
         rules = examination.rules
         grant = TaskGrant(key)

@@ -56,6 +56,20 @@ def check_headers(table: Table, profile: str) -> None:
         _check_traits(_own_traits(table), profile)
 
 
+def check_delivered_headers(table: Table, profile: str) -> None:
+    """The same of a message that a consumer is handed: all of its headers, for it reads all of them.
+
+    Whoever writes to the broker directly can write the broker's own names as well. The delayed-message plugin
+    has negated `x-delay`. Raises `GateError` header.routing, header.timestamp, header.utf8 or header.type.
+    """
+    values = table.values
+    for name in _ROUTING_NAMES:
+        if name in values:
+            raise GateError(Reason.HEADER_ROUTING, f"{name} header")
+    if table.traits:
+        _check_traits(table.traits, profile)
+
+
 def expiration_ms(value: bytes) -> int | None:
     """The expiration property in milliseconds, None when RabbitMQ would not take it."""
     if _EXPIRATION.fullmatch(value) is None:

@@ -14,10 +14,21 @@ class Peer:
 
     `challenge` is the 16 bytes this gateway announced on the connection (empty when it announced none);
     `last_sequence` is the highest session-nonce sequence accepted so far (seal1.md, "Replay"); `tokens` reads
-    what it sends as seals; `known` is the verifier's, for messages like those it accepted last.
+    what it sends as seals, `countersigns` what gateways signed; `known` is the verifier's, for messages like
+    those it accepted last.
     """
 
-    __slots__ = ("address", "challenge", "deployment", "known", "last_sequence", "tokens", "user", "vhost")
+    __slots__ = (
+        "address",
+        "challenge",
+        "countersigns",
+        "deployment",
+        "known",
+        "last_sequence",
+        "tokens",
+        "user",
+        "vhost",
+    )
 
     def __init__(
         self,
@@ -35,6 +46,7 @@ class Peer:
         self.challenge = challenge
         self.last_sequence = last_sequence
         self.tokens: Final = TokenReader()
+        self.countersigns: Final = TokenReader()
         self.known: Final[list[object]] = []
 
 
