@@ -293,3 +293,11 @@ def test_open_gives_the_vhost() -> None:
 def test_open_of_a_vhost_that_is_not_text_is_refused(vhost: bytes) -> None:
     payload = b"\x00\x0a\x00\x28" + short(vhost) + short(b"") + b"\x00"
     assert refusal(methods.read_open, payload) is Reason.PROPS_UTF8
+
+
+@pytest.mark.parametrize("mandatory", [False, True])
+def test_a_publish_is_written_as_it_is_read(mandatory: bool) -> None:
+    payload = methods.encode_publish("events", "sealgate.wait.x", mandatory)
+    assert methods.read_publish(payload) == Publish("events", "sealgate.wait.x", mandatory, False)
+    wanted = amqp.Basic.Publish(exchange="events", routing_key="sealgate.wait.x", mandatory=mandatory)
+    assert payload == payload_of(wanted)

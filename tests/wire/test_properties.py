@@ -33,6 +33,7 @@ from sealgate.wire.properties import (
     restore,
     scan_content_header,
     splice,
+    with_expiration,
 )
 from sealgate.wire.table import EMPTY_TABLE, entry_longstr
 from support.vectors import VECTORS, Vector
@@ -300,3 +301,36 @@ def test_any_splice_gives_a_header_that_is_read_with_the_same_properties(
     assert spliced.body_size == header.body_size
     assert list(spliced.table.values) == [*[name for name in names if name not in removed], "x-seal"]
     assert spliced.table.canonical == header.table.canonical_without(OMITTED | removed)
+
+
+_PROPERTIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "content_type": st.text(max_size=20).filter(lambda text: "\0" not in text),
+        "headers": st.dictionaries(st.sampled_from(["a", "b", "x-seal"]), st.text(max_size=5)),
+        "delivery_mode": st.integers(1, 2),
+        "priority": st.integers(0, 255),
+        "expiration": st.sampled_from(["0", "60000", "4294967295"]),
+        "message_id": st.just("m" * 255),
+        "timestamp": st.just(datetime(2030, 1, 1, tzinfo=UTC)),
+        "app_id": st.just("a"),
+    },
+)
+
+
+@given(_PROPERTIES, st.sampled_from([b"0", b"59999", b"3600000"]), st.sampled_from([b"", b"added"]))
+def test_an_expiration_is_put_in_and_everything_else_stays(
+    properties: dict[str, object], value: bytes, added: bytes
+) -> None:
+    wanted = pamqp.commands.Basic.Properties(**properties)  # type: ignore[arg-type]
+    payload = pamqp.header.ContentHeader(body_size=7, properties=wanted).marshal()
+    header = scan_content_header(payload, OMITTED, ABSOLUTE)
+    spliced = splice(header, NO_NAMES, entry_longstr("n", added) if added else b"")
+    changed = with_expiration(spliced, header, value)
+    before, after = [scan_content_header(each, OMITTED, ABSOLUTE) for each in (spliced, changed)]
+    assert after.fields[EXPIRATION] == value
+    before.fields[EXPIRATION] = after.fields[EXPIRATION] = None
+    assert after.fields == before.fields
+    assert after.table.raw == before.table.raw and after.body_size == 7
+    if header.fields[EXPIRATION] == value:
+        assert changed == spliced

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
 
 from sealgate.app.errors import start_error
+from sealgate.config.fields import is_reference, split_url
 from sealgate.config.settings import Rule as RuleSettings
 from sealgate.config.settings import Settings
+from sealgate.config.sources import Sources
 from sealgate.net.endpoints import endpoint
 from sealgate.net.tls import client_context, serve_by_name, server_context
 from sealgate.net.upstream import Dialer
@@ -63,6 +66,37 @@ def quarantine_urls(settings: Settings) -> list[str]:
     if quarantine.url is not None:
         return [quarantine.url]
     return [] if settings.publish.action == "sign" else list(settings.upstream.urls)
+
+
+def queue_login(settings: Settings) -> Callable[[str], tuple[str, str]]:
+    """Who declares queues that hold messages, by the broker's address: the quarantine's user if it has one,
+    else that of the broker's URL, else Sealgate's own (`credentials.user`), else guest."""
+    logins: dict[str, tuple[str, str]] = {}
+    for url in settings.upstream.urls:
+        login = _login_in(url)
+        if login is not None:
+            logins[endpoint(url, None, None).address] = login
+    others = ("guest", "guest")
+    credentials = settings.credentials
+    if credentials.mode == "replace" and credentials.user is not None:
+        password = credentials.password or ""
+        others = (
+            credentials.user,
+            Sources(os.environ).resolve(password) if is_reference(password) else password,
+        )
+    kept = None if settings.quarantine.url is None else _login_in(settings.quarantine.url)
+
+    def login_at(broker: str) -> tuple[str, str]:
+        return kept or logins.get(broker, others)
+
+    return login_at
+
+
+def _login_in(url: str) -> tuple[str, str] | None:
+    parts = split_url(url)
+    if not parts.username:
+        return None
+    return unquote(parts.username), unquote(parts.password or "")
 
 
 def apply_keyring(terms: Terms, settings: Settings, keyring: Keyring) -> None:

@@ -25,6 +25,7 @@ from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.logging import Sampled
 from sealgate.ops.pages import Pages
 from sealgate.quarantine.publish import Quarantine
+from sealgate.quarantine.queues import Queues
 from sealgate.reason import GateError
 from sealgate.session.records import RefusalRecord, Tally
 from sealgate.signing.keyring import Keyring
@@ -58,6 +59,11 @@ class Gate:
         self._dialer: Final = build.build_dialer(settings, self._credentials.upstream_tls, warn)
         self._audit: Final = Audit()
         self._quarantine: Final = self._build_quarantine()
+        self._queues: Final = Queues(
+            build.queue_login(settings),
+            log=logging.getLogger("sealgate.quarantine"),
+            ssl_context=self._credentials.upstream_tls,
+        )
         self._lag: Final = LoopLag()
         self.health: Final = Health(self._lag)
         self._listener: Final = Listener(
@@ -68,6 +74,7 @@ class Gate:
                 self._keep,
                 warn,
                 self._users.logins if self._users else None,
+                self._queues,
             ),
             settings.listen.address.host,
             settings.listen.address.port,
@@ -159,6 +166,7 @@ class Gate:
         await self._listener.close()
         if self._users is not None:
             self._users.close()
+        await self._queues.close()
         if self._quarantine is not None:
             await self._quarantine.close()
         await self._store.close()
@@ -182,6 +190,7 @@ class Gate:
         context = self._credentials.upstream_tls
         if context is not None:
             self._dialer.use_tls(context)
+            self._queues.use_tls(context)
             if self._quarantine is not None:
                 self._quarantine.use_tls(context)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from sealgate.accounts.login import Attempt, Caller, LoginRecord, Outcome
-from sealgate.net.endpoints import Route
+from sealgate.net.endpoints import Endpoint, Route
 from sealgate.net.leg import Hold, Leg
 from sealgate.net.logins import Logins, Ticket
 from sealgate.net.sockets import plain_address
@@ -25,6 +25,7 @@ from sealgate.session.commands import (
     CheckLogin,
     Close,
     Command,
+    DeclareQueue,
     DialUpstream,
     Keep,
     RenewClaims,
@@ -43,10 +44,12 @@ from sealgate.session.events import (
     Event,
     Instant,
     LoginChecked,
+    QueueDeclared,
     Ticked,
     UpstreamConnected,
     UpstreamFailed,
 )
+from sealgate.session.holding import HoldingQueue
 from sealgate.session.records import RefusalRecord
 from sealgate.session.session import Session
 from sealgate.session.states import Side, State
@@ -58,6 +61,15 @@ CHALLENGE_BYTES: Final = 16
 #: Brokers do not speak before they are spoken to; what does is cut by its nonsense.
 EARLY_READS_MAX: Final = 4
 _BEYOND_HANDSHAKE: Final = frozenset({State.RUNNING, State.CLOSING, State.CLOSED, State.ERROR})
+
+
+class QueueKeeper(Protocol):
+    """Who declares queues that hold publications (`session.holding`)."""
+
+    def declare(
+        self, broker: str, secure: bool, vhost: str, queue: HoldingQueue, answer: Callable[[str], None]
+    ) -> None:
+        """Declare `queue` at `broker`; `answer` is called once with "" or the trouble."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,6 +86,8 @@ class Shared:
     warn: Warn
     #: Where Sealgate itself judges logins.
     logins: Logins | None = None
+    #: Where publications may be held.
+    queues: QueueKeeper | None = None
 
 
 def instant() -> Instant:
@@ -92,6 +106,7 @@ class Relay:
     """Owns the session of one client connection, and carries out its commands."""
 
     __slots__ = (
+        "_broker",
         "_dialing",
         "_early",
         "_host",
@@ -125,6 +140,8 @@ class Relay:
         self._early: Final[list[tuple[Leg, bytes]]] = []
         #: From the first dial until the broker's part of the handshake is over.
         self._route: Route | None = None
+        #: The broker that was chosen.
+        self._broker: Endpoint | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._told = False
         self.client: Final = Leg(self, Side.CLIENT)
@@ -285,6 +302,8 @@ class Relay:
             self._check(command.attempt)
         elif isinstance(command, TellLogin):
             self._tell_login(command.record)
+        elif isinstance(command, DeclareQueue):
+            self._declare(command.queue)
         else:
             assert_never(command)
 
@@ -321,6 +340,18 @@ class Relay:
             fields["detail"] = record.detail
         self._shared.warn("login.refused", f"{result} {self.host}", **fields, client=record.client)
 
+    def _declare(self, queue: HoldingQueue) -> None:
+        queues, broker, session = self._shared.queues, self._broker, self.session
+        assert queues is not None and broker is not None and session is not None  # as the terms say
+        vhost = session.conversation.peer.vhost
+        queues.declare(
+            broker.address,
+            broker.tls is not None,
+            vhost,
+            queue,
+            lambda trouble: self.feed(QueueDeclared(queue, trouble)),
+        )
+
     def _close(self, command: Close) -> None:
         if command.side is Side.CLIENT:
             self.client.close(command.linger)
@@ -355,7 +386,9 @@ class Relay:
         if upstream is None:
             self.feed(UpstreamFailed())
         else:
-            self.feed(UpstreamConnected(_is_loopback(upstream)))
+            self._broker = None if self._route is None else self._route.current
+            broker = "" if self._broker is None else self._broker.address
+            self.feed(UpstreamConnected(_is_loopback(upstream), broker))
             self._await_start()
             for leg, data in early:
                 self.received(leg, data)

@@ -13,6 +13,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.confirms import ConfirmLedger, Seal
+from sealgate.session.holding import Detour
 from sealgate.session.limits import Limits
 from sealgate.session.states import ChannelState
 from sealgate.signing.canonical import TOKEN_NAME
@@ -50,6 +51,7 @@ class Publication:
         "asked_at",
         "body_size",
         "channel",
+        "detour",
         "dropped",
         "granted",
         "message",
@@ -82,6 +84,8 @@ class Publication:
         #: Memory it counts for.
         self.size = 0
         self.dropped = False
+        #: The queue it goes to instead of its target, if any.
+        self.detour: Detour | None = None
 
     @property
     def method(self) -> Frame:

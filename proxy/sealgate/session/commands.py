@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sealgate.accounts.login import Attempt, LoginRecord
 from sealgate.session.channel import Publication
+from sealgate.session.holding import HoldingQueue
 from sealgate.session.records import RefusalRecord
 from sealgate.session.states import Side
 from sealgate.verify.verdict import Claim
@@ -95,6 +96,13 @@ class TellLogin:
     record: LoginRecord
 
 
+@dataclass(slots=True, frozen=True)
+class DeclareQueue:
+    """Declare this queue at the session's broker, in its virtual host, then report QueueDeclared."""
+
+    queue: HoldingQueue
+
+
 Command = (
     DialUpstream
     | Send
@@ -106,4 +114,5 @@ Command = (
     | Keep
     | CheckLogin
     | TellLogin
+    | DeclareQueue
 )

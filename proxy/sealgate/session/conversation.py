@@ -8,8 +8,9 @@ from enum import Enum, unique
 
 from sealgate.accounts.login import Caller
 from sealgate.reason import GateError, Reason
-from sealgate.session.channel import Channel, Held, held_size
+from sealgate.session.channel import Channel, Held, Publication, held_size
 from sealgate.session.events import Instant
+from sealgate.session.holding import ReadyQueues
 from sealgate.session.limits import Limits
 from sealgate.session.outbox import Outbox
 from sealgate.session.records import Tally
@@ -60,6 +61,8 @@ class Terms:
     unconfirmed: Unconfirmed = Unconfirmed.QUARANTINE
     #: Clients log in to Sealgate, and Sealgate to the broker: `credentials.mode`.
     replace_credentials: bool = False
+    #: Queues that hold publications, as far as this process has declared them.
+    queues: ReadyQueues = field(default_factory=ReadyQueues)
     #: Users that may not come in from elsewhere to a broker on this host: `credentials.loopback_users`.
     loopback_users: frozenset[str] = frozenset()
 
@@ -78,6 +81,8 @@ class Conversation:
     caller: Caller = field(default_factory=Caller)
     #: The broker is on this host, and takes whoever Sealgate speaks for to be so, too.
     upstream_loopback: bool = False
+    #: Which broker it is.
+    broker: str = ""
     out: Outbox = field(default_factory=Outbox)
     now: Instant = field(default_factory=lambda: Instant(0.0, 0.0))
     state: State = State.HEADER
@@ -99,6 +104,8 @@ class Conversation:
     examined: int = 0
     #: Publications the store was asked about.
     inflight: int = 0
+    #: Publications that wait until the queue of this name is declared.
+    undeclared: dict[str, list[Publication]] = field(default_factory=dict)
     #: Times of failed verifications within the window, oldest first.
     failures: deque[float] = field(default_factory=deque)
     #: Set while the gate shuts down: what the client still sends is not taken on if it would be confirmed.

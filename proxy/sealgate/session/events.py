@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sealgate.accounts.login import Outcome
 from sealgate.session.channel import Publication
+from sealgate.session.holding import HoldingQueue
 from sealgate.session.states import Side
 from sealgate.verify.verdict import ClaimOutcome
 
@@ -34,9 +35,10 @@ class BytesReceived:
 
 @dataclass(slots=True, frozen=True)
 class UpstreamConnected:
-    """The dial that was asked for succeeded; with `loopback` the broker is on this host."""
+    """The dial that was asked for succeeded, at `broker`; with `loopback` that is on this host."""
 
     loopback: bool = False
+    broker: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,6 +73,14 @@ class LoginChecked:
 
 
 @dataclass(slots=True, frozen=True)
+class QueueDeclared:
+    """The answer to a `DeclareQueue`; `trouble` says why it is not there, and is empty when it is."""
+
+    queue: HoldingQueue
+    trouble: str = ""
+
+
+@dataclass(slots=True, frozen=True)
 class Ticked:
     """Time passed: about once a second. A leg that is not being read is not judged by its silence.
 
@@ -94,6 +104,7 @@ Event = (
     | Disconnected
     | LoginChecked
     | ClaimsAnswered
+    | QueueDeclared
     | Ticked
     | DrainAsked
 )

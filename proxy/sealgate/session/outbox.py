@@ -10,6 +10,7 @@ from sealgate.session.commands import (
     CheckLogin,
     Close,
     Command,
+    DeclareQueue,
     DialUpstream,
     Keep,
     RenewClaims,
@@ -19,6 +20,7 @@ from sealgate.session.commands import (
     SettleClaims,
     TellLogin,
 )
+from sealgate.session.holding import HoldingQueue
 from sealgate.session.records import RefusalRecord
 from sealgate.session.states import Side
 from sealgate.verify.verdict import Claim
@@ -82,6 +84,7 @@ class Outbox:
         "_client",
         "_closes",
         "_commits",
+        "_declare",
         "_dial",
         "_keep",
         "_login",
@@ -104,6 +107,7 @@ class Outbox:
         self._closes: list[Close] = []
         self._logins: list[LoginRecord] = []
         self._login: Attempt | None = None
+        self._declare: list[HoldingQueue] = []
         self._reading: list[SetReading] = []
         self._dial = False
         self._mute = False
@@ -163,6 +167,9 @@ class Outbox:
     def keep(self, record: RefusalRecord) -> None:
         self._keep.append(record)
 
+    def declare(self, queue: HoldingQueue) -> None:
+        self._declare.append(queue)
+
     def check_login(self, attempt: Attempt) -> None:
         self._login = attempt
 
@@ -211,6 +218,9 @@ class Outbox:
         if self._claims:
             commands.append(RequestClaims(self._claims))
             self._claims = []
+        if self._declare:
+            commands.extend([DeclareQueue(queue) for queue in self._declare])
+            self._declare.clear()
         if self._login is not None:
             commands.append(CheckLogin(self._login))
             self._login = None

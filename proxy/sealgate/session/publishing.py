@@ -6,11 +6,14 @@ added.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.channel import Channel, Publication
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.events import QueueDeclared
+from sealgate.session.holding import Detour
 from sealgate.session.refuse import Refuser
 from sealgate.signing.canonical import (
     ABSOLUTE_NAMES,
@@ -23,8 +26,8 @@ from sealgate.verify.message import Message
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
 from sealgate.wire.constants import FRAME_HEADER, FRAME_OVERHEAD_BYTES
 from sealgate.wire.frames import Whole, encode_frame
-from sealgate.wire.methods import Publish, with_ticket_zero
-from sealgate.wire.properties import scan_content_header, splice
+from sealgate.wire.methods import Publish, encode_publish, with_ticket_zero
+from sealgate.wire.properties import scan_content_header, splice, with_expiration
 
 #: What a countersigning gateway takes out of a publish that the broker returns.
 COUNTERSIGNATURE: Final = frozenset({COUNTERSIGN_NAME})
@@ -36,6 +39,7 @@ SIGNER_STRIPS: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
 _VERIFY: Final = Role.VERIFY
 #: The verdict where nothing is judged.
 _UNREAD: Final = Accepted(kid="", task="")
+_MILLISECONDS: Final = 1000
 _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 
 
@@ -162,6 +166,55 @@ class Publishing:
             accepted, outcome, message, conversation.peer
         )
 
+    def hold(self, publication: Publication, accepted: Accepted, detour: Detour) -> Verdict | None:
+        """What `accepted` becomes for a publication that goes on a detour; None while its queue is declared.
+
+        To be called once its claim, if any, is granted, and before it is carried out.
+        """
+        conversation = self._conversation
+        queues = conversation.terms.queues
+        now = conversation.now.mono
+        vhost, name = conversation.peer.vhost, detour.queue.name
+        publication.detour = detour
+        publication.asked = accepted
+        if queues.fresh(conversation.broker, vhost, name, now):
+            return accepted
+        waiting = conversation.undeclared.get(name)
+        if waiting is not None:
+            waiting.append(publication)
+            return None
+        if not queues.has_room(conversation.broker, vhost, name, now):
+            conversation.terms.tally.limits_hit["holding_queues_max"] += 1
+            return self._not_held(publication, accepted, f"over {queues.count_max} queues hold messages")
+        conversation.undeclared[name] = [publication]
+        conversation.out.declare(detour.queue)
+        return None
+
+    def queue_declared(self, event: QueueDeclared) -> list[Publication]:
+        """A queue is there, or can not be had: the publications that waited for it are decided."""
+        conversation = self._conversation
+        if not event.trouble:
+            conversation.terms.queues.note(
+                conversation.broker, conversation.peer.vhost, event.queue, conversation.now.mono
+            )
+        waiting = conversation.undeclared.pop(event.queue.name, [])
+        for publication in waiting:
+            accepted = publication.asked
+            if publication.dropped or accepted is None:
+                continue
+            publication.verdict = (
+                self._not_held(publication, accepted, event.trouble) if event.trouble else accepted
+            )
+        return waiting
+
+    def _not_held(self, publication: Publication, accepted: Accepted, trouble: str) -> Refused:
+        """Nothing of it was sent anywhere, so its nonce is free again."""
+        self.drop(publication)
+        publication.dropped = publication.granted = False
+        detour = publication.detour
+        assert detour is not None  # it was to be held
+        return Refused(detour.refusal, trouble, accepted.kid, accepted.task, authenticated=True)
+
     def _line_up(self, channel: Channel, publication: Publication) -> None:
         if channel.held or channel.waiting_close or channel.waits_for(publication):
             self._conversation.hold(channel, publication)
@@ -217,7 +270,9 @@ class Publishing:
             except GateError as error:
                 self._refuse_unsealed(channel, publication, error)
                 return
-        if publication.whole is not None and publication.sealed is None:
+        if publication.detour is not None:
+            self._send_round(publication, publication.detour)
+        elif publication.whole is not None and publication.sealed is None:
             # Its ticket is zero: others are not taken whole.
             conversation.out.upstream(publication.whole.data)
         else:
@@ -235,6 +290,20 @@ class Publishing:
             out.upstream(header.raw)
         else:
             out.upstream(encode_frame(FRAME_HEADER, header.channel, publication.sealed))
+        for body in publication.bodies:
+            out.upstream(body.raw)
+
+    def _send_round(self, publication: Publication, detour: Detour) -> None:
+        """Send it to the queue that holds it, for as long as it has to stay there."""
+        out = self._conversation.out
+        header, message = publication.header, publication.message
+        assert header is not None and message is not None  # only what was read is held
+        payload = header.payload if publication.sealed is None else publication.sealed
+        if detour.until is not None:
+            ttl_ms = max(ceil((detour.until - self._conversation.now.mono) * _MILLISECONDS), 0)
+            payload = with_expiration(payload, message.header, b"%d" % ttl_ms)
+        out.upstream_method(publication.channel, encode_publish("", detour.queue.name, False))
+        out.upstream(encode_frame(FRAME_HEADER, publication.channel, payload))
         for body in publication.bodies:
             out.upstream(body.raw)
 

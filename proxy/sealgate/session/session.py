@@ -12,6 +12,7 @@ from typing import Final
 from sealgate.accounts.login import Caller
 from sealgate.reason import GateError
 from sealgate.session.broker import BrokerFrames
+from sealgate.session.channel import Publication
 from sealgate.session.client import ClientFrames
 from sealgate.session.commands import Command
 from sealgate.session.conversation import Conversation, Role, Terms
@@ -23,6 +24,7 @@ from sealgate.session.events import (
     Event,
     Instant,
     LoginChecked,
+    QueueDeclared,
     Ticked,
     UpstreamConnected,
     UpstreamFailed,
@@ -137,6 +139,8 @@ class Session:
                 self._upstream_bytes(event.data)
         elif isinstance(event, ClaimsAnswered):
             self._claims_answered(event)
+        elif isinstance(event, QueueDeclared):
+            self._carry_on(self._publishing.queue_declared(event))
         elif isinstance(event, Ticked):
             self._timers.tick(event)
             self._raise_fault()
@@ -194,6 +198,7 @@ class Session:
     def _upstream_connected(self, event: UpstreamConnected) -> None:
         conversation = self._conversation
         conversation.upstream_loopback = event.loopback
+        conversation.broker = event.broker
         if conversation.state is not State.DIALING:
             # The client left meanwhile.
             conversation.out.close(Side.UPSTREAM)
@@ -281,10 +286,14 @@ class Session:
             self._handshake.frame(Side.UPSTREAM, frame)
 
     def _claims_answered(self, event: ClaimsAnswered) -> None:
-        conversation = self._conversation
         for publication, outcome in zip(event.publications, event.outcomes, strict=True):
             self._publishing.answered(publication, outcome)
-        for publication in event.publications:
+        self._carry_on(event.publications)
+
+    def _carry_on(self, publications: list[Publication]) -> None:
+        """These were decided: what waited behind them on their channels has its turn."""
+        conversation = self._conversation
+        for publication in publications:
             channel = conversation.channels.get(publication.channel)
             if channel is not None:
                 self._client_frames.carry_on(channel)

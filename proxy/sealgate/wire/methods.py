@@ -16,6 +16,7 @@ from sealgate.wire.arguments import Arguments, encode_reply_text, encode_short_t
 from sealgate.wire.constants import (
     BASIC_ACK,
     BASIC_NACK,
+    BASIC_PUBLISH,
     BASIC_RETURN,
     CHANNEL_CLOSE,
     CHANNEL_CLOSE_OK,
@@ -43,6 +44,8 @@ _U32: Final = struct.Struct(">I")
 _TICKET_START: Final = FRAME_HEADER_BYTES + METHOD_ID_BYTES
 _TICKET_STOP: Final = _TICKET_START + 2
 _NO_TICKET: Final = b"\x00\x00"
+#: The method and a ticket of zero.
+_PUBLISH: Final = _METHOD.pack(BASIC_PUBLISH) + _NO_TICKET
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 
 #: The entry of server-properties, and in it the name, that carry the challenge (seal1.md, "Replay").
@@ -117,6 +120,17 @@ def read_publish(payload: bytes) -> Publish:
 def read_publish_frame(frame: bytes) -> Publish:
     """As `read_publish`, from the whole frame, whose envelope is in order."""
     return read_publish(frame[FRAME_HEADER_BYTES:-1])
+
+
+def encode_publish(exchange: str, routing_key: str, mandatory: bool) -> bytes:
+    return b"".join(
+        (
+            _PUBLISH,
+            encode_short_text(exchange),
+            encode_short_text(routing_key),
+            b"\x01" if mandatory else b"\x00",
+        )
+    )
 
 
 def has_ticket(frame: bytes) -> bool:

@@ -36,6 +36,7 @@ _U32: Final = struct.Struct(">I")
 #: The flag of property 0; that of property n is n bits lower. Bit 1 has no property; bit 0 says: more flags.
 _FIRST_FLAG: Final = 0x8000
 _HEADERS_FLAG: Final = _FIRST_FLAG >> HEADERS
+_EXPIRATION_FLAG: Final = _FIRST_FLAG >> EXPIRATION
 _UNKNOWN_FLAGS: Final = 0x0003
 #: Where the property flags are.
 FLAGS_AT: Final = 12
@@ -157,6 +158,32 @@ def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
     start, stop = header.table_span
     flags = _U16.pack(header.flags & ~_HEADERS_FLAG)
     return payload[:FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
+
+
+def with_expiration(payload: bytes, header: ContentHeader, value: bytes) -> bytes:
+    """`payload` with the expiration property `value`, whatever it had; every other byte stays.
+
+    `payload` is that of `header`, or spliced from it: the same but for the header table.
+    """
+    fields = header.fields
+    end = len(payload)
+    for index in range(EXPIRATION + 1, PROPERTIES):
+        following = fields[index]
+        if following is not None:
+            end -= len(following) + (0 if index == TIMESTAMP else 1)
+    before = fields[EXPIRATION]
+    start = end if before is None else end - 1 - len(before)
+    flags: int = _U16.unpack_from(payload, FLAGS_AT)[0]
+    return b"".join(
+        (
+            payload[:FLAGS_AT],
+            _U16.pack(flags | _EXPIRATION_FLAG),
+            payload[FIXED_BYTES:start],
+            bytes((len(value),)),
+            value,
+            payload[end:],
+        )
+    )
 
 
 def _with_table(header: ContentHeader, content: bytes) -> bytes:

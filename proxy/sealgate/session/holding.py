@@ -1,0 +1,104 @@
+"""Queues that hold publications for a while: what is sent there instead of to its target.
+
+The publication keeps its place on the client's own channel, and the broker's confirm of it is the client's.
+The broker itself brings it on: such a queue dead-letters to where the publication was going, when its time
+there is over (a wait queue), or when a consumer of the gateway's rejects it (a park queue). Nothing is
+published a second time, and nothing of it is encoded anew but the expiration.
+
+Who holds something makes a `Detour` and calls `Publishing.hold`; all else is here: the queue is declared
+before it is first used (`DeclareQueue`, `QueueDeclared`), and declared again while it is in use, so that the
+broker does not let it go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sealgate.reason import Reason
+
+#: How queues that hold something are called: consumers that verify know them by it in `x-death`.
+WAIT_PREFIX: Final = "sealgate.wait."
+PARK_PREFIX: Final = "sealgate.park."
+#: A queue is declared again before it is used after so long, seconds: `HoldingQueue.expires_ms` counts from
+#: its last declaration, and must be longer than this and the longest wait together.
+FRESH_S: Final = 300.0
+_MILLISECONDS: Final = 1000
+
+
+@dataclass(slots=True, frozen=True)
+class HoldingQueue:
+    """A durable queue that dead-letters to `exchange` with `routing_key`.
+
+    `quorum`: a quorum queue that dead-letters at least once; else a classic one. The broker forgets it, with
+    all that is in it, when it was not declared for `expires_ms` milliseconds (0: never).
+    """
+
+    name: str
+    exchange: str
+    routing_key: str
+    quorum: bool = False
+    expires_ms: int = 0
+
+    def arguments(self) -> dict[str, str | int]:
+        """Of `queue.declare`."""
+        arguments: dict[str, str | int] = {
+            "x-dead-letter-exchange": self.exchange,
+            "x-dead-letter-routing-key": self.routing_key,
+        }
+        if self.quorum:
+            arguments["x-queue-type"] = "quorum"
+            arguments["x-dead-letter-strategy"] = "at-least-once"
+            # What at-least-once asks for (RabbitMQ, "Quorum Queues").
+            arguments["x-overflow"] = "reject-publish"
+        if self.expires_ms:
+            arguments["x-expires"] = self.expires_ms
+        return arguments
+
+
+@dataclass(slots=True, frozen=True)
+class Detour:
+    """That a publication goes to `queue`, and stays there until `until` (monotonic seconds; None: until it is
+    fetched). `refusal` is told when the queue can not be had."""
+
+    queue: HoldingQueue
+    until: float | None = None
+    refusal: Reason = Reason.RATE_TASK
+
+
+class ReadyQueues:
+    """The queues that this process has declared of late, and may use: at most `count_max`."""
+
+    __slots__ = ("_declared", "count_max")
+
+    def __init__(self, count_max: int = 1000) -> None:
+        self.count_max: Final = count_max
+        #: (broker, virtual host, name) -> when it was declared, and when the broker forgets it; oldest first.
+        self._declared: Final[dict[tuple[str, str, str], tuple[float, float]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+    def fresh(self, broker: str, vhost: str, name: str, now: float) -> bool:
+        """Whether it may be used at `now` (monotonic seconds) as it is."""
+        declared = self._declared.get((broker, vhost, name))
+        return declared is not None and now - declared[0] < FRESH_S
+
+    def has_room(self, broker: str, vhost: str, name: str, now: float) -> bool:
+        """Whether it may be declared: it is known, or there are not too many."""
+        for key, (_, gone_at) in list(self._declared.items()):
+            if now < gone_at:
+                break
+            del self._declared[key]
+        return (broker, vhost, name) in self._declared or len(self._declared) < self.count_max
+
+    def note(self, broker: str, vhost: str, queue: HoldingQueue, now: float) -> None:
+        """It was declared at `now`."""
+        key = (broker, vhost, queue.name)
+        self._declared.pop(key, None)
+        gone_at = now + queue.expires_ms / _MILLISECONDS if queue.expires_ms else float("inf")
+        self._declared[key] = (now, gone_at)
+
+    def forget(self, broker: str, vhost: str, name: str) -> None:
+        """It is not there any more."""
+        self._declared.pop((broker, vhost, name), None)
