@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "users": ("sealgate.cli.users:users", "Hash passwords, list and check users."),
     "sign": ("sealgate.cli.sealing:sign", "Sign one message given as JSON."),
     "verify": ("sealgate.cli.sealing:verify", "Verify one message given as JSON."),
+    "explain": ("sealgate.cli.explain.command:explain", "Say why one message passes or not, check by check."),
     "quarantine": ("sealgate.cli.quarantine:quarantine", "List, show and discard refused messages."),
     "healthcheck": ("sealgate.cli.checking:healthcheck", "Ask a running gateway whether it is well."),
     "version": ("sealgate.cli.checking:version", "Print the version."),

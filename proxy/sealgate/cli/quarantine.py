@@ -115,8 +115,8 @@ def list_command(
     """
     wanted = Filter(reason, task, kid)
     nothing: list[Item] = []
-    items = _browse(
-        _place(config, upstream, queue), lambda browser: browser.list(wanted, limit), empty=nothing
+    items = browse(
+        place_of(config, upstream, queue), lambda browser: browser.list(wanted, limit), empty=nothing
     )
     if as_json or not sys.stdout.isatty():
         lines = [json.dumps(item_json(item)) for item in items]
@@ -152,7 +152,7 @@ def show_command(
     """
     if as_json and body == "raw":
         raise click.UsageError("--json and --body raw can not go together")
-    item = _browse(_place(config, upstream, queue), lambda browser: browser.show(message_id), empty=None)
+    item = browse(place_of(config, upstream, queue), lambda browser: browser.show(message_id), empty=None)
     if item is None:
         return _not_found(message_id)
     if body == "raw" and isinstance(item, Kept):
@@ -192,20 +192,20 @@ def discard_command(
     wanted = Filter(reason, task, kid)
     if [bool(message_id), bool(reason or task or kid), everything].count(True) != 1:
         raise click.UsageError("say which: an ID, or --reason/--task/--kid, or --all")
-    place = _place(config, upstream, queue)
+    place = place_of(config, upstream, queue)
     if message_id:
-        if not _browse(place, lambda browser: browser.discard_one(message_id), empty=False):
+        if not browse(place, lambda browser: browser.discard_one(message_id), empty=False):
             return _not_found(message_id)
         count = 1
     else:
         if everything and not yes:
             click.confirm("Throw away everything in quarantine?", abort=True, err=True)
-        count = _browse(place, lambda browser: browser.discard(wanted), empty=0)
+        count = browse(place, lambda browser: browser.discard(wanted), empty=0)
     click.echo(f"discarded {count}", err=True)
     return EXIT_OK
 
 
-def _place(config: Path | None, upstream: str | None, queue: str | None) -> Place:
+def place_of(config: Path | None, upstream: str | None, queue: str | None) -> Place:
     """Where the configuration says the quarantine is; the options outdo it. Raises `ConfigError`."""
     urls = ("--upstream", [upstream] if upstream else None)
     options: dict[str, tuple[str, object]] = {
@@ -231,7 +231,7 @@ def _tls(settings: Settings, urls: tuple[str, ...]) -> SSLContext | None:
         _fail(str(error), error.exit_code)
 
 
-def _browse(place: Place, work: Callable[[Browser], Awaitable[R]], empty: R) -> R:
+def browse(place: Place, work: Callable[[Browser], Awaitable[R]], empty: R) -> R:
     """What `work` finds in the quarantine at `place`, `empty` when there is no such queue yet."""
     # The AMQP library logs every failure besides raising it.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)

@@ -26,7 +26,7 @@ from sealgate.wire.values import Decimal, Timestamp, Value
 #: Whose signature part is not shown: a listing ends in tickets and chats, and a seal may still be good.
 SEAL_HEADERS: Final = frozenset({"x-seal", "x-countersign"})
 _HIDDEN: Final = "(signature not shown)"
-_NAMES: Final = (
+NAMES: Final = (
     "content_type",
     "content_encoding",
     "headers",
@@ -113,7 +113,7 @@ def printable(text: str) -> str:
 
 def _properties(header: ContentHeader) -> dict[str, Json]:
     described: dict[str, Json] = {}
-    for index, name in enumerate(_NAMES):
+    for index, name in enumerate(NAMES):
         raw = header.fields[index]
         if raw is None or index == HEADERS:
             continue
