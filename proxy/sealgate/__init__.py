@@ -5,7 +5,7 @@ The rooms, top to bottom; an import may only go down:
     cli                     one-shot commands
     app                     builds everything from the settings, runs, drains, stops
     net stores quarantine   edges: siblings that never import each other
-    ops config devbroker
+    ops control config devbroker
     ---------------------------------------------------------------------------------
     session                 one client-broker conversation: events in, commands out
     verify  accounts        a message in, a verdict out; a login in, a grant out

@@ -15,6 +15,7 @@ from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.metrics import build_registry
 from sealgate.ops.pages import Pages
 from sealgate.ops.plain_admin import PlainAdmin
+from sealgate.ops.tables import Table
 from sealgate.session.records import Tally
 
 Kind = type[Admin] | type[PlainAdmin]
@@ -26,6 +27,9 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     """Both servers answer the same."""
     _KIND[0] = request.param
     return _KIND[0]
+
+
+TABLE = Table("Ro<ws", "A & b.", ("name", "n"), [("<x>", "1"), ("y", "2")], {"rows": [["<x>", 1]]})
 
 
 @dataclass
@@ -46,7 +50,9 @@ class Served:
 def build(address: str) -> tuple[Admin | PlainAdmin, Health, Tally]:
     tally = Tally()
     health = Health(LoopLag())
-    pages = Pages(build_registry(tally, None, {}), health, tally, {"deployment": "prod"})
+    tables = {"/rows": lambda: TABLE}
+    registry = build_registry(tally, None, {})
+    pages = Pages(registry, health, tally, {"deployment": "prod"}, tables=tables)
     return _KIND[0](address, pages), health, tally
 
 
@@ -92,6 +98,22 @@ async def test_the_page_is_html_that_allows_no_script() -> None:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert "prod" in await answer.text()
+
+
+@pytest.mark.asyncio
+async def test_table_is_json_for_programs_and_a_page_for_browsers() -> None:
+    async with served() as it:
+        async with it.client.get(it.url("/rows")) as answer:
+            assert answer.headers["Content-Type"] == "application/json"
+            assert await answer.json() == TABLE.data
+        accept = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+        async with it.client.get(it.url("/rows"), headers=accept) as answer:
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+            page = await answer.text()
+        assert "<td>&lt;x&gt;</td><td>1</td>" in page
+        assert "<h1>Ro&lt;ws</h1>" in page
+        assert "<p>A &amp; b.</p>" in page
+        assert '<a href="rows">rows</a>' in (await it.get("/"))[1]
 
 
 @pytest.mark.asyncio

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sealgate.verify.policy import HeaderNames, Rule
+from sealgate.verify.policy import HeaderNames, Policy, Rule
 from support.sealed import a_policy, rules
 
 
@@ -46,3 +46,13 @@ def test_rule_for_other_content_goes_by_the_name_of_its_own_profile() -> None:
         assert policy.content_for("/", "", HeaderNames(names.taskiq, names.celery), "").profile == "celery"
     policy = a_policy(rules=(Rule(task="t", content=rules("dramatiq")),))
     assert policy.content_for("/", "", HeaderNames("t", "t"), "").profile == "celery"
+
+
+def test_rule_of_a_message_is_the_first_that_matches_all_of_it() -> None:
+    rules = (Rule(exchange="celery.pidbox"), Rule(task="shop.*"), Rule(vhost="other"), Rule(user="guest"))
+    policy = Policy("prod", rules=rules)
+    assert policy.rule_of("/", "celery.pidbox", "shop.add", "guest") == 0
+    assert policy.rule_of("other", "", "shop.add", "guest") == 1
+    assert policy.rule_of("other", "", "", "guest") == 2
+    assert policy.rule_of("/", "", "else", "guest") == 3
+    assert policy.rule_of("/", "", "else", "web") is None

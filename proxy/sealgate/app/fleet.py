@@ -59,6 +59,8 @@ class Fleet:
         self._listening: Final = asyncio.Event()
         self._stopping: Final = asyncio.Event()
         self._code = EXIT_OK
+        #: Told of each report, once.
+        self.told: Callable[[Report], None] = _nobody_listens
         self._killers: Final[list[asyncio.TimerHandle]] = []
 
     @property
@@ -120,7 +122,10 @@ class Fleet:
 
     def _heard(self, slot: Slot) -> None:
         report = slot.report
-        if report is None or not report.listening:
+        if report is None:
+            return
+        self.told(report)
+        if not report.listening:
             return
         self._barren = 0
         self._listening.set()
@@ -189,6 +194,10 @@ class Fleet:
             await asyncio.sleep(ASK_S)
             for slot in self.slots:
                 slot.ask_now_and_then()
+
+
+def _nobody_listens(report: Report) -> None:
+    pass
 
 
 class FleetHealth(Health):

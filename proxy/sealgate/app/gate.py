@@ -14,6 +14,8 @@ from sealgate.app import build
 from sealgate.app.credentials import Credentials
 from sealgate.app.errors import EXIT_UNAVAILABLE, StartError, start_error
 from sealgate.app.facts import about
+from sealgate.app.observing import PAGE as OBSERVED_PAGE
+from sealgate.app.observing import Observing, rule_names
 from sealgate.app.users import Users
 from sealgate.app.vitals import Vitals
 from sealgate.config.settings import Settings
@@ -58,6 +60,7 @@ class Gate:
         warn = self._sampled.warning
         self._dialer: Final = build.build_dialer(settings, self._credentials.upstream_tls, warn)
         self._audit: Final = Audit()
+        self._observing: Final = Observing(settings.control.state, rule_names(settings.rule))
         self._quarantine: Final = self._build_quarantine()
         self._queues: Final = Queues(
             build.queue_login(settings),
@@ -84,7 +87,7 @@ class Gate:
             [ipaddress.ip_network(network) for network in settings.listen.proxy_protocol],
         )
         self.health.watch("listener", lambda: "" if self._listener.listening else "not listening")
-        self.vitals: Final = Vitals(self.tally, self._store, self._dialer, self.health)
+        self.vitals: Final = Vitals(self.tally, self._store, self._dialer, self.health, self._observing.take)
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self._upstream_found: Final = asyncio.Event()
@@ -123,6 +126,7 @@ class Gate:
         self._background(self._poll())
         self._background(self._probe_upstream())
         self._background(self._flush())
+        self._background(self._observing.keep())
         log.info(
             "listening",
             extra={
@@ -173,6 +177,7 @@ class Gate:
         if self._admin is not None:
             await self._admin.close()
         self._audit.flush()
+        self._observing.close()
         self._sampled.flush()
         self._lag.stop()
 
@@ -214,7 +219,8 @@ class Gate:
         if not self._settings.admin.enabled:
             return None
         address = str(self._settings.admin.address)
-        pages = Pages(self.vitals.registry(), self.health, self.tally, about(self._settings))
+        tables = {OBSERVED_PAGE: self._observing.table}
+        pages = Pages(self.vitals.registry(), self.health, self.tally, about(self._settings), tables=tables)
         return Admin(address, pages)
 
     def _watch_health(self) -> None:
@@ -235,6 +241,8 @@ class Gate:
 
     def _keep(self, record: RefusalRecord) -> None:
         self._audit.write(record)
+        if record.observed:
+            self._observing.note(record, self._terms.verifier.policy)
         if self._quarantine is not None:
             self._quarantine.keep(record)
 

@@ -25,13 +25,15 @@ OPTION: Final = "--supervise"
 @dataclass(slots=True, frozen=True)
 class Plan:
     """`values` are what the settings were made from; workers are given them, so that all are the same,
-    whatever becomes of the file. `admin` is empty where there is no admin address."""
+    whatever becomes of the file. `admin` is empty where there is no admin address; `state` is
+    `control.state`."""
 
     values: dict[str, Any]
     workers: int
     host: str
     port: int
     admin: str
+    state: str | None
     drain_s: float
     about: dict[str, str]
     log_level: str
@@ -45,6 +47,7 @@ def plan_of(settings: Settings, values: dict[str, Any]) -> Plan:
         settings.listen.address.host,
         settings.listen.address.port,
         str(settings.admin.address) if settings.admin.enabled else "",
+        settings.control.state,
         settings.drain.timeout,
         {**about(settings), "workers": str(settings.listen.workers)},
         settings.log.level,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from sealgate.control.observed import rows_of
 from sealgate.ops.health import Report as Checks
 from sealgate.ops.sums import add, clear, from_plain
 from sealgate.session.records import Tally
@@ -27,7 +28,18 @@ _NOT_SUMMED: Final = frozenset({"process_start_time_seconds"})
 class Report:
     """How one worker was when it said so."""
 
-    __slots__ = ("entries", "errors", "listening", "live", "process", "ready", "tally", "tasks", "upstreams")
+    __slots__ = (
+        "entries",
+        "errors",
+        "listening",
+        "live",
+        "observed",
+        "process",
+        "ready",
+        "tally",
+        "tasks",
+        "upstreams",
+    )
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         """`data` as `Vitals.report` gives it, with `listening`. Raises KeyError, TypeError or ValueError."""
@@ -40,6 +52,8 @@ class Report:
         self.live: Final = _checks(data["live"])
         self.ready: Final = _checks(data["ready"])
         self.listening: Final[bool] = data["listening"]
+        #: Since the report before.
+        self.observed: Final = rows_of(data["observed"])
 
 
 def _checks(data: Mapping[str, Any]) -> Checks:

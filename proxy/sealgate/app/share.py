@@ -33,6 +33,8 @@ def share_of(settings: Settings, port: int, in_service: bool) -> Settings:
         update={
             "listen": settings.listen.model_copy(update={"address": address}),
             "limits": limits.model_copy(update=parts),
+            # Theirs are the supervisor's alone.
+            "control": settings.control.model_copy(update={"state": None}),
             "admin": settings.admin.model_copy(update={"enabled": False}),
             "upstream": settings.upstream.model_copy(update=patience),
         }

@@ -26,6 +26,8 @@ from sealgate import __version__
 from sealgate.app.errors import StartError, start_error
 from sealgate.app.facts import process_values
 from sealgate.app.fleet import Fleet, FleetHealth
+from sealgate.app.observing import PAGE as OBSERVED_PAGE
+from sealgate.app.observing import Observing
 from sealgate.app.plan import Plan, own_command
 from sealgate.app.slot import State
 from sealgate.net.sockets import reserve
@@ -64,9 +66,12 @@ async def _supervise(plan: Plan, closing: ExitStack) -> int:
     fleet = Fleet(plan.workers, own_command(), orders, plan.drain_s)
     lag = LoopLag()
     health = FleetHealth(lag, fleet)
-    admin = _build_admin(plan, fleet, health)
+    observing = Observing(plan.state, [])
+    fleet.told = lambda report: observing.add(report.observed)
+    admin = _build_admin(plan, fleet, health, observing)
     _obey_signals(fleet, health)
     lag.start()
+    keeping = asyncio.create_task(observing.keep())
     try:
         if admin is not None:
             try:
@@ -87,6 +92,8 @@ async def _supervise(plan: Plan, closing: ExitStack) -> int:
     finally:
         if admin is not None:
             await admin.close()
+        keeping.cancel()
+        observing.close()
         lag.stop()
 
 
@@ -105,7 +112,7 @@ def _obey_signals(fleet: Fleet, health: FleetHealth) -> None:
     loop.add_signal_handler(signal.SIGHUP, fleet.reload)
 
 
-def _build_admin(plan: Plan, fleet: Fleet, health: FleetHealth) -> PlainAdmin | None:
+def _build_admin(plan: Plan, fleet: Fleet, health: FleetHealth, observing: Observing) -> PlainAdmin | None:
     if not plan.admin:
         return None
     registry = CollectorRegistry(auto_describe=False)
@@ -113,7 +120,8 @@ def _build_admin(plan: Plan, fleet: Fleet, health: FleetHealth) -> PlainAdmin | 
     upstreams = {"upstream_up": (UPSTREAM_UP, "upstream", lambda: fleet.sum.upstreams)}
     registry.register(TallyCollector(fleet.sum.tally, fleet.sum, tasks, upstreams))
     registry.register(FleetCollector(fleet))
-    pages = Pages(registry, health, fleet.sum.tally, plan.about, refresh=fleet.refresh)
+    tables = {OBSERVED_PAGE: observing.table}
+    pages = Pages(registry, health, fleet.sum.tally, plan.about, refresh=fleet.refresh, tables=tables)
     return PlainAdmin(plan.admin, pages)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,13 +19,22 @@ from sealgate.verify.verdict import ClaimStore
 
 
 class Vitals:
-    """Reads, and changes nothing but the checks it adds to `health`."""
+    """Reads, and changes nothing but the checks it adds to `health`, and what a report takes along."""
 
-    def __init__(self, tally: Tally, store: ClaimStore, dialer: Dialer, health: Health) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        store: ClaimStore,
+        dialer: Dialer,
+        health: Health,
+        observed: Callable[[], Sequence[object]],
+    ) -> None:
+        """`observed` gives, and forgets, what was observed since it was asked last."""
         self._tally: Final = tally
         self._store: Final = store
         self._dialer: Final = dialer
         self._health: Final = health
+        self._observed: Final = observed
         health.watch("upstream", self._upstream_trouble)
         states = dialer.states()
         if len(states) > 1:
@@ -47,6 +56,7 @@ class Vitals:
             "tasks": _tasks(),
             "upstreams": self._upstreams_up(),
             "process": process_values(),
+            "observed": self._observed(),
             "live": _plain(self._health.live()),
             "ready": _plain(self._health.ready()),
         }

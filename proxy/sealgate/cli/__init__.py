@@ -41,6 +41,10 @@ COMMANDS: Final = {
     "verify": ("sealgate.cli.sealing:verify", "Verify one message given as JSON."),
     "explain": ("sealgate.cli.explain.command:explain", "Say why one message passes or not, check by check."),
     "quarantine": ("sealgate.cli.quarantine:quarantine", "List, show and discard refused messages."),
+    "observed": (
+        "sealgate.cli.observed:observed",
+        "Show what rules that only observe would have refused.",
+    ),
     "healthcheck": ("sealgate.cli.checking:healthcheck", "Ask a running gateway whether it is well."),
     "version": ("sealgate.cli.checking:version", "Print the version."),
 }

@@ -7,20 +7,18 @@ import json
 import platform
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sealgate import __version__
+from sealgate.cli.asking import UnansweredError, ask
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK
 from sealgate.cli.options import FILE_PATH, load_settings, settings_options
 from sealgate.variant import core_variant
 
 if TYPE_CHECKING:
     from sealgate.config.loading import Loaded
-
-#: How to reach an address that stands for every interface.
-_LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
 _FILE = click.argument("file", required=False, type=FILE_PATH)
 
@@ -110,17 +108,11 @@ def healthcheck(ready: bool, timeout: float, **options: Any) -> int:
     """
     address = load_settings(**options).settings.admin.address
     path = "/readyz" if ready else "/livez"
-    connection = http.client.HTTPConnection(
-        _LOCAL.get(address.host, address.host), address.port, timeout=timeout
-    )
     try:
-        connection.request("GET", path)
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        click.echo(f"{address}{path}: {error}", err=True)
+        status, _ = ask(address, path, timeout)
+    except UnansweredError as error:
+        click.echo(str(error), err=True)
         return EXIT_FAILED
-    finally:
-        connection.close()
     click.echo(f"{address}{path}: {status}")
     return EXIT_OK if status == http.client.OK else EXIT_FAILED
 

@@ -36,9 +36,10 @@ def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
     if loaded.settings.listen.workers > 1 and sys.platform != "linux":
         message = "share a port on this system, but one of them gets all clients; Linux spreads them"
         loaded.warnings.append(loaded.problem(("listen", "workers"), message))
-    journal = loaded.settings.replay.journal
-    if journal is not None:
-        _check_journal(loaded, FilePath(journal).parent)
+    for path in (("replay", "journal"), ("control", "state")):
+        name = _value(loaded, path)
+        if isinstance(name, str):
+            _check_folder(loaded, path, FilePath(name).parent)
     if (
         loaded.settings.publish.action != "pass"
         and loaded.is_good(("keys",))
@@ -82,8 +83,8 @@ def _check_file(loaded: Loaded, path: Path, file: FilePath, secret: bool) -> Non
             loaded.warnings += [Problem(str(file), "", message) for message in permission_warnings(mode)]
 
 
-def _check_journal(loaded: Loaded, directory: FilePath) -> None:
-    path = ("replay", "journal")
+def _check_folder(loaded: Loaded, path: Path, directory: FilePath) -> None:
+    """Of a file that Sealgate writes itself."""
     if not directory.is_dir():
         loaded.problems.append(loaded.problem(path, f"its directory {directory} is not there"))
     elif not os.access(directory, os.W_OK | os.X_OK):

@@ -204,6 +204,12 @@ class Admin(Section):
     """Where /metrics, /livez, /readyz and the status page are. It has no login: keep it private."""
 
 
+class Control(Section):
+    state: f.FilePath | None = None
+    """File that carries over a restart what must not be lost: the last hour of the report of `observed`
+    (beside it, as STATE.observed)."""
+
+
 class ModeSettings(Section):
     default: Mode = "enforce"
     """enforce refuses; observe counts what it would have refused and lets it pass."""
@@ -311,6 +317,7 @@ class Settings(Section):
     refuse: Refuse = Refuse()
     quarantine: Quarantine = Quarantine()
     admin: Admin = Admin()
+    control: Control = Control()
     mode: ModeSettings = ModeSettings()
     rule: tuple[Rule, ...] = ()
     """First match wins; narrows or relaxes for part of the traffic."""

@@ -3,7 +3,8 @@
     metrics   the counters of `session.records.Tally` as Prometheus metrics
     health    named checks behind /livez and /readyz, and the loop's lag
     status    the small page at /
-    pages     the three as answers; admin serves them over HTTP, plain_admin with less memory
+    tables    rows as a page or as JSON
+    pages     all of these as answers; admin serves them over HTTP, plain_admin with less memory
     sums      the tallies of several processes as one
     logging   JSON or text on stderr; repeats counted, not printed
     audit     one record per refusal, paced

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sealgate.ops.address import split_address
-from sealgate.ops.pages import HEADERS, PATHS, Pages
+from sealgate.ops.pages import HEADERS, Pages
 
 if TYPE_CHECKING:
     from aiohttp.web import AppRunner, Request, Response
@@ -38,7 +38,7 @@ class Admin:
         from aiohttp import web
 
         application = web.Application()
-        for path in PATHS:
+        for path in self._pages.paths:
             application.router.add_get(path, self._answer)
         self._runner = web.AppRunner(
             application, handle_signals=False, access_log=None, shutdown_timeout=CLOSE_SECONDS_MAX

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Final
 
 from sealgate.ops.address import split_address
-from sealgate.ops.pages import HEADERS, PATHS, Answer, Pages
+from sealgate.ops.pages import HEADERS, Answer, Pages
 
 #: Of a request line and its headers: what browsers and scrapers send is a tenth of it.
 HEAD_BYTES_MAX: Final = 16_384
@@ -94,7 +94,7 @@ class PlainAdmin:
             return _error(HTTPStatus.METHOD_NOT_ALLOWED), True
         path, _, query = target.partition("?")
         with_body = method == "GET"
-        if path not in PATHS:
+        if path not in self._pages.paths:
             return _error(HTTPStatus.NOT_FOUND), with_body
         names = [part.partition("=")[0] for part in query.split("&")]
         return await self._pages.answer(path, "verbose" in names, _accept(lines[1:])), with_body

@@ -31,7 +31,8 @@ td + td {{ font-variant-numeric: tabular-nums }}
 <body>
 <h1>Sealgate {title}</h1>
 {tables}
-<p><a href="metrics">metrics</a> <a href="livez?verbose">livez</a> <a href="readyz?verbose">readyz</a></p>
+<p><a href="metrics">metrics</a> <a href="livez?verbose">livez</a> <a href="readyz?verbose">readyz</a>
+{links}</p>
 </body></html>
 """
 
@@ -47,8 +48,8 @@ class Facts:
     now: float
 
 
-def render(facts: Facts, live: Report, ready: Report, tally: Tally) -> str:
-    """The whole page; every text in it is escaped."""
+def render(facts: Facts, live: Report, ready: Report, tally: Tally, more: Iterable[str] = ()) -> str:
+    """The whole page; every text in it is escaped. `more` are paths of other pages."""
     checks = {**live.checks, **ready.checks}
     about: dict[str, object] = {
         "version": f"{__version__} ({core_variant()} core)",
@@ -67,7 +68,8 @@ def render(facts: Facts, live: Report, ready: Report, tally: Tally) -> str:
         _table("Keys, last used", _keys(tally, facts.now)),
     ]
     title = "is ready" if ready.ok else "is not ready"
-    return _PAGE.format(title=title, tables="\n".join(filter(None, tables)))
+    links = "".join([f' <a href="{escape(path[1:])}">{escape(path[1:])}</a>' for path in more])
+    return _PAGE.format(title=title, tables="\n".join(filter(None, tables)), links=links)
 
 
 def _verdicts(tally: Tally) -> Counter[str]:

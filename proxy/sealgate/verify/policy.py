@@ -102,6 +102,13 @@ class Policy:
                 return False
         return self.observe_default
 
+    def rule_of(self, vhost: str, exchange: str, task: str, user: str) -> int | None:
+        """The place in `rules` of the one whose mode holds for such a message; None for the default."""
+        for place, rule in enumerate(self.rules):
+            if rule.concerns(vhost, exchange, user) and rule.names(task):
+                return place
+        return None
+
     def content_for(self, vhost: str, exchange: str, names: HeaderNames, user: str) -> ContentRules:
         """What the body of such a message must be. A rule's `task` is the name its own profile goes by."""
         for rule in self.rules:

@@ -1,0 +1,52 @@
+"""Questions to a running gateway, at its admin address."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from sealgate.config.fields import Address
+
+#: How to reach an address that stands for every interface.
+_LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
+#: The longest answer is the report of an hour with all the names there is room for.
+ANSWER_BYTES_MAX: Final = 33_554_432
+TIMEOUT_S: Final = 10.0
+
+
+class UnansweredError(Exception):
+    """Nobody answered as a gateway does. The text says who was asked."""
+
+
+def ask(
+    address: Address,
+    path: str,
+    timeout_s: float = TIMEOUT_S,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, bytes]:
+    """(HTTP status, body) of what the gateway at `address` answers. Raises `UnansweredError`."""
+    host = _LOCAL.get(address.host, address.host)
+    connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
+    try:
+        connection.request(method, path, body, {"Accept": "application/json", **(headers or {})})
+        answer = connection.getresponse()
+        return answer.status, answer.read(ANSWER_BYTES_MAX)
+    except (OSError, http.client.HTTPException) as error:
+        raise UnansweredError(f"{address}{path}: {str(error) or type(error).__name__}") from error
+    finally:
+        connection.close()
+
+
+def ask_json(address: Address, path: str) -> Any:
+    """What the table at `path` says. Raises `UnansweredError`."""
+    status, body = ask(address, path)
+    if status != http.client.OK:
+        raise UnansweredError(f"{address}{path}: HTTP status {status}; is this a gateway of this version?")
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise UnansweredError(f"{address}{path}: the answer is no JSON") from None
