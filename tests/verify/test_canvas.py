@@ -6,10 +6,10 @@ import pytest
 
 from sealgate.reason import GateError, Reason
 from sealgate.verify.authority import TaskGrant
-from sealgate.verify.canvas import COUNT_MAX, DEPTH_MAX, check_canvas
+from sealgate.verify.canvas import COUNT_MAX, DEPTH_MAX, check_action, check_canvas
 from sealgate.verify.celery import TaskBody
 from support.hostile_rows import signature
-from support.sealed import a_key
+from support.sealed import a_key, rules
 
 OK, EVIL = signature("app.add"), signature("app.evil")
 
@@ -24,7 +24,8 @@ def refusal(
 ) -> Reason | None:
     body = TaskBody(args or [], kwargs or {}, embed)
     try:
-        check_canvas(TaskGrant(a_key(tasks=tasks)), task, body, headers or {})
+        key = a_key(tasks=tasks)
+        check_canvas(key, TaskGrant(key), rules(), task, body, headers or {})
     except GateError as error:
         return error.reason
     return None
@@ -49,19 +50,16 @@ def within(item: object) -> object:
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        *[
-            (name, shape)
-            for name in ("callbacks", "errbacks", "chain", "chord")
-            for shape in (listed, within)
-        ],
-        ("chain", alone),
+        *[(name, shape) for name in ("callbacks", "errbacks", "chain") for shape in (listed, within)],
         ("chord", alone),
     ],
 )
 def test_signature_is_found_wherever_a_worker_would_read_one(name: str, shape: Any) -> None:
     assert refusal(**{name: shape(OK)}) is None
     assert refusal(**{name: shape(EVIL)}) is Reason.ACL_TASK
-    assert refusal(**{name: shape("app.evil")}) is Reason.ACL_TASK
+    assert refusal(**{name: shape("app.evil")}) is (
+        Reason.CELERY_ENVELOPE if name == "chord" else Reason.ACL_TASK
+    )
     assert refusal(headers={name: shape(EVIL)}) is Reason.ACL_TASK
 
 
@@ -80,10 +78,10 @@ def test_signature_is_found_wherever_a_worker_would_read_one(name: str, shape: A
         structure("chord", header=[EVIL], body=OK),
         structure("chord", header=structure("group", tasks=[EVIL]), body=OK),
         structure("chord", header=[OK], body=EVIL),
-        signature("celery.chord", args=[[EVIL], OK]),
+        signature("celery.chord", args=[[EVIL], OK], immutable=True),
         signature("celery.map", kwargs={"task": EVIL, "it": []}, subtask_type="xmap"),
         signature("celery.starmap", kwargs={"task": "app.evil", "it": []}, subtask_type="xstarmap"),
-        signature("celery.chunks", args=[EVIL, [], 1]),
+        signature("celery.chunks", args=[EVIL, [], 1], immutable=True),
         signature("app.add", kwargs={"tasks": [EVIL]}, subtask_type="group"),
     ],
 )
@@ -115,12 +113,76 @@ def test_arguments_of_celerys_own_tasks_are_signatures(
     assert refusal(("*",), task, args, kwargs) is None
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        # A group, a chain or a map takes the table in `options` for its options.
+        (structure("group", tasks=[OK]) | {"options": {"options": {"link": [EVIL]}}}, Reason.CELERY_ENVELOPE),
+        # A chord makes a table of pairs.
+        (structure("chord", header=[OK], body=OK) | {"options": [["link", [EVIL]]]}, Reason.CELERY_ENVELOPE),
+        (signature("app.add", args="app.evil"), Reason.CELERY_ENVELOPE),
+        (signature("app.add", kwargs=[["tasks", [EVIL]]]), Reason.CELERY_ENVELOPE),
+        (signature("app.add", subtask_type="application's own"), Reason.CELERY_ENVELOPE),
+        (structure("group", tasks="app.evil"), Reason.CELERY_ENVELOPE),
+        # What a map calls with its items must not take those for signatures.
+        (
+            signature("celery.starmap", args=["celery.group", [[[EVIL]]]], immutable=True),
+            Reason.CELERY_ENVELOPE,
+        ),
+        (
+            signature(
+                "celery.map",
+                kwargs={"task": structure("group", tasks=[]), "it": [[EVIL]]},
+                subtask_type="xmap",
+            ),
+            Reason.CELERY_ENVELOPE,
+        ),
+        # Without arguments of its own, it takes what the task before it returns.
+        (signature("celery.group"), Reason.CELERY_ENVELOPE),
+        (signature("celery.starmap", args=[[["app.add"]]]), Reason.CELERY_ENVELOPE),
+        (signature("app.add", options={"queue": "secret"}), Reason.ACL_ROUTING_KEY),
+        (
+            signature("app.add", options={"link": [signature("app.add", options={"exchange": "x"})]}),
+            Reason.ACL_EXCHANGE,
+        ),
+        (
+            signature("celery.chord", kwargs={"header": [OK], "body": OK, "exchange": "x"}, immutable=True),
+            Reason.ACL_EXCHANGE,
+        ),
+    ],
+)
+def test_ways_around_the_walk_are_closed(wrong: dict[str, object], reason: Reason) -> None:
+    key = a_key(tasks=("app.add", "celery.*"), exchanges=("",), routing_keys=("celery",))
+    body = TaskBody([], {}, {"callbacks": [wrong]})
+    with pytest.raises(GateError) as caught:
+        check_canvas(key, TaskGrant(key), rules(), "app.add", body, {})
+    assert caught.value.reason is reason
+
+
+def test_what_a_chord_is_called_with_beyond_its_parameters_are_options() -> None:
+    called = {"header": [OK], "body": OK, "countdown": 2, "link": [EVIL]}
+    assert refusal(("app.add", "celery.chord"), "celery.chord", [], called) is Reason.ACL_TASK
+    assert refusal(("app.*", "celery.chord"), "celery.chord", [], called) is None
+
+
+@pytest.mark.parametrize("action", [EVIL, "app.evil", [EVIL], structure("chain", tasks=[EVIL])])
+def test_what_an_elected_worker_would_publish_is_asked_for(action: object) -> None:
+    for tasks, reason in ((("app.add",), Reason.ACL_TASK), (("app.*",), None)):
+        key = a_key(tasks=tasks)
+        try:
+            check_action(key, TaskGrant(key), rules(), action)
+        except GateError as error:
+            assert error.reason is reason
+        else:
+            assert reason is None
+
+
 def test_arguments_of_other_tasks_are_data() -> None:
     assert refusal(args=[EVIL], kwargs={"task": "buy milk", "tasks": [EVIL]}) is None
     assert refusal(callbacks=[signature("app.add", args=[EVIL], kwargs={"body": EVIL})]) is None
 
 
-@pytest.mark.parametrize("name", ["callbacks", "errbacks"])
+@pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain"])
 @pytest.mark.parametrize("value", [OK, "app.add", 1, True])
 def test_callbacks_that_are_no_list_are_refused(name: str, value: object) -> None:
     # A worker goes through the names of an object, and the letters of a text, as through a list.
@@ -140,7 +202,8 @@ def test_a_name_that_celery_does_not_write_is_no_part_of_a_signature(option: str
 
 def test_structure_needs_no_permission_of_its_own_but_celerys_tasks_do() -> None:
     assert refusal(callbacks=[structure("group", tasks=[OK])]) is None
-    assert refusal(callbacks=[signature("celery.group", kwargs={"tasks": [OK]})]) is Reason.ACL_TASK
+    plain = signature("celery.group", kwargs={"tasks": [OK]}, immutable=True)
+    assert refusal(callbacks=[plain]) is Reason.ACL_TASK
     assert refusal(callbacks=[signature("celery.map", kwargs={"task": OK})]) is Reason.ACL_TASK
 
 

@@ -80,6 +80,7 @@ def _reason(verdict: Accepted | Refused) -> Reason:
 def traffic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Traffic]:
     app = Celery("traffic", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.task_publish_retry = False
+    app.conf.task_allow_error_cb_on_chord_header = True
     found = Traffic(app)
     monkeypatch.setattr(Producer, "_publish", lambda producer, *args, **_: found.publish(*args))
     yield found
@@ -97,6 +98,13 @@ def stamped(traffic: Traffic) -> Any:
     return signature
 
 
+def stamped_chord(traffic: Traffic) -> Any:
+    signature = traffic.add.s(1) | group(traffic.add.s(1), traffic.mul.s(2)) | traffic.mul.s(3)
+    signature.stamp(Visitor(), customer="c-17")
+    signature.link_error(traffic.add.s(9))
+    return signature
+
+
 SENDS: dict[str, Callable[[Traffic], object]] = {
     "delay": lambda t: t.add.delay(1, y="é"),
     "options": lambda t: t.add.apply_async((1,), countdown=60, expires=3600, priority=5, time_limit=9),
@@ -111,6 +119,21 @@ SENDS: dict[str, Callable[[Traffic], object]] = {
     "chord_in_chain": lambda t: (t.add.s(1) | group(t.add.s(1), t.mul.s(2)) | t.mul.s(3)).delay(),
     "links": lambda t: t.add.apply_async((1,), link=[t.mul.s(1), t.add.s(2)], link_error=t.add.s(3)),
     "stamps": lambda t: stamped(t).delay(),
+    "routed": lambda t: (t.add.s(1) | t.mul.s(2).set(queue="other", priority=3, countdown=4)).delay(),
+    "in_other_forms": lambda t: (
+        t.add.s(1) | t.mul.s(2).set(serializer="msgpack", compression="zlib")
+    ).delay(),
+    "timed": lambda t: (t.add.s(1) | t.mul.s(2).set(expires=t.app.now(), time_limit=9, retry=False)).delay(),
+    "stamped_chord": lambda t: stamped_chord(t).delay(),
+    "own_headers": lambda t: t.add.apply_async((1,), link=t.mul.s(1).set(headers={"tenant": "a"})),
+    "policy": lambda t: (
+        t.add.s(1) | t.mul.s(1).set(retry_policy={"max_retries": 1, "interval_max": 2})
+    ).delay(),
+    "chord_in_callback": lambda t: t.add.apply_async((1,), link=chord([t.add.s(1), t.add.s(2)], t.mul.s())),
+    "errbacks": lambda t: (t.add.s(1) | t.mul.s(2)).on_error(t.add.si(3)).apply_async(link_error=t.mul.s(1)),
+    "group_of_chains": lambda t: group(t.add.s(1) | t.mul.s(2), t.add.s(3)).apply_async(
+        priority=2, expires=60
+    ),
     "zlib": lambda t: t.add.apply_async(("x" * 2000,), compression="zlib"),
     "bzip2": lambda t: t.add.apply_async(("x" * 2000,), compression="bzip2"),
     "lzma": lambda t: t.add.apply_async(("x" * 2000,), compression="lzma"),

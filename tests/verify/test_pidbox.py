@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from sealgate.reason import GateError, Reason
-from sealgate.verify.pidbox import EVENTS_MAX, check_event, check_reply, read_command
+from sealgate.verify.pidbox import (
+    CLOCK_MAX,
+    EVENTS_MAX,
+    Command,
+    check_clock,
+    check_reply,
+    read_actions,
+    read_command,
+)
 
 PING: dict[str, Any] = {
     "method": "ping",
@@ -18,6 +26,10 @@ PING: dict[str, Any] = {
 }
 
 
+def of_mailbox(value: object) -> Command:
+    return read_command(value, "celery.pidbox")
+
+
 def refusal(check: Any, value: object) -> Reason | None:
     try:
         check(value)
@@ -27,14 +39,17 @@ def refusal(check: Any, value: object) -> Reason | None:
 
 
 def test_command_is_named_by_its_method() -> None:
-    assert read_command(PING) == "ping"
-    assert read_command({"method": "revoke", "arguments": None}) == "revoke"
+    assert of_mailbox(PING).name == "ping"
+    assert of_mailbox({"method": "revoke", "arguments": None}).name == "revoke"
 
 
 def test_answer_may_go_to_the_mailbox_of_an_own_control_exchange() -> None:
     """`control_exchange = "shop.celery"` makes kombu's names so."""
-    reply_to = {"exchange": "reply.shop.celery.pidbox", "routing_key": "oid"}
-    assert read_command({**PING, "reply_to": reply_to}) == "ping"
+    command = {**PING, "reply_to": {"exchange": "reply.shop.celery.pidbox", "routing_key": "oid"}}
+    assert read_command(command, "shop.celery.pidbox").name == "ping"
+    # Where it goes to one worker's queue, no exchange tells what it is called.
+    assert read_command(command, "").name == "ping"
+    assert refusal(of_mailbox, command) is Reason.ACL_REPLY_TO
 
 
 @pytest.mark.parametrize(
@@ -45,6 +60,11 @@ def test_answer_may_go_to_the_mailbox_of_an_own_control_exchange() -> None:
         ({"arguments": [1]}, Reason.CELERY_ENVELOPE),
         ({"destination": "w@h"}, Reason.CELERY_ENVELOPE),
         ({"state": {}}, Reason.CELERY_ENVELOPE),
+        ({"ticket": 2**70}, Reason.CELERY_ENVELOPE),
+        ({"pattern": ["*"]}, Reason.CELERY_ENVELOPE),
+        ({"pattern": "*" * 256}, Reason.CELERY_ENVELOPE),
+        ({"matcher": {}}, Reason.CELERY_ENVELOPE),
+        ({"reply_to": {"exchange": "reply.celery.pidbox", "routing_key": 5}}, Reason.CELERY_ENVELOPE),
         ({"reply_to": "x"}, Reason.CELERY_ENVELOPE),
         ({"reply_to": {"exchange": "", "routing_key": "celery"}}, Reason.ACL_REPLY_TO),
         ({"reply_to": {}}, Reason.ACL_REPLY_TO),
@@ -54,12 +74,12 @@ def test_answer_may_go_to_the_mailbox_of_an_own_control_exchange() -> None:
     ],
 )
 def test_command_in_another_shape_is_refused(changes: dict[str, Any], reason: Reason) -> None:
-    assert refusal(read_command, {**PING, **changes}) is reason
+    assert refusal(of_mailbox, {**PING, **changes}) is reason
 
 
 @pytest.mark.parametrize("value", [None, [], "ping", [PING]])
 def test_command_is_an_object(value: object) -> None:
-    assert refusal(read_command, value) is Reason.CELERY_ENVELOPE
+    assert refusal(of_mailbox, value) is Reason.CELERY_ENVELOPE
     if not isinstance(value, dict):
         assert refusal(check_reply, value) is Reason.CELERY_ENVELOPE
 
@@ -70,10 +90,41 @@ def test_reply_is_a_table_by_worker() -> None:
 
 @pytest.mark.parametrize("value", [None, {}, {"type": 5}, [{"type": "a"}, 5], "x"])
 def test_event_has_a_type(value: object) -> None:
-    assert refusal(check_event, value) is Reason.CELERY_ENVELOPE
+    assert refusal(read_actions, value) is Reason.CELERY_ENVELOPE
 
 
 def test_events_come_alone_or_many_at_once() -> None:
-    assert refusal(check_event, {"type": "task-sent"}) is None
-    assert refusal(check_event, [{"type": "task-sent"}] * EVENTS_MAX) is None
-    assert refusal(check_event, [{"type": "task-sent"}] * (EVENTS_MAX + 1)) is Reason.CELERY_ENVELOPE
+    assert read_actions({"type": "task-sent", "action": None}) == []
+    assert read_actions([{"type": "task-sent"}] * EVENTS_MAX) == []
+    assert refusal(read_actions, [{"type": "task-sent"}] * (EVENTS_MAX + 1)) is Reason.CELERY_ENVELOPE
+
+
+def test_what_an_election_shall_publish_is_found_in_events_and_commands() -> None:
+    assert read_actions(
+        [{"type": "worker-elect", "action": 1}, {"type": "x"}, {"type": "x", "action": 2}]
+    ) == [
+        1,
+        2,
+    ]
+    assert of_mailbox({**PING, "method": "election", "arguments": {"action": {"task": "t"}}}).action == {
+        "task": "t"
+    }
+
+
+@pytest.mark.parametrize(
+    ("matcher", "expression"), [(None, False), ("glob", False), ("pcre", True), ("Glob", True), ("", True)]
+)
+def test_a_pattern_that_is_no_glob_is_told(matcher: str | None, expression: bool) -> None:
+    assert of_mailbox({**PING, "pattern": "w*", "matcher": matcher}).matches_expression is expression
+
+
+@pytest.mark.parametrize("clock", [-1, CLOCK_MAX + 1, 2**63 - 1, 1.0, True, "5", [1]])
+def test_a_clock_that_no_process_counts_to_is_refused(clock: object) -> None:
+    assert refusal(check_clock, clock) is Reason.CELERY_ENVELOPE
+    assert refusal(read_actions, {"type": "task-sent", "clock": clock}) is Reason.CELERY_ENVELOPE
+
+
+@pytest.mark.parametrize("clock", [None, 0, CLOCK_MAX])
+def test_a_clock_is_a_number_or_nothing(clock: object) -> None:
+    assert refusal(check_clock, clock) is None
+    assert refusal(read_actions, {"type": "task-sent", "clock": clock}) is None

@@ -37,7 +37,7 @@ from sealgate.wire.table import Table
 from sealgate.wire.values import LENGTH_BYTES, Likeness
 
 #: What `check_fields` reads beside the ids.
-_FIELDS: Final = frozenset({"retries", "timelimit", "eta", "expires", "stamps"})
+_FIELDS: Final = frozenset({"retries", "timelimit", "eta", "expires", "stamped_headers", "stamps"})
 #: Headers that no check reads.
 _UNREAD: Final = frozenset(
     {
@@ -49,7 +49,6 @@ _UNREAD: Final = frozenset(
         "origin",
         "replaced_task_nesting",
         "shadow",
-        "stamped_headers",
     }
 )
 #: Only what no check reads, or what is checked again, may differ.

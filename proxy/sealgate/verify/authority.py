@@ -50,10 +50,11 @@ def check_target(key: Key, message: Message, peer: Peer, delivered: bool = False
         if not permits(key.routing_keys, routing_key):
             raise GateError(Reason.ACL_ROUTING_KEY, f"key {key.kid}")
     if message.header.fields[REPLY_TO]:
-        _check_reply_to(key, message.header.text(REPLY_TO) or "", delivered)
+        check_reply_to(key, message.header.text(REPLY_TO) or "", delivered)
 
 
-def _check_reply_to(key: Key, reply_to: str, delivered: bool) -> None:
+def check_reply_to(key: Key, reply_to: str, delivered: bool = False) -> None:
+    """Raises `GateError` acl.reply_to."""
     if reply_to.startswith(_DIRECT_REPLY):
         # The signature covers only this much of it, so anything behind it may be anybody's (seal1.md).
         if reply_to != _DIRECT_REPLY and not delivered:
@@ -82,6 +83,12 @@ def check_command(key: Key, command: str) -> None:
     if classes is None or _CONTROL in classes or _CONTROL_PREFIX + command in classes:
         return
     raise GateError(Reason.CELERY_CONTROL, f"command not permitted to key {key.kid}")
+
+
+def check_all_commands(key: Key) -> None:
+    """Raises `GateError` celery.control for a key that may send some commands only."""
+    if key.classes is not None and _CONTROL not in key.classes:
+        raise GateError(Reason.CELERY_CONTROL, f"key {key.kid} may not send all commands")
 
 
 class TaskGrant:

@@ -29,6 +29,36 @@ _ID: Final = re.compile(r"[A-Za-z0-9_:@+=~,-][A-Za-z0-9_.:@+=~,-]{0,254}")
 _ID_CHARACTERS_MAX: Final = 255
 ID_NAMES: Final = ("id", "group", "root_id", "parent_id", "taskset")
 _PROTOCOL_1_NAMES: Final = frozenset({"task", "id", "args", "kwargs"})
+#: The headers of a task that Celery writes itself, but for its name.
+FIELD_NAMES: Final = frozenset(
+    {
+        "argsrepr",
+        "callbacks",
+        "chain",
+        "chord",
+        "compression",
+        "errbacks",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "id",
+        "ignore_result",
+        "kwargsrepr",
+        "lang",
+        "meth",
+        "origin",
+        "parent_id",
+        "replaced_task_nesting",
+        "retries",
+        "root_id",
+        "shadow",
+        "stamped_headers",
+        "stamps",
+        "taskset",
+        "timelimit",
+    }
+)
 _RESULT_NAMES: Final = frozenset({"task_id", "status", "result"})
 #: What `Context.as_execution_options` publishes a retry with: a stamp of such a name would replace it.
 _EXECUTION_OPTIONS: Final = frozenset(
@@ -227,7 +257,15 @@ def _check_time_limits(value: object) -> None:
 
 
 def _check_stamps(fields: Mapping[str, object]) -> None:
-    """`stamps` is None or a table whose names are the application's own."""
+    """`stamps` is None or a table of names of the application's own, `stamped_headers` a list of them."""
+    stamped = fields.get("stamped_headers")
+    if stamped is not None:
+        # A worker goes through it for every task, and dies of what it can not go through (M).
+        if not isinstance(stamped, list):
+            raise GateError(Reason.CELERY_ENVELOPE, "stamped_headers")
+        for name in stamped:
+            if not isinstance(name, str):
+                raise GateError(Reason.CELERY_ENVELOPE, "stamped_headers")
     stamps = fields.get("stamps")
     if stamps is None:
         return

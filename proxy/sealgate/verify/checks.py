@@ -207,7 +207,7 @@ class Verifier:
         clock = Clock(examination.now, policy.clock_skew_s, token.created + key.max_lifetime_s)
         envelope = Envelope(target_class, message, body)
         try:
-            check_envelope(envelope, rules.profile, key, grant, clock, policy.protocol_1)
+            check_envelope(envelope, rules, key, grant, clock, policy.protocol_1)
         finally:
             examination.task = envelope.task or examination.task
         return envelope, (Reason.CONTENT_B64_PICKLE,) if body.pickle else ()

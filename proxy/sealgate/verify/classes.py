@@ -9,8 +9,11 @@ from __future__ import annotations
 from enum import Enum, unique
 from typing import Final
 
-_PIDBOX: Final = "celery.pidbox"
-_REPLY_PREFIX: Final = "reply."
+#: The end of a mailbox's name, exchange or queue: `celery.pidbox`, or with a `control_exchange` of one's own
+#: another name before the dot.
+PIDBOX: Final = ".pidbox"
+#: What a mailbox's name has in front where its answers go.
+REPLY_PREFIX: Final = "reply."
 _EVENTS: Final = "celeryev"
 _EVENTS_PREFIX: Final = "celeryev."
 
@@ -31,12 +34,12 @@ def class_of_target(exchange: str, routing_key: str) -> MessageClass | None:
     The default exchange reaches a queue by its name: that of a worker's mailbox or of an event monitor as
     well.
     """
-    if exchange.endswith(_PIDBOX):
+    if exchange.endswith(PIDBOX):
         return MessageClass.CONTROL
     if exchange == _EVENTS or exchange.startswith(_EVENTS_PREFIX):
         return MessageClass.EVENT
     if not exchange:
-        if routing_key.endswith(_PIDBOX):
+        if routing_key.endswith(PIDBOX):
             return MessageClass.CONTROL
         if routing_key.startswith(_EVENTS_PREFIX):
             return MessageClass.EVENT
@@ -45,4 +48,4 @@ def class_of_target(exchange: str, routing_key: str) -> MessageClass | None:
 
 def is_control_reply(exchange: str) -> bool:
     """Whether a control message answers a command: kombu sends answers to this exchange and nowhere else."""
-    return exchange.startswith(_REPLY_PREFIX)
+    return exchange.startswith(REPLY_PREFIX)

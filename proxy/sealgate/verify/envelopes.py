@@ -7,12 +7,12 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.signing.keyring import Key
 from sealgate.verify import celery, dramatiq, pidbox, taskiq
-from sealgate.verify.authority import REPLY_COMMAND, TaskGrant, check_class, check_command
-from sealgate.verify.canvas import check_canvas
+from sealgate.verify.authority import REPLY_COMMAND, TaskGrant, check_all_commands, check_class, check_command
+from sealgate.verify.canvas import check_action, check_canvas
 from sealgate.verify.classes import MessageClass, is_control_reply
-from sealgate.verify.content import Body
+from sealgate.verify.content import COMPRESSION, Body
 from sealgate.verify.message import Message
-from sealgate.verify.policy import CELERY, DRAMATIQ, TASKIQ
+from sealgate.verify.policy import CELERY, DRAMATIQ, TASKIQ, ContentRules
 from sealgate.wire.properties import TYPE
 
 
@@ -32,34 +32,41 @@ class Envelope:
 
 
 def check_envelope(
-    envelope: Envelope, profile: str, key: Key, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
+    envelope: Envelope, rules: ContentRules, key: Key, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
 ) -> None:
-    """Check the envelope of `profile`, or of the class the target told.
+    """Check the envelope of the profile of `rules`, or of the class the target told.
 
-    Raises `GateError` celery.*, dramatiq.*, taskiq.*, acl.* or time.expired.
+    Raises `GateError` celery.*, dramatiq.*, taskiq.*, acl.*, content.*, header.routing or time.expired.
     """
-    value = envelope.body.value
     if envelope.message_class is MessageClass.CONTROL:
-        _check_control(envelope.message.exchange, value, key)
+        _check_control(envelope, rules, key, grant)
     elif envelope.message_class is MessageClass.EVENT:
-        pidbox.check_event(value)
-    elif profile == CELERY:
-        _check_celery(envelope, key, grant, clock, protocol_1)
+        for action in pidbox.read_actions(envelope.body.value):
+            check_action(key, grant, rules, action)
+    elif rules.profile == CELERY:
+        _check_celery(envelope, rules, key, grant, clock, protocol_1)
     else:
         envelope.message_class = MessageClass.TASK
-        _check_other(envelope, profile, grant)
+        _check_other(envelope, rules.profile, grant)
 
 
-def _check_control(exchange: str, value: object, key: Key) -> None:
-    if is_control_reply(exchange):
+def _check_control(envelope: Envelope, rules: ContentRules, key: Key, grant: TaskGrant) -> None:
+    message, value = envelope.message, envelope.body.value
+    pidbox.check_clock(message.header.table.values.get(pidbox.CLOCK))
+    if is_control_reply(message.exchange):
         check_command(key, REPLY_COMMAND)
         pidbox.check_reply(value)
-    else:
-        check_command(key, pidbox.read_command(value))
+        return
+    command = pidbox.read_command(value, message.exchange)
+    check_command(key, command.name)
+    if command.matches_expression:
+        # An expression of anybody's choice can hold a worker up for good (M).
+        check_all_commands(key)
+    check_action(key, grant, rules, command.action)
 
 
 def _check_celery(
-    envelope: Envelope, key: Key, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
+    envelope: Envelope, rules: ContentRules, key: Key, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
 ) -> None:
     headers = envelope.message.header.table.values
     value = envelope.body.value
@@ -69,7 +76,7 @@ def _check_celery(
         # The body first: a task of protocol 1 that a header renames may have nothing else of protocol 2.
         body = celery.read_body_2(value)
         celery.check_fields(headers, clock)
-        check_canvas(grant, task, body, headers)
+        check_canvas(key, grant, rules, task, body, headers)
     elif celery.is_result(value):
         envelope.message_class = MessageClass.RESULT
         check_class(key, MessageClass.RESULT)
@@ -77,22 +84,28 @@ def _check_celery(
     else:
         envelope.message_class = MessageClass.TASK
         check_class(key, MessageClass.TASK)
-        _check_protocol_1(envelope, value, grant, clock, protocol_1)
+        if not isinstance(value, dict) or celery.TASK_HEADER not in value:
+            raise GateError(Reason.CELERY_ENVELOPE, "no task in header or body")
+        if not protocol_1:
+            raise GateError(Reason.CELERY_PROTOCOL, "protocol 1 is not let in")
+        _check_protocol_1(envelope, value, rules, key, grant, clock)
 
 
 def _check_protocol_1(
-    envelope: Envelope, value: object, grant: TaskGrant, clock: celery.Clock, protocol_1: bool
+    envelope: Envelope,
+    value: dict[str, object],
+    rules: ContentRules,
+    key: Key,
+    grant: TaskGrant,
+    clock: celery.Clock,
 ) -> None:
-    if not isinstance(value, dict) or celery.TASK_HEADER not in value:
-        raise GateError(Reason.CELERY_ENVELOPE, "no task in header or body")
-    if not protocol_1:
-        raise GateError(Reason.CELERY_PROTOCOL, "protocol 1 is not let in")
     task = envelope.task = celery.task_name(value[celery.TASK_HEADER])
     grant.check(task)
     celery.check_fields(value, clock)
-    # The headers of a task of protocol 1 are headers of its retries.
-    retried = {"headers": envelope.message.header.table.values}
-    check_canvas(grant, task, celery.read_body_1(value), retried)
+    # The headers of a task of protocol 1 are headers of its retries. How this one is compressed is known.
+    headers = envelope.message.header.table.values
+    retried = {"headers": {name: headers[name] for name in headers if name != COMPRESSION}}
+    check_canvas(key, grant, rules, task, celery.read_body_1(value), retried)
 
 
 def _check_other(envelope: Envelope, profile: str, grant: TaskGrant) -> None:

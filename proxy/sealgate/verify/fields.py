@@ -19,7 +19,7 @@ _DELIVERY_MODES: Final = frozenset({b"\x01", b"\x02"})
 _EXPIRATION: Final = re.compile(rb"[0-9]{1,10}")
 #: RabbitMQ routes a copy to every queue named here, past the routing key that was signed (hostile.jsonl HD20,
 #: HD21).
-_ROUTING_NAMES: Final = ("CC", "BCC")
+ROUTING_NAMES: Final = ("CC", "BCC")
 _DELAY_NAME: Final = "x-delay"
 
 
@@ -45,7 +45,7 @@ def check_headers(table: Table, profile: str) -> None:
     Raises `GateError` header.routing, header.x_delay, header.timestamp, header.utf8 or header.type.
     """
     values = table.values
-    for name in _ROUTING_NAMES:
+    for name in ROUTING_NAMES:
         if name in values:
             raise GateError(Reason.HEADER_ROUTING, f"{name} header")
     if _DELAY_NAME in values:
@@ -63,7 +63,7 @@ def check_delivered_headers(table: Table, profile: str) -> None:
     has negated `x-delay`. Raises `GateError` header.routing, header.timestamp, header.utf8 or header.type.
     """
     values = table.values
-    for name in _ROUTING_NAMES:
+    for name in ROUTING_NAMES:
         if name in values:
             raise GateError(Reason.HEADER_ROUTING, f"{name} header")
     if table.traits:

@@ -302,7 +302,7 @@ class _Steps:
             f"{bodies[0].form.value}, {len(message.body)} bytes",
             f"the fields and embedded tasks of profile {rules.profile}, as key {key.kid} may send them",
             lambda: check_envelope(
-                envelope, rules.profile, key, TaskGrant(key), clock, self._policy.protocol_1
+                envelope, rules, key, TaskGrant(key), clock, self._policy.protocol_1
             ),
         )
         self._findings.task = envelope.task
