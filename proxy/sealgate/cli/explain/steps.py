@@ -301,9 +301,7 @@ class _Steps:
             "envelope",
             f"{bodies[0].form.value}, {len(message.body)} bytes",
             f"the fields and embedded tasks of profile {rules.profile}, as key {key.kid} may send them",
-            lambda: check_envelope(
-                envelope, rules, key, TaskGrant(key), clock, self._policy.protocol_1
-            ),
+            lambda: check_envelope(envelope, rules, key, TaskGrant(key), clock, self._policy.protocol_1),
         )
         self._findings.task = envelope.task
 
