@@ -2,10 +2,11 @@
 
 The rooms, top to bottom; an import may only go down:
 
-    cli                     one-shot commands
+    cli  celery             one-shot commands; the name that Celery's setting takes
     app                     builds everything from the settings, runs, drains, stops
     net stores quarantine   edges: siblings that never import each other
-    ops control config devbroker
+    ops control config
+    devbroker integrations
     ---------------------------------------------------------------------------------
     session                 one client-broker conversation: events in, commands out
     verify  accounts        a message in, a verdict out; a login in, a grant out

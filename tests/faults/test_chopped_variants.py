@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.celery_setup import SIDECAR
 from support.chopped import Chop
 from support.loops import LOOPS
 from system.test_celery_variants import (  # noqa: F401 - the tests themselves
@@ -21,6 +22,12 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ways = list(itertools.product(("one", "random"), LOOPS))
     metafunc.parametrize("chop", ways, ids="-".join, indirect=True)
+
+
+@pytest.fixture
+def signing() -> str:
+    """What is chopped is what gateways and sidecars read."""
+    return SIDECAR
 
 
 @pytest.fixture

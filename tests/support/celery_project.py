@@ -16,6 +16,8 @@ BROKER = os.environ.get("PROJECT_BROKER", "amqp://guest:guest@127.0.0.1:5672//")
 RESULTS = os.environ.get("PROJECT_RESULTS", "rpc://")
 RUNS = os.environ.get("PROJECT_RUNS", "")
 CONFIRMS = os.environ.get("PROJECT_CONFIRMS") == "1"
+TRANSPORT = os.environ.get("PROJECT_TRANSPORT")
+TRANSPORT_OPTIONS = json.loads(os.environ.get("PROJECT_TRANSPORT_OPTIONS", "{}"))
 QUORUM = os.environ.get("PROJECT_QUORUM") == "1"
 
 app = Celery("project", broker=BROKER, backend=RESULTS)
@@ -23,7 +25,8 @@ app.conf.update(
     accept_content=["json", "msgpack"],
     broker_connection_retry_on_startup=True,
     broker_connection_timeout=4,
-    broker_transport_options={"confirm_publish": CONFIRMS},
+    broker_transport=TRANSPORT,
+    broker_transport_options={"confirm_publish": CONFIRMS, **TRANSPORT_OPTIONS},
     result_expires=600,
     result_persistent=False,
     task_acks_late=False,

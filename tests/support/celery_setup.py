@@ -1,4 +1,5 @@
-"""Celery as people run it: producer and worker behind signing sidecars, the gateway before RabbitMQ."""
+"""Celery as people run it: producer and worker behind signing sidecars, or signing themselves, and the
+gateway before RabbitMQ."""
 
 from __future__ import annotations
 
@@ -26,15 +27,26 @@ TESTS = Path(__file__).resolve().parent.parent
 WORKER_START_SECONDS_MAX = 60
 
 
-class Setup:
-    """Everything running. `app` publishes through the producer's sidecar."""
+#: How messages are signed: by a sidecar beside each process, or by the process (`sealgate.celery:Transport`).
+SIDECAR = "sidecar"
+IN_PROCESS = "in the process"
 
-    def __init__(self, home: Path, vhost: str, confirms: bool, results: str, quorum: bool) -> None:
+
+class Setup:
+    """Everything running. `app` publishes through the producer's sidecar, or signs itself.
+
+    Who signs itself also verifies what it is delivered. `producer` and `worker_side` are the gateway then.
+    """
+
+    def __init__(
+        self, home: Path, vhost: str, confirms: bool, results: str, quorum: bool, signing: str = SIDECAR
+    ) -> None:
         self.home = home
         self.vhost = vhost
         self.confirms = confirms
         self.results = results
         self.quorum = quorum
+        self.signing = signing
         self.runs_file = home / "runs.jsonl"
         self.keys: list[dict[str, object]] = [key("producer", new_secret()), key("worker", new_secret())]
         self.gateway: GatewayProcess
@@ -54,6 +66,20 @@ class Setup:
             "PROJECT_RESULTS": self.results,
             "PROJECT_QUORUM": "1" if self.quorum else "0",
             "PYTHONPATH": str(TESTS),
+            **self.signer_env(),
+        }
+
+    def signer_env(self, kid: str = "worker") -> dict[str, str]:
+        """What a process is told that signs itself."""
+        if self.signing == SIDECAR:
+            return {}
+        return {
+            "PROJECT_TRANSPORT": "sealgate.celery:Transport",
+            # Celery delays through exchanges of its own where queues are quorum queues.
+            "PROJECT_TRANSPORT_OPTIONS": json.dumps({"sealgate": {"queues": {"celery": "delayed"}}}),
+            "SEALGATE__KEYS__SOURCE": f"file:{self.gateway.keys_file}",
+            "SEALGATE__PUBLISH__SIGN_WITH": kid,
+            "SEALGATE__DELIVER__ACTION": "verify",
         }
 
     def runs(self) -> Counter[tuple[str, int]]:
@@ -72,7 +98,7 @@ class Setup:
     def refused(self) -> dict[str, int]:
         """Everything refused anywhere on the way, by reason."""
         found: Counter[str] = Counter()
-        for process in (self.gateway, self.producer, self.worker_side):
+        for process in {self.gateway, self.producer, self.worker_side}:
             found.update(process.refusals())
         return dict(found)
 
@@ -109,8 +135,10 @@ def celery_setup(
     gateway_settings: Mapping[str, Any] | None = None,
     chop: Chop | None = None,
     presets: bool = False,
+    signing: str = SIDECAR,
 ) -> Iterator[Setup]:
-    """Gateway, both signing sidecars and a worker; all ended at the end.
+    """Gateway, worker, and, where processes do not sign themselves, both signing sidecars; all ended at the
+    end.
 
     With `presets` the whole policy of each is its preset.
 
@@ -127,23 +155,25 @@ def celery_setup(
 
     if presets:
         gateway_settings = {"preset": "celery-gateway", **(gateway_settings or {})}
-    setup = Setup(home, vhost, confirms, results, quorum)
+    setup = Setup(home, vhost, confirms, results, quorum, signing)
     with ExitStack() as stack:
         setup.gateway = stack.enter_context(
             gateway(home / "gateway", broker_port, setup.keys, gateway_settings, env=env("gateway"))
         )
-        setup.producer, setup.worker_side = [
-            stack.enter_context(
-                gateway(
-                    home / kid,
-                    setup.gateway.port,
-                    setup.keys,
-                    sidecar(kid),
-                    env=env(kid),
+        setup.producer = setup.worker_side = setup.gateway
+        if signing == SIDECAR:
+            setup.producer, setup.worker_side = [
+                stack.enter_context(
+                    gateway(
+                        home / kid,
+                        setup.gateway.port,
+                        setup.keys,
+                        sidecar(kid),
+                        env=env(kid),
+                    )
                 )
-            )
-            for kid in ("producer", "worker")
-        ]
+                for kid in ("producer", "worker")
+            ]
         setup.start_worker(pool)
         stack.callback(lambda: end(setup.worker))
         setup.app = _producer_app(setup)
@@ -152,7 +182,7 @@ def celery_setup(
 
 
 def _producer_app(setup: Setup) -> Celery:
-    """The project's application in this process, connected through the producer's sidecar."""
+    """The project's application in this process, connected through its sidecar if it has one."""
     from support import celery_project
 
     app = celery_project.app
@@ -160,6 +190,14 @@ def _producer_app(setup: Setup) -> Celery:
         setup.vhost
     )
     app.conf.broker_transport_options = {"confirm_publish": setup.confirms}
+    app.conf.broker_transport = None
+    if setup.signing == IN_PROCESS:
+        app.conf.broker_transport = "sealgate.celery:Transport"
+        app.conf.broker_transport_options["sealgate"] = {
+            "keys": f"file:{setup.gateway.keys_file}",
+            "sign_with": "producer",
+            "verify": True,
+        }
     return app
 
 
@@ -168,6 +206,7 @@ def _disconnect(app: Celery) -> None:
 
     What Celery has lost track of itself is collected here, so that no later test is blamed for it.
     """
+    app.conf.broker_transport = None
     results = app.backend.result_consumer
     if results._connection is not None:
         results.stop()

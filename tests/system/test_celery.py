@@ -1,4 +1,5 @@
-"""Real Celery against a real RabbitMQ through signing sidecars and the gateway: everything works, once."""
+"""Real Celery against a real RabbitMQ through the gateway, signed by sidecars or by the transport for kombu:
+everything works, once."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from celery import chain, group
 from celery.canvas import StampingVisitor
 
 from support.celery_project import add, echo, fail, flaky, on_error
-from support.celery_setup import Setup, celery_setup
+from support.celery_setup import IN_PROCESS, SIDECAR, Setup, celery_setup
 from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
 
@@ -31,14 +32,18 @@ LISTED = {
 }
 
 
-@pytest.fixture(scope="module", params=["unconfirmed", "confirmed"])
+@pytest.fixture(scope="module", params=["unconfirmed", "confirmed", IN_PROCESS])
 def setup(
     request: pytest.FixtureRequest, rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Setup]:
-    confirms = request.param == "confirmed"
+    confirms = request.param != "unconfirmed"
+    signing = IN_PROCESS if request.param == IN_PROCESS else SIDECAR
     home = tmp_path_factory.mktemp("celery")
     with celery_setup(
-        home, rabbitmq.port, rabbitmq.new_vhost(), confirms=confirms, gateway_settings=LISTED
+        *(home, rabbitmq.port, rabbitmq.new_vhost()),
+        confirms=confirms,
+        gateway_settings=LISTED,
+        signing=signing,
     ) as running:
         yield running
 

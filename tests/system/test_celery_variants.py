@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.celery_setup import celery_setup
+from support.celery_setup import IN_PROCESS, SIDECAR, celery_setup
 from support.chopped import Chop
 from support.processes import end
 from support.rabbitmq_server import RabbitMQServer
@@ -25,6 +25,13 @@ def chop() -> Chop | None:
     return None
 
 
+@pytest.fixture(params=[SIDECAR, IN_PROCESS])
+def signing(request: pytest.FixtureRequest) -> str:
+    """Who signs."""
+    way: str = request.param
+    return way
+
+
 def produce(broker: str, env: dict[str, str], what: str) -> None:
     """Run a producer process to its end; its exit code says whether all it expected came true."""
     process = subprocess.run(
@@ -34,11 +41,11 @@ def produce(broker: str, env: dict[str, str], what: str) -> None:
 
 
 def test_chord_with_results_in_redis_and_a_pool_of_threads(
-    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path, chop: Chop | None
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path, chop: Chop | None, signing: str
 ) -> None:
     vhost = rabbitmq.new_vhost()
     with celery_setup(
-        tmp_path, rabbitmq.port, vhost, pool="threads", results=redis_server.url, chop=chop
+        tmp_path, rabbitmq.port, vhost, pool="threads", results=redis_server.url, chop=chop, signing=signing
     ) as setup:
         url = setup.producer.url(vhost)
         produce(url, setup.env(url), "chord")
@@ -48,11 +55,11 @@ def test_chord_with_results_in_redis_and_a_pool_of_threads(
 
 
 def test_quorum_queues_retries_and_native_delayed_delivery(
-    rabbitmq: RabbitMQServer, tmp_path: Path, chop: Chop | None
+    rabbitmq: RabbitMQServer, tmp_path: Path, chop: Chop | None, signing: str
 ) -> None:
     """Delays go through exchanges named after the bits of the delay (hostile.jsonl CE41)."""
     vhost = rabbitmq.new_vhost()
-    with celery_setup(tmp_path, rabbitmq.port, vhost, quorum=True, chop=chop) as setup:
+    with celery_setup(tmp_path, rabbitmq.port, vhost, quorum=True, chop=chop, signing=signing) as setup:
         url = setup.producer.url(vhost)
         produce(url, setup.env(url), "quorum")
         assert setup.refused() == {}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,19 +16,11 @@ from sealgate.accounts.users import BrokerLogin, UserBook
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.fields import check_reference, is_reference
 from sealgate.config.settings import Credentials
-from sealgate.signing.algorithms import ED25519, HMAC_SHA256
-from sealgate.signing.keyfile import KeyfileError, load_keyring
+from sealgate.signing.keyfile import KeyfileError, load_keys
 from sealgate.signing.keyring import Keyring
-from sealgate.signing.material import MaterialKind, kind_of
 
 #: A keyring of a few thousand keys; what is larger is the wrong file.
 SOURCE_BYTES_MAX: Final = 1_048_576
-
-_FIELD_OF: Final = {
-    MaterialKind.HMAC_SECRET: (HMAC_SHA256, "secret"),
-    MaterialKind.ED25519_PRIVATE: (ED25519, "private"),
-    MaterialKind.ED25519_PUBLIC: (ED25519, "public"),
-}
 
 
 #: Inode, modification time in ns, size; None for a file that is not there.
@@ -130,10 +121,7 @@ def read_keyring(source: str, sources: Sources) -> Keyring:
     except SourceError as error:
         raise ConfigError([Problem("", "keys.source", str(error), error.permission)]) from None
     try:
-        if source.startswith("env:") and not _is_toml(text):
-            keyring, warnings = _read_pairs(text, source, sources)
-        else:
-            keyring, warnings = load_keyring(text, sources.resolve)
+        keyring, warnings = load_keys(text, source, sources.resolve)
     except KeyfileError as error:
         raise ConfigError([Problem(where, "", message) for message in error.errors]) from None
     sources.warnings.extend([Problem(where, "", message) for message in warnings])
@@ -171,25 +159,3 @@ def _broker_password(credentials: Credentials, sources: Sources, problems: list[
         problems.append(Problem("", "credentials.password", str(error), permission))
         return ""
     return password
-
-
-def _is_toml(text: str) -> bool:
-    try:
-        return "key" in tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return "[[" in text
-
-
-def _read_pairs(text: str, source: str, sources: Sources) -> tuple[Keyring, list[str]]:
-    """Keys as `kid=secret,kid=secret`: the algorithm follows from the secret's prefix."""
-    secrets: dict[str, str] = {}
-    entries: list[dict[str, str]] = []
-    for index, pair in enumerate(text.split(",")):
-        kid, equals, secret = pair.partition("=")
-        if not equals:
-            raise KeyfileError([f"key[{index}]: want kid=secret,kid=secret or the TOML of a keys file"])
-        alg, name = _FIELD_OF[kind_of(secret.strip()) or MaterialKind.HMAC_SECRET]
-        reference = f"{source}#{index}"
-        secrets[reference] = secret.strip()
-        entries.append({"kid": kid.strip(), "alg": alg, name: reference})
-    return load_keyring({"key": entries}, secrets.__getitem__)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256, Algorithm
 from sealgate.signing.filetable import FileTable, suggest
 from sealgate.signing.keyring import CLASSES, MAX_LIFETIME_S_DEFAULT, Key, Keyring, KeyState
-from sealgate.signing.material import MaterialKind, algorithm_of, is_material, parse_secret
+from sealgate.signing.material import MaterialKind, algorithm_of, is_material, kind_of, parse_secret
 from sealgate.signing.token import is_kid
 
 #: Longer lifetimes are a slip: a seal that outlives its key's rotation protects nothing.
@@ -31,6 +31,7 @@ _MATERIAL: Final = {
     "private": MaterialKind.ED25519_PRIVATE,
     "public": MaterialKind.ED25519_PUBLIC,
 }
+_FIELD_OF_KIND: Final = {kind: name for name, kind in _MATERIAL.items()}
 _FIELDS_OF: Final = {HMAC_SHA256: ("secret",), ED25519: ("private", "public")}
 _NAMES: Final = (
     *("kid", "alg", "state", "not_before", "not_after", "max_lifetime", "classes"),
@@ -62,12 +63,45 @@ def load_keyring(
     return Keyring(keys), reader.warnings
 
 
+def load_keys(text: str, source: str, resolve: Callable[[str], str]) -> tuple[Keyring, list[str]]:
+    """As `load_keyring`, of the text behind the reference `source`.
+
+    An `env:` may hold `kid=secret,kid=secret` instead of TOML: the algorithm follows from the secret's
+    prefix.
+    """
+    if source.startswith("env:") and not _is_toml(text):
+        return _load_pairs(text, source)
+    return load_keyring(text, resolve)
+
+
 def parse_duration(text: str) -> int:
     """Seconds of `30s`, `5m`, `24h` or `7d`. Raises ValueError."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("want a duration like 30s, 5m, 24h or 7d")
     return int(match[1]) * _UNIT_S[match[2]]
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        return "key" in tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return "[[" in text
+
+
+def _load_pairs(text: str, source: str) -> tuple[Keyring, list[str]]:
+    secrets: dict[str, str] = {}
+    entries: list[dict[str, str]] = []
+    for index, pair in enumerate(text.split(",")):
+        kid, equals, secret = pair.partition("=")
+        if not equals:
+            raise KeyfileError([f"key[{index}]: want kid=secret,kid=secret or the TOML of a keys file"])
+        kind = kind_of(secret.strip()) or MaterialKind.HMAC_SECRET
+        alg = HMAC_SHA256 if kind is MaterialKind.HMAC_SECRET else ED25519
+        reference = f"{source}#{index}"
+        secrets[reference] = secret.strip()
+        entries.append({"kid": kid.strip(), "alg": alg, _FIELD_OF_KIND[kind]: reference})
+    return load_keyring({"key": entries}, secrets.__getitem__)
 
 
 def _parse(text: str) -> Mapping[str, object]:

@@ -61,7 +61,11 @@ class Sealer:
         self._rng: Final = rng
 
     def seal(self, message: Message, peer: Peer, session: SignerSession, now: float) -> bytes:
-        """The encoded header entry to add to `message`.
+        """The encoded header entry to add to `message`. Raises `GateError` as `token` does."""
+        return entry_longstr(self.name, self.token(message, peer, session, now))
+
+    def token(self, message: Message, peer: Peer, session: SignerSession, now: float) -> bytes:
+        """The value of the header to add to `message`.
 
         Its header table must have been scanned with the names left out that this seal does not cover. Raises
         `GateError` sig.kid or sig.key_state (the key may not sign now), celery.eta (an ETA that no seal of
@@ -86,7 +90,7 @@ class Sealer:
             len(message.body),
             message.body_sha256,
         )
-        return entry_longstr(self.name, finish_token(prefix, key.algorithm.sign(data)))
+        return finish_token(prefix, key.algorithm.sign(data))
 
 
 def _expires(message: Message, created: int, max_lifetime_s: int) -> int:
