@@ -49,6 +49,7 @@ class Reason(Enum):
     PROPS_EXPIRATION = "props.expiration"
     PROPS_DELIVERY_MODE = "props.delivery_mode"
     PROPS_USER_ID = "props.user_id"
+    PROPS_PRIORITY = "props.priority"
     HEADER_DUPLICATE = "header.duplicate"
     HEADER_DEPTH = "header.depth"
     HEADER_COUNT = "header.count"

@@ -13,7 +13,7 @@ from sealgate.accounts.userfile import load_users
 from sealgate.accounts.users import BrokerLogin
 from sealgate.config.loading import load
 from sealgate.config.paths import leaves
-from sealgate.config.settings import Rule, Settings
+from sealgate.config.settings import Bound, Rule, Settings
 from sealgate.signing.keyfile import load_keyring
 from sealgate.signing.material import generate_hmac
 
@@ -50,8 +50,10 @@ def missing_keys(text: str) -> list[str]:
             table = table.get(part) if isinstance(table, dict) else None
         if table is None:
             found.append(".".join(map(str, path)))
-    rule = tree.get("rule", [{}])[0]
-    return found + [f"rule.{name}" for name in Rule.model_fields if name not in rule]
+    for key, model in (("rule", Rule), ("bound", Bound)):
+        table = tree.get(key, [{}])[0]
+        found += [f"{key}.{name}" for name in model.model_fields if name not in table]
+    return found
 
 
 @pytest.fixture
@@ -115,12 +117,12 @@ def test_defaults_told_in_the_gateway_file_are_those_of_the_model(gateway: str) 
         if path[:2] == ("upstream", "tls") and text == "true":
             value = True  # the table is off, so the model's dump does not have it
         assert value == expected, path
-    silent = set(leaves()) - set(told) - {("rate",), ("rule",), ("upstream", "urls")}
+    silent = set(leaves()) - set(told) - {("rate",), ("rule",), ("bound",), ("upstream", "urls")}
     assert silent == {("listen", "tls", key) for key in ("cert", "key", "names")}
 
 
 def _defaults_told(text: str) -> dict[tuple[str, ...], str]:
-    """Path to the text after `# Default:`, for every key on or off, but those of rules."""
+    """Path to the text after `# Default:`, for every key on or off, but those of rules and bounds."""
     told: dict[tuple[str, ...], str] = {}
     section: tuple[str, ...] = ()
     default = ""
@@ -129,7 +131,7 @@ def _defaults_told(text: str) -> dict[tuple[str, ...], str]:
             default = line.removeprefix("# Default: ")
         elif match := _TABLE.match(line):
             section, default = tuple(match[1].split(".")), ""
-        elif (match := _KEY.match(line)) and default and section not in (("rule",), ("rate",)):
+        elif (match := _KEY.match(line)) and default and section not in (("rule",), ("bound",), ("rate",)):
             told[*section, match[1]], default = default, ""
     return told
 

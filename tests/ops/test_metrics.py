@@ -32,6 +32,8 @@ SERIES = {
     "sealgate_unconfirmed_refusals_total",
     "sealgate_quarantined_total",
     "sealgate_quarantine_dropped_total",
+    "sealgate_clamped_total",
+    "sealgate_would_clamp_total",
     "sealgate_stripped_headers_total",
     "sealgate_limits_hit_total",
     "sealgate_config_reloads_total",
@@ -58,6 +60,8 @@ def full_tally() -> Tally:
     tally.verify_seconds.observe(0.00003, 4)
     tally.verify_seconds.observe(7.0)
     tally.waited('odd "name"\\', 0.02)
+    tally.clamped["expires"] = 3
+    tally.would_clamp["priority"] = 4
     tally.stripped_headers = 6
     tally.unconfirmed_refusals = 7
     tally.quarantined["sig.bad"] = 8
@@ -122,6 +126,8 @@ def test_an_empty_tally_still_declares_every_metric() -> None:
         ("key_messages_total", {"kid": "k1", "verdict": "accepted"}, 5),
         ("key_last_used_timestamp_seconds", {"kid": "k1"}, 1_700_000_000.5),
         ("producer_clock_skew_seconds", {"kid": "k1"}, -0.25),
+        ("clamped_total", {"bound": "expires"}, 3),
+        ("would_clamp_total", {"bound": "priority"}, 4),
         ("stripped_headers_total", {}, 6),
         ("unconfirmed_refusals_total", {}, 7),
         ("quarantined_total", {"reason": "sig.bad"}, 8),

@@ -23,7 +23,7 @@ from sealgate.session.events import (
     UpstreamConnected,
 )
 from sealgate.session.limits import Limits
-from sealgate.session.records import RefusalRecord, Tally
+from sealgate.session.records import ClampRecord, RefusalRecord, Tally
 from sealgate.session.session import Session
 from sealgate.session.states import Side
 from sealgate.signing.algorithms import HmacSha256
@@ -131,6 +131,7 @@ class Talk:
         self.asked: list[do.RequestClaims] = []
         self.logins: list[Attempt] = []
         self.told: list[LoginRecord] = []
+        self.clamps: list[ClampRecord] = []
         self._outcomes = outcomes or (lambda claim: GRANTED)
         self._answer_claims = answer_claims
         self._dice = rng
@@ -173,6 +174,8 @@ class Talk:
             self.logins.append(command.attempt)
         elif isinstance(command, do.TellLogin):
             self.told.append(command.record)
+        elif isinstance(command, do.TellClamp):
+            self.clamps.append(command.record)
         else:
             self.records.append(command.record)
 

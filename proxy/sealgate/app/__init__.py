@@ -1,6 +1,6 @@
 """Builds everything from the settings, runs it, drains it, stops it. The only room that knows all others.
 
-    build        settings -> the objects of the core and the edges
+    build        settings -> the objects of the core and the edges (bounds: those of [[bound]])
     credentials  keys and certificates, read again when they change
     users        who may log in, where that is asked here
     gate         one running instance

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
+from sealgate.app.bounds import build_bounds
 from sealgate.app.errors import start_error
 from sealgate.config.fields import is_reference, split_url
 from sealgate.config.settings import Rule as RuleSettings
@@ -127,6 +128,7 @@ def build_policy(settings: Settings) -> Policy:
         rates=RateTable(settings.rate),
         observe_default=settings.mode.default == "observe",
         rules=tuple([_rule(settings, rule) for rule in settings.rule]),
+        bounds=build_bounds(settings),
     )
 
 

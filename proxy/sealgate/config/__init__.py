@@ -2,7 +2,8 @@
 
     fields.py     kinds of values: durations, addresses, URLs, references
     settings.py   the contract: every key, its default and meaning
-    rules.py      what one key says about another
+    bound_settings.py  its [[bound]] tables
+    rules.py      what one key says about another (bound_rules.py: of a bound)
     presets.py    complete policies for one place each, the lowest layer
     layers.py     the layers, lowest to highest, and where each value came from
     loading.py    layers in, `Loaded` settings out, or every error at once

@@ -235,6 +235,7 @@ ListenAddress = Annotated[
     WithJsonSchema(_ADDRESS_SCHEMA),
 ]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
+WholeNumber = Annotated[int, Field(ge=0), BeforeValidator(_no_boolean)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 FilePath = Annotated[str, Field(min_length=1)]

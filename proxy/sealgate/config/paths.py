@@ -12,7 +12,8 @@ from typing import Final, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from sealgate.config.settings import Section, Settings
+from sealgate.config.section import Section
+from sealgate.config.settings import Settings
 
 #: Keys from the outermost in; an int is an index into a list.
 Path = tuple[str | int, ...]

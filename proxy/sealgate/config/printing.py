@@ -33,8 +33,8 @@ def print_settings(loaded: Loaded, redact: bool = True, origin: bool = False) ->
     for path in leaves():
         if path == ("rate",):
             yield from _rate_lines(loaded, tree["rate"], origin)
-        elif path == ("rule",):
-            yield from _rule_lines(loaded, tree["rule"], origin)
+        elif path in (("rule",), ("bound",)):
+            yield from _listed_lines(loaded, str(path[0]), tree[str(path[0])], origin)
         elif (table := _table(tree, path[:-1])) is not None:
             if path[:-1] != section:
                 section = path[:-1]
@@ -58,10 +58,10 @@ def _rate_lines(loaded: Loaded, rates: Mapping[str, str], origin: bool) -> Itera
         yield _line(dotted((name,)), rate, _origin(loaded, ("rate", name), origin))
 
 
-def _rule_lines(loaded: Loaded, rules: list[dict[str, Any]], origin: bool) -> Iterator[str]:
-    for index, rule in enumerate(rules):
-        yield from ("", f"[[rule]]{_origin(loaded, ('rule', index), origin)}")
-        for name, value in rule.items():
+def _listed_lines(loaded: Loaded, key: str, tables: list[dict[str, Any]], origin: bool) -> Iterator[str]:
+    for index, table in enumerate(tables):
+        yield from ("", f"[[{key}]]{_origin(loaded, (key, index), origin)}")
+        for name, value in table.items():
             yield _line(name, value, "")
 
 
@@ -78,7 +78,8 @@ def _origin(loaded: Loaded, path: Path, wanted: bool) -> str:
 def _toml(value: object) -> str:
     """A value in TOML. JSON's texts, numbers and booleans are TOML's, but for one control character."""
     if isinstance(value, dict):
-        return "{ " + ", ".join([f"{name} = {_toml(item)}" for name, item in value.items()]) + " }"
+        items = [f"{name} = {_toml(item)}" for name, item in value.items() if item is not None]
+        return "{ " + ", ".join(items) + " }"
     if isinstance(value, list):
         return "[" + ", ".join([_toml(item) for item in value]) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -9,6 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from sealgate.config.bound_rules import (
+    bound_warnings,
+    bounds_are_reached,
+    bounds_make_sense,
+    clamps_are_signed,
+)
 from sealgate.config.fields import Address, is_reference, split_url
 from sealgate.config.paths import Path
 from sealgate.config.settings import Settings
@@ -201,6 +207,9 @@ RULES: Final = (
     Rule((("limits", "gateways"), ("replay", "store")), _gateways_share_a_store),
     Rule((("content", "profile"), ("content", "types"), ("rule",)), _content_types_fit_the_profile),
     Rule((("rule",),), _rules_are_reached),
+    Rule((("bound",),), bounds_make_sense),
+    Rule((("bound",),), bounds_are_reached),
+    Rule((("bound",), ("publish",)), clamps_are_signed),
     Rule(
         (("content", "body_bytes_max"), ("limits", "connection_bytes_max"), ("limits", "process_bytes_max")),
         _body_fits_the_buffers,
@@ -217,6 +226,7 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
     password = settings.credentials.password
     if password is not None and not is_reference(password):
         yield ("credentials", "password"), "is the password itself; use env:NAME or file:/path"
+    yield from bound_warnings(settings)
     if settings.rate and publish.action != "verify":
         yield ("rate",), 'does nothing: rates are for publish.action = "verify"'
     if settings.replay.nonces == "session" and publish.action != "verify":

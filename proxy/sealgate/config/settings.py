@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from sealgate.config import fields as f
+from sealgate.config.bound_settings import Bound
 from sealgate.config.fields import AMQP_PORT, AMQPS_PORT, Address
+from sealgate.config.section import Section
 
 Profile = Literal["celery", "dramatiq", "taskiq", "generic"]
 Mode = Literal["enforce", "observe"]
@@ -28,12 +30,6 @@ def _not_yet(later: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
-
-
-class Section(BaseModel):
-    """A table of the file: no unknown keys, no changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ServedName(Section):
@@ -321,6 +317,8 @@ class Settings(Section):
     mode: ModeSettings = ModeSettings()
     rule: tuple[Rule, ...] = ()
     """First match wins; narrows or relaxes for part of the traffic."""
+    bound: tuple[Bound, ...] = ()
+    """What tasks may ask of workers; the first bound that matches a task counts."""
     limits: Limits = Limits()
     drain: Drain = Drain()
     log: Log = Log()

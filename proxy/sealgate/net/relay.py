@@ -33,6 +33,7 @@ from sealgate.session.commands import (
     Send,
     SetReading,
     SettleClaims,
+    TellClamp,
     TellLogin,
 )
 from sealgate.session.conversation import Terms
@@ -50,7 +51,7 @@ from sealgate.session.events import (
     UpstreamFailed,
 )
 from sealgate.session.holding import HoldingQueue
-from sealgate.session.records import RefusalRecord
+from sealgate.session.records import ClampRecord, RefusalRecord
 from sealgate.session.session import Session
 from sealgate.session.states import Side, State
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStore
@@ -300,12 +301,29 @@ class Relay:
             self._dial()
         elif isinstance(command, CheckLogin):
             self._check(command.attempt)
+        elif isinstance(command, TellClamp):
+            self._tell_clamp(command.record)
         elif isinstance(command, TellLogin):
             self._tell_login(command.record)
         elif isinstance(command, DeclareQueue):
             self._declare(command.queue)
         else:
             assert_never(command)
+
+    def _tell_clamp(self, record: ClampRecord) -> None:
+        """Log that a message was changed, or would have been. Repeats of one bound and key are counted."""
+        bounds = ",".join(record.bounds)
+        event = "message.would_clamp" if record.observed else "message.clamped"
+        self._shared.warn(
+            event,
+            f"{bounds} {record.kid}",
+            bounds=bounds,
+            kid=record.kid,
+            task=record.task,
+            vhost=record.vhost,
+            user=record.user,
+            client=record.client,
+        )
 
     def _request(self, publications: list[Publication]) -> None:
         claims: list[Claim] = []

@@ -112,6 +112,18 @@ class TallyCollector(Collector):
             tally.task_messages.items(),
         )
         yield _counter(
+            "clamped",
+            "Messages that a bound has changed.",
+            ("bound",),
+            _single(tally.clamped),
+        )
+        yield _counter(
+            "would_clamp",
+            "Messages that a bound would have changed, where rules only observe.",
+            ("bound",),
+            _single(tally.would_clamp),
+        )
+        yield _counter(
             "stripped_headers",
             "Headers that only a broker may write, taken off what clients sent.",
             (),

@@ -6,6 +6,7 @@
     login     who the client is, and who says so        legs      channel 0, closing, draining, loss
     confirms  the delivery-tag ledger                   refuse    how a refusal is told
     holding   queues that publications are sent to instead of to their target, for a while
+    clamping  what bounds change                        originals what clients get back of it
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
     records   counts, and the record of a refusal
     session   the object that ties them together

@@ -140,7 +140,7 @@ class BrokerFrames:
             tag, multiple, _ = methods.read_nack(frame.payload)
         answered = channel.ledger.answered(tag, multiple)
         for entry in answered.settled:
-            self._settle(entry, method == BASIC_ACK)
+            self._settle(channel, entry, method == BASIC_ACK)
         if channel.state not in CHANNEL_REFUSED:
             out = self._conversation.out
             if answered.unchanged:
@@ -154,7 +154,10 @@ class BrokerFrames:
         if self._refuser.close_when_answered(channel):
             self._client.drop_held(channel)
 
-    def _settle(self, entry: Outstanding, arrived: bool) -> None:
+    def _settle(self, channel: Channel, entry: Outstanding, arrived: bool) -> None:
+        originals = self._conversation.originals
+        if originals is not None and entry.seal is not None:
+            originals.forget(channel.number, entry.seal)
         if entry.claim is None:
             return
         if arrived and not entry.returned:
@@ -198,10 +201,18 @@ class BrokerFrames:
             # Passed where rules only observe: no claim and no seal of ours is in there.
             return frame.raw
         terms = self._conversation.terms
+        seal = Seal(token_of(header), *target)
+        if channel.ledger is not None:
+            channel.ledger.returned(seal)
+        originals = self._conversation.originals
+        original = originals.of(channel.number, seal) if originals is not None else None
+        if originals is not None and original is not None:
+            if channel.ledger is None:
+                # No answer follows.
+                originals.forget(channel.number, seal)
+            return encode_frame(FRAME_HEADER, frame.channel, original)
         if terms.role is Role.SIGN:
             return encode_frame(FRAME_HEADER, frame.channel, restore(header, SIGNER_STRIPS))
-        if channel.ledger is not None:
-            channel.ledger.returned(Seal(token_of(header), *target))
         if terms.countersealer is not None:
             return encode_frame(FRAME_HEADER, frame.channel, restore(header, COUNTERSIGNATURE))
         return frame.raw

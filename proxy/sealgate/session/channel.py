@@ -54,6 +54,7 @@ class Publication:
         "detour",
         "dropped",
         "granted",
+        "kept",
         "message",
         "publish",
         "sealed",
@@ -81,6 +82,8 @@ class Publication:
         self.granted = False
         self.verdict: Verdict | None = None
         self.sealed: bytes | None = None
+        #: What its header as it came is kept by (`Originals`), where something else was sent.
+        self.kept: Seal | None = None
         #: Memory it counts for.
         self.size = 0
         self.dropped = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sealgate.accounts.login import Attempt, LoginRecord
 from sealgate.session.channel import Publication
 from sealgate.session.holding import HoldingQueue
-from sealgate.session.records import RefusalRecord
+from sealgate.session.records import ClampRecord, RefusalRecord
 from sealgate.session.states import Side
 from sealgate.verify.verdict import Claim
 
@@ -83,6 +83,13 @@ class Keep:
 
 
 @dataclass(slots=True, frozen=True)
+class TellClamp:
+    """Log that this message was changed."""
+
+    record: ClampRecord
+
+
+@dataclass(slots=True, frozen=True)
 class CheckLogin:
     """Find out whether this is a user, then report LoginChecked. Nothing of it is to be shown."""
 
@@ -112,6 +119,7 @@ Command = (
     | SettleClaims
     | RenewClaims
     | Keep
+    | TellClamp
     | CheckLogin
     | TellLogin
     | DeclareQueue

@@ -36,7 +36,7 @@ class Outstanding:
     def __init__(self, client_tag: int, claim: Claim | None, seal: Seal | None, asked_at: float) -> None:
         self.client_tag: Final = client_tag
         self.claim: Final = claim
-        #: Set where the broker may return it and its claim would then have to be given back.
+        #: Set where the broker may return it, and a claim or a header is then to be given back.
         self.seal: Final = seal
         #: When its claim was asked for, monotonic seconds.
         self.asked_at: Final = asked_at
@@ -83,8 +83,11 @@ class ConfirmLedger:
         return any(entry.claim is not None for entry in self._outstanding.values())
 
     def forwarded(self, claim: Claim | None, seal: Seal | None, asked_at: float) -> None:
-        """A publish goes upstream; its claim was asked for at `asked_at`. Mandatory ones have a `seal`."""
-        entry = Outstanding(self._next_client, claim, seal if claim is not None else None, asked_at)
+        """A publish goes upstream; its claim was asked for at `asked_at`.
+
+        A mandatory one has a `seal` when there is something to give back.
+        """
+        entry = Outstanding(self._next_client, claim, seal, asked_at)
         self._outstanding[self._next_broker] = entry
         if entry.seal is not None:
             self._by_seal[entry.seal] = entry

@@ -12,6 +12,7 @@ from sealgate.session.channel import Channel, Held, Publication, held_size
 from sealgate.session.events import Instant
 from sealgate.session.holding import ReadyQueues
 from sealgate.session.limits import Limits
+from sealgate.session.originals import Originals
 from sealgate.session.outbox import Outbox
 from sealgate.session.records import Tally
 from sealgate.session.states import Leg, State
@@ -127,6 +128,8 @@ class Conversation:
     strayed: bool = False
     #: Why the gate closes the connection, once it does; the first reason counts.
     cause: GateError | None = None
+    #: What clients sent of publishes that were changed and may come back; made with the first of them.
+    originals: Originals | None = None
 
     @property
     def is_py_amqp(self) -> bool:
@@ -202,3 +205,5 @@ class Conversation:
         """Nothing of this conversation is kept any more."""
         self.grow(-self.partial_bytes)
         self._count_held(-self.held_bytes)
+        if self.originals is not None:
+            self.originals.forget_all()

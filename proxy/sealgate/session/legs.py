@@ -393,6 +393,8 @@ class Legs:
         """Nothing more can go upstream: what waits is let go, and claims already granted given back."""
         for channel in self._conversation.channels.values():
             self._client_frames.discard(channel)
+        if self._conversation.originals is not None:
+            self._conversation.originals.forget_all()
 
     def _finish(self) -> None:
         conversation = self._conversation

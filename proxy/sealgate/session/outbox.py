@@ -18,10 +18,11 @@ from sealgate.session.commands import (
     Send,
     SetReading,
     SettleClaims,
+    TellClamp,
     TellLogin,
 )
 from sealgate.session.holding import HoldingQueue
-from sealgate.session.records import RefusalRecord
+from sealgate.session.records import ClampRecord, RefusalRecord
 from sealgate.session.states import Side
 from sealgate.verify.verdict import Claim
 from sealgate.wire.constants import FRAME_METHOD
@@ -81,6 +82,7 @@ class Outbox:
 
     __slots__ = (
         "_claims",
+        "_clamps",
         "_client",
         "_closes",
         "_commits",
@@ -104,6 +106,7 @@ class Outbox:
         self._releases: list[Claim] = []
         self._renew: list[Claim] = []
         self._keep: list[RefusalRecord] = []
+        self._clamps: list[ClampRecord] = []
         self._closes: list[Close] = []
         self._logins: list[LoginRecord] = []
         self._login: Attempt | None = None
@@ -170,6 +173,9 @@ class Outbox:
     def declare(self, queue: HoldingQueue) -> None:
         self._declare.append(queue)
 
+    def tell_clamp(self, record: ClampRecord) -> None:
+        self._clamps.append(record)
+
     def check_login(self, attempt: Attempt) -> None:
         self._login = attempt
 
@@ -206,6 +212,9 @@ class Outbox:
         if self._keep:
             commands.extend([Keep(record) for record in self._keep])
             self._keep.clear()
+        if self._clamps:
+            commands.extend([TellClamp(record) for record in self._clamps])
+            self._clamps.clear()
         if self._reading:
             commands.extend(self._reading)
             self._reading.clear()

@@ -11,6 +11,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.channel import Channel, Publication
+from sealgate.session.clamping import Clamping, edited
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.events import QueueDeclared
 from sealgate.session.holding import Detour
@@ -46,11 +47,16 @@ _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 class Publishing:
     """Decides publications of one conversation in channel order."""
 
-    __slots__ = ("_accepted", "_conversation", "_like", "_role", "_sealed", "refuser")
+    __slots__ = ("_accepted", "_bounds", "_clamping", "_conversation", "_like", "_role", "_sealed", "refuser")
 
     def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
         self._conversation: Final = conversation
         self._role: Final = conversation.terms.role
+        self._clamping: Final = Clamping(conversation)
+        #: A signer reads no message but for its bounds.
+        self._bounds: Final = (
+            self._role is Role.SIGN and conversation.terms.verifier.policy.bounds is not None
+        )
         self.refuser: Final = refuser
         #: Accepted in a row with the key, task and flags of this one, and signed, and not in the tally yet.
         self._like = _UNREAD
@@ -85,6 +91,8 @@ class Publishing:
         conversation = self._conversation
         conversation.examined += 1
         if self._role is not _VERIFY:
+            if self._bounds:
+                return conversation.terms.verifier.bound(message, conversation.peer, conversation.now.wall)
             return _UNREAD
         return conversation.terms.verifier.examine(message, conversation.peer, conversation.now.wall)
 
@@ -106,10 +114,13 @@ class Publishing:
         Raises GateError when it can not be sealed: a second try would take another nonce.
         """
         if self._role is not _VERIFY:
+            if accepted.edits is not None or accepted.observed is not None:
+                return False
             return self._forward_sealed(channel, whole, message, accepted)
         table = message.header.table
         if (
             accepted.claim is not None
+            or accepted.edits is not None
             or accepted.observed is not None
             or self._conversation.terms.countersealer is not None
             # Names of the broker's, and countersignatures, are taken out.
@@ -270,6 +281,8 @@ class Publishing:
             except GateError as error:
                 self._refuse_unsealed(channel, publication, error)
                 return
+        if accepted.edits is not None:
+            self._clamping.note(publication, accepted, accepted.edits)
         if publication.detour is not None:
             self._send_round(publication, publication.detour)
         elif publication.whole is not None and publication.sealed is None:
@@ -311,7 +324,9 @@ class Publishing:
         """With confirms the broker's answer settles the claim; without, the write upstream does."""
         claim = accepted.claim if publication.granted else None
         if channel.ledger is not None:
-            seal = publication.seal if publication.publish.mandatory else None
+            seal = publication.kept
+            if claim is not None and seal is None and publication.publish.mandatory:
+                seal = publication.seal
             channel.ledger.forwarded(claim, seal, publication.asked_at)
         elif claim is not None:
             self._conversation.out.commit(claim)
@@ -320,6 +335,12 @@ class Publishing:
         """The content header to send upstream, None for the original one. Raises GateError."""
         conversation = self._conversation
         terms = conversation.terms
+        edits = accepted.edits
+        if edits is not None and not edits.observed:
+            if terms.sealer is None and terms.countersealer is None:
+                # Without a signature of the gate's own nobody would take it.
+                raise GateError(Reason.SIG_KID, "no key to answer for what bounds change")
+            message = edited(message, edits)
         if self._role is Role.SIGN:
             assert terms.sealer is not None  # the gate is built with one
             added = terms.sealer.seal(message, conversation.peer, conversation.signer, conversation.now.wall)
@@ -357,11 +378,11 @@ class Publishing:
         return splice(header, frozenset(), added)
 
     def _count(self, publication: Publication, accepted: Accepted) -> None:
-        if self._role is not _VERIFY:
-            self._sealed += 1
-            return
         if accepted.observed is None:
-            self._count_accepted(accepted)
+            if self._role is _VERIFY:
+                self._count_accepted(accepted)
+            else:
+                self._sealed += 1
             return
         terms = self._conversation.terms
         tally = terms.tally

@@ -51,6 +51,9 @@ class Tally:
     producer_clock_skew: dict[str, float] = field(default_factory=dict)
     rate_wait: dict[str, Histogram] = field(default_factory=dict)
     verify_seconds: Histogram = field(default_factory=lambda: Histogram(VERIFY_SECONDS_BOUNDS))
+    #: bound -> messages it has changed; those it would have changed where rules only observe
+    clamped: Counter[str] = field(default_factory=Counter)
+    would_clamp: Counter[str] = field(default_factory=Counter)
     stripped_headers: int = 0
     unconfirmed_refusals: int = 0
     #: reason -> refusals the broker confirmed in quarantine; those dropped because it was full or away
@@ -72,6 +75,19 @@ class Tally:
         if histogram is None:
             histogram = self.rate_wait[bucket] = Histogram(RATE_WAIT_SECONDS_BOUNDS)
         histogram.observe(seconds)
+
+
+@dataclass(slots=True, frozen=True)
+class ClampRecord:
+    """One message that its `bounds` have changed, or would have (`observed`)."""
+
+    bounds: tuple[str, ...]
+    observed: bool
+    kid: str
+    task: str
+    vhost: str
+    user: str
+    client: str
 
 
 @dataclass(slots=True, frozen=True)

@@ -149,13 +149,18 @@ def _usable(message: Message, table: Table, task: str, rules: ContentRules, poli
         likeness.changing <= _MAY_DIFFER
         and TOKEN_NAME in likeness.changing
         and read_again <= set(likeness.texts)
-        # Rules may name tasks, and ask for other content.
+        # Rules may name tasks, and ask for other content; bounds look at each message by itself.
         and not (policy.rules and TASK_HEADER in likeness.changing)
+        and not _is_bounded(policy, task, TASK_HEADER in likeness.changing)
         and rules.profile == CELERY
         and form_of(message.header, rules) is Form.JSON
         and not values.get(COMPRESSION)
         and names_no_other(task, _NO_BODY, values)
     )
+
+
+def _is_bounded(policy: Policy, task: str, changing: bool) -> bool:
+    return policy.bounds is not None and (changing or policy.bounds.of(task) is not None)
 
 
 def examine_alike(known: Known, message: Message, peer: Peer, now: float) -> Accepted | None:

@@ -13,6 +13,7 @@ from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import Token
 from sealgate.verify.alike import KNOWN_MAX, Known, examine_alike, learn
 from sealgate.verify.authority import TaskGrant, check_class, check_target
+from sealgate.verify.bounds import Edits, apply_bounds, subject_of
 from sealgate.verify.celery import TASK_HEADER, Clock, task_name
 from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.content import read_body
@@ -26,7 +27,7 @@ from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused
 
 OTHER: Final = "other"
 #: What can not be forwarded even where rules only observe: the broker could not read it, or it is too large
-#: to hold.
+#: to hold. A body that is too large for its task only (found once it is authenticated) can.
 _NEVER_OBSERVED: Final = frozenset({Reason.BODY_SIZE, Reason.PROPS_FLAGS, Reason.PROPS_TRUNCATED})
 _REFUSALS: Final = {
     ClaimStatus.INFLIGHT: Reason.REPLAY_INFLIGHT,
@@ -100,6 +101,26 @@ class Verifier:
                 return known
         return None
 
+    def bound(self, message: Message, peer: Peer, now: float) -> Verdict:
+        """What its bounds make of a message that is about to be signed here, at `now` (Unix seconds).
+
+        Only tasks that headers name are looked at (Celery 2): who sent them is trusted, and a gateway judges
+        the rest.
+        """
+        policy = self.policy
+        task = header_names(message).celery
+        found = policy.bounds.of(task) if policy.bounds is not None and task else None
+        if found is None:
+            return Accepted("", task)
+        try:
+            value: object = None
+            if found.arguments_bytes_max is not None:
+                value = read_body(message, self.content_for(message, peer), policy).value
+            return Accepted("", task, edits=self._bound(message, peer, task, value, now))
+        except GateError as error:
+            refused = Refused(error.reason, error.detail, task=task, authenticated=True)
+            return self.refusal(refused, message, peer)
+
     def settled(self, accepted: Accepted, outcome: ClaimOutcome, message: Message, peer: Peer) -> Verdict:
         """What `accepted` becomes now that the store has answered its claim.
 
@@ -137,16 +158,28 @@ class Verifier:
     def refusal(self, refused: Refused, message: Message, peer: Peer) -> Verdict:
         """`refused`, or where rules only observe an `Accepted` that says so."""
         reason = refused.reason
-        if reason in _NEVER_OBSERVED or reason.family in CONNECTION_FAMILIES:
+        never = reason in _NEVER_OBSERVED and not refused.authenticated
+        if never or reason.family in CONNECTION_FAMILIES or not self._is_observed(message, peer):
             return refused
+        return Accepted(refused.kid, refused.task, observed=reason)
+
+    def _is_observed(self, message: Message, peer: Peer) -> bool:
+        """Whether what would happen to `message` is only counted, whatever it runs."""
         policy = self.policy
         tasks: tuple[str | None, ...] = ("",)
         if policy.names_tasks():
             tasks = run_tasks(message, self.content_for(message, peer), policy)
-        for task in tasks:
-            if not self.observes(peer, message.exchange, task):
-                return refused
-        return Accepted(refused.kid, refused.task, observed=reason)
+        return all(self.observes(peer, message.exchange, task) for task in tasks)
+
+    def _bound(self, message: Message, peer: Peer, task: str, value: object, now: float) -> Edits | None:
+        """Step 9, at its end: what the bounds of `task` change in the message. Raises GateError."""
+        policy = self.policy
+        if policy.bounds is None:
+            return None
+        edits = apply_bounds(policy.bounds, subject_of(message, task, value), now, policy.clock_skew_s)
+        if edits is not None and self._is_observed(message, peer):
+            edits.observed = True
+        return edits
 
     def _examine(self, examination: Examination) -> Verdict:
         message, peer, now = examination.message, examination.peer, examination.now
@@ -170,13 +203,16 @@ class Verifier:
         envelope, flags = self.authorise(examination, key, token)
         examination.task = envelope.task
         task = envelope.task if envelope.message_class is MessageClass.TASK else None
+        edits: Edits | None = None
+        if task is not None:
+            edits = self._bound(message, peer, task, envelope.body.value, now)
         claim = claim_of(task, peer, token, signed, policy)
         if task is not None and self._known(message, peer) is None:
             learnt = learn(message, peer, key, self.keyring, policy, examination.rules)
             if learnt is not None:
                 peer.known.insert(0, learnt)
                 del peer.known[KNOWN_MAX:]
-        return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now)
+        return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now, edits=edits)
 
     def authorise(
         self, examination: Examination, key: Key, token: Token

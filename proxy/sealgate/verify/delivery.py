@@ -20,8 +20,10 @@ from sealgate.signing.canonical import (
 )
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import Token
+from sealgate.verify.bounds import check_delivered, subject_of
 from sealgate.verify.celery import parse_moment
 from sealgate.verify.checks import OTHER, Examination, Verifier
+from sealgate.verify.classes import MessageClass
 from sealgate.verify.fields import check_delivered_headers, check_properties
 from sealgate.verify.globs import compiled
 from sealgate.verify.message import Message, Peer
@@ -159,6 +161,9 @@ class DeliveryVerifier:
         examination = judged.examination = Examination(published, peer, now, rules, True)
         check_delivered_target(message, target, terms.target)
         envelope, flags = self.verifier.authorise(examination, key, token)
+        if policy.bounds is not None and envelope.message_class is MessageClass.TASK:
+            task = subject_of(message, envelope.task, envelope.body.value)
+            check_delivered(policy.bounds, task, now, policy.clock_skew_s)
         claim: Claim | None = None
         if terms.once:
             claim = _claim(queue, token, seal.signed, policy.deployment, policy.clock_skew_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from sealgate.verify.bounds import BoundTable
 from sealgate.verify.globs import compiled
 from sealgate.verify.rates import RateTable
 
@@ -86,6 +87,7 @@ class Policy:
     rates: RateTable = field(default_factory=RateTable)
     observe_default: bool = False
     rules: tuple[Rule, ...] = ()
+    bounds: BoundTable | None = None
 
     def observes(self, vhost: str, exchange: str, task: str | None, user: str) -> bool:
         """Whether a refusal of such a message is only counted.

@@ -8,6 +8,7 @@ from enum import Enum, unique
 from typing import Protocol
 
 from sealgate.reason import Reason
+from sealgate.verify.bounds import Edits
 
 
 @dataclass(slots=True, frozen=True)
@@ -142,7 +143,7 @@ class Accepted:
 
     `flags` are reasons that were noticed but do not refuse (accept+flag). `task` is the task name the rate
     and the metric use. With `observed`, it would have been refused for that reason but the rule only
-    observes.
+    observes. `edits` are what its bounds have changed in it.
     """
 
     kid: str
@@ -151,6 +152,7 @@ class Accepted:
     flags: tuple[Reason, ...] = ()
     observed: Reason | None = None
     clock_skew_s: float = 0.0
+    edits: Edits | None = None
 
     def __init__(
         self,
@@ -160,6 +162,7 @@ class Accepted:
         flags: tuple[Reason, ...] = (),
         observed: Reason | None = None,
         clock_skew_s: float = 0.0,
+        edits: Edits | None = None,
     ) -> None:
         # By hand, as everywhere where one is made for each message: compiled, this is native, and what the
         # decorator writes is not.
@@ -169,6 +172,7 @@ class Accepted:
         self.flags = flags
         self.observed = observed
         self.clock_skew_s = clock_skew_s
+        self.edits = edits
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,8 +9,8 @@ import struct
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.wire.constants import CLASS_BASIC
-from sealgate.wire.table import EMPTY_TABLE, Table, scan_table, without
+from sealgate.wire.constants import CLASS_BASIC, SHORT_TEXT_BYTES_MAX
+from sealgate.wire.table import EMPTY_TABLE, Table, scan_table, with_entries, without
 
 CONTENT_TYPE: Final = 0
 CONTENT_ENCODING: Final = 1
@@ -144,6 +144,41 @@ def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     start, stop = header.table_span
     content = without(header.table, remove) + add
     return payload[:start] + _U32.pack(len(content)) + content + payload[stop:]
+
+
+def edit(header: ContentHeader, entries: dict[str, bytes], fields: dict[int, bytes]) -> bytes:
+    """The header's payload with encoded header `entries` by name, and property values by index, put in.
+
+    They take the place of those that are there; a property's value is without its length prefix. Every other
+    byte is the original's.
+    """
+    payload = header.payload
+    flags = header.flags
+    parts = [b""]
+    at = FIXED_BYTES
+    for index in range(PROPERTIES):
+        flag = _FIRST_FLAG >> index
+        start = at
+        if flags & flag:
+            at = _span(payload, index, at)[1]
+        if index == HEADERS and entries:
+            content = with_entries(header.table, entries)
+            parts.append(_U32.pack(len(content)) + content)
+            flags |= flag
+        elif index in fields:
+            parts.append(_encoded_field(index, fields[index]))
+            flags |= flag
+        else:
+            parts.append(payload[start:at])
+    parts[0] = payload[:FLAGS_AT] + _U16.pack(flags)
+    return b"".join(parts)
+
+
+def _encoded_field(index: int, value: bytes) -> bytes:
+    if index in (DELIVERY_MODE, PRIORITY, TIMESTAMP):
+        return value
+    assert len(value) <= SHORT_TEXT_BYTES_MAX  # what is put in is made here
+    return bytes((len(value),)) + value
 
 
 def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
