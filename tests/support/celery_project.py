@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from celery import Celery, Task
+from celery.exceptions import SoftTimeLimitExceeded
 
 BROKER = os.environ.get("PROJECT_BROKER", "amqp://guest:guest@127.0.0.1:5672//")
 RESULTS = os.environ.get("PROJECT_RESULTS", "rpc://")
@@ -107,6 +108,17 @@ def fail() -> None:
 @app.task(name="shop.on_error")
 def on_error(request: Any, exc: Any, traceback: Any) -> None:
     """An errback: it leaves its run behind, and that is what is looked for."""
+
+
+@app.task(name="shop.stubborn", bind=True)
+def stubborn(self: Task, seconds: float) -> None:
+    """Does not give up at its soft time limit, and says so."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            time.sleep(0.05)
+        except SoftTimeLimitExceeded:
+            print(f"{self.request.id} heard of its soft limit", flush=True)
 
 
 @app.task(name="shop.nap")

@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,12 +133,15 @@ def celery_setup(
     results: str = "rpc://",
     quorum: bool = False,
     gateway_settings: Mapping[str, Any] | None = None,
+    gateway_keys: Sequence[dict[str, object]] = (),
     chop: Chop | None = None,
     presets: bool = False,
     signing: str = SIDECAR,
 ) -> Iterator[Setup]:
     """Gateway, worker, and, where processes do not sign themselves, both signing sidecars; all ended at the
     end.
+
+    `gateway_keys` are further keys of the gateway alone.
 
     With `presets` the whole policy of each is its preset.
 
@@ -158,7 +161,13 @@ def celery_setup(
     setup = Setup(home, vhost, confirms, results, quorum, signing)
     with ExitStack() as stack:
         setup.gateway = stack.enter_context(
-            gateway(home / "gateway", broker_port, setup.keys, gateway_settings, env=env("gateway"))
+            gateway(
+                home / "gateway",
+                broker_port,
+                [*setup.keys, *gateway_keys],
+                gateway_settings,
+                env=env("gateway"),
+            )
         )
         setup.producer = setup.worker_side = setup.gateway
         if signing == SIDECAR:

@@ -57,6 +57,25 @@ def test_good_message_passes_every_check(tmp_path: Path) -> None:
     assert [name for name, verdict in verdicts.items() if verdict == "open"] == ["nonce"]
 
 
+def test_bounds_of_the_task_are_asked_for_and_what_they_change_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "sealgate.toml"
+    config.write_text(
+        'upstream.urls = ["amqp://127.0.0.1"]\npublish.countersign_with = "k1"\n'
+        '[[bound]]\ntask = "app.*"\nretries.max = 1\ntime_limit = { max = "5m", over = "clamp" }\n'
+    )
+
+    def of(**headers: object) -> dict[str, Any]:
+        message = sealed(a_message(headers=task_headers(**headers)), key=KEY)
+        values = explained(captured(tmp_path, message), "--config", str(config))
+        return {step["name"]: step for step in values["checks"]}
+
+    assert of()["bounds"]["verdict"] == "ok"
+    assert "time_limit" in of(timelimit=[301, None])["bounds"]["detail"]
+    refused = of(retries=2)["bounds"]
+    assert (refused["verdict"], refused["reason"]) == ("refused", "celery.retries")
+    assert "bounds" not in of(task="other")
+
+
 def test_checks_are_told_in_the_order_of_the_verifier(tmp_path: Path) -> None:
     names = [step["name"] for step in explained(captured(tmp_path, sealed(key=KEY)))["checks"]]
     assert names == [

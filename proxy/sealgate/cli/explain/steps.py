@@ -19,6 +19,7 @@ from sealgate.signing.canonical import TOKEN_NAME
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import Token, is_session_nonce, split_session_nonce
 from sealgate.verify.authority import TaskGrant, check_class, check_target
+from sealgate.verify.bounds import BoundTable, Edits, Subject, apply_bounds, subject_of
 from sealgate.verify.celery import TASK_HEADER, Clock, task_name
 from sealgate.verify.checks import Verifier
 from sealgate.verify.classes import MessageClass, class_of_target
@@ -304,6 +305,27 @@ class _Steps:
             lambda: check_envelope(envelope, rules, key, TaskGrant(key), clock, self._policy.protocol_1),
         )
         self._findings.task = envelope.task
+        if envelope.message_class is MessageClass.TASK and self._policy.bounds is not None:
+            self._bounds(subject_of(message, envelope.task, envelope.body.value), self._policy.bounds)
+
+    def _bounds(self, task: Subject, bounds: BoundTable) -> None:
+        """What the operator lets such a task ask for."""
+        if bounds.of(task.task) is None:
+            return
+        edits: list[Edits | None] = []
+        name = shown(task.task)
+        policy = self._policy
+        if self._ask(
+            "bounds",
+            name,
+            "within what [[bound]] allows",
+            lambda: edits.append(apply_bounds(bounds, task, self._now, policy.clock_skew_s)),
+        ):
+            changes = edits[0]
+            if changes is not None:
+                self._findings.steps.pop()
+                detail = f"the gateway changes {', '.join(changes.bounds)} and countersigns"
+                self._findings.steps.append(Step("bounds", OK, name, "clamped", detail=detail))
 
     def _store(self) -> None:
         """What a running gateway adds: nonces and rates. Nothing of it is touched here."""

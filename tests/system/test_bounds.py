@@ -1,0 +1,96 @@
+"""What a gateway lets a sender ask for, held against a real prefork worker and RabbitMQ's own words.
+
+Mitigations (spec/mitigations.md): hard and soft time limits, prefetch, result expiry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from amqp.exceptions import AccessRefused
+from celery.exceptions import TimeLimitExceeded
+
+from support.celery_setup import Setup, celery_setup
+from support.gateway import key, new_secret
+from support.processes import wait_until
+from support.rabbitmq_server import RabbitMQServer
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+BOUNDS: dict[str, Any] = {
+    "publish": {"countersign_with": "gate"},
+    "bound": [
+        {
+            "task": "shop.stubborn",
+            "time_limit": {"max": "2s", "over": "clamp"},
+            "soft_time_limit": {"max": "1s", "default": "1s", "over": "clamp"},
+        },
+        {
+            "task": "shop.*",
+            "time_limit": {"max": "10m", "default": "5m"},
+            "soft_time_limit": {"default": "4m"},
+            "priority": {"max": 5, "over": "clamp"},
+            "arguments_bytes": {"max": 100},
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def celery(rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    """Producer and prefork worker behind signing sidecars, and a gateway with bounds before the broker."""
+    home = tmp_path_factory.mktemp("bounds")
+    with celery_setup(
+        home,
+        rabbitmq.port,
+        rabbitmq.new_vhost(),
+        confirms=True,
+        gateway_settings=BOUNDS,
+        gateway_keys=[key("gate", new_secret())],
+    ) as setup:
+        yield setup
+
+
+def test_task_that_asks_for_an_hour_is_stopped_at_the_clamped_second(celery: Setup) -> None:
+    """Softly after one second, which it does not heed, and for good after two."""
+    result = celery.app.send_task("shop.stubborn", [600], time_limit=3600, soft_time_limit=3000)
+    with pytest.raises(TimeLimitExceeded):
+        result.get(timeout=60)
+    log = celery.worker_log.read_text()
+    assert f"Soft time limit (1s) exceeded for shop.stubborn[{result.id}]" in log
+    assert f"Hard time limit (2s) exceeded for shop.stubborn[{result.id}]" in log
+    assert log.index(f"{result.id} heard of its soft limit") < log.index("Hard time limit (2s)")
+    assert celery.gateway.metric("sealgate_clamped_total", bound="time_limit") == 1
+    assert '"event": "message.clamped"' in celery.gateway.log_text().replace('":"', '": "')
+
+
+def test_soft_limit_above_the_hard_one_does_not_keep_a_task_running(celery: Setup) -> None:
+    """A prefork pool would start the hard limit's two seconds after an hour."""
+    result = celery.app.send_task("shop.stubborn", [600], time_limit=2, soft_time_limit=3600)
+    with pytest.raises(TimeLimitExceeded):
+        result.get(timeout=60)
+
+
+def test_default_limits_and_the_clamped_priority_reach_the_task(celery: Setup) -> None:
+    result = celery.app.send_task("shop.echo", priority=9).get(timeout=60)
+    assert (result["timelimit"], result["priority"]) == ([300, 240], 5)
+    result = celery.app.send_task("shop.echo", time_limit=30, soft_time_limit=20, priority=1).get(timeout=60)
+    assert (result["timelimit"], result["priority"]) == ([30, 20], 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"time_limit": 601}, "celery.timelimit"), ({"args": ["x" * 200]}, "body.size")],
+)
+def test_bound_that_refuses_is_told_to_the_producer(
+    celery: Setup, options: dict[str, Any], reason: str
+) -> None:
+    before = celery.runs_of("shop.echo")
+    with pytest.raises(AccessRefused, match=rf"ACCESS_REFUSED - sealgate: {re.escape(reason)}"):
+        celery.app.send_task("shop.echo", **options)
+    wait_until(lambda: celery.gateway.refusals().get(reason) == 1, 20, "the refusal to be counted")
+    assert celery.app.send_task("shop.add", [1, 2]).get(timeout=60) == 3
+    assert celery.runs_of("shop.echo") == before
