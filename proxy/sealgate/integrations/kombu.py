@@ -14,14 +14,14 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from amqp import spec
 from amqp.basic_message import Message
 from amqp.method_framing import frame_handler, frame_writer
 from kombu.transport import pyamqp
 from kombu.utils.functional import dictfilter
-from kombu.utils.url import parse_url
+from kombu.utils.url import as_url, parse_url
 
 from sealgate.integrations.deliveries import DeliveryVerifier
 from sealgate.integrations.options import Options, read_options
@@ -153,18 +153,30 @@ class Transport(pyamqp.Transport):
 
     kombu takes the scheme of a URL for the name of a transport: where one is configured it forgets amqps://,
     and when it fails over to another URL it forgets the transport. Both would be silent, so both are mended
-    here: kombu is told that we read URLs, and the client is held to this transport.
+    here: kombu is told that we read URLs ourselves, and the client is held to this transport.
     """
 
     Connection = Connection
     can_parse_url = True
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
-        self.can_parse_url = False  # from here on the client has it in parts, as if kombu had read it
         if "://" in (client.hostname or ""):
             _read_url(client, client.hostname)
         client.switch = _switcher(client, type(self))
         super().__init__(client, **kwargs)  # type: ignore[no-untyped-call]
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """How logs name the broker, as kombu writes it where it has read the URL."""
+        client: Any = self.client
+        told = client.info()
+        password = told["password"]
+        if not include_password:
+            password = mask
+        elif callable(password):
+            password = password()
+        scheme = "amqps" if client.ssl else "amqp"
+        where = (told["hostname"], told["port"], told["userid"], password, quote(told["virtual_host"]))
+        return str(as_url(scheme, *where, sanitize=not include_password, mask=mask))
 
 
 def _read_url(client: Any, url: str) -> None:
