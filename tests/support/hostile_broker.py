@@ -47,8 +47,8 @@ class Direct:
     def close(self) -> None:
         self._client.close()
 
-    def declare(self, queue: str, arguments: dict[str, object] | None = None) -> None:
-        declare = commands.Queue.Declare(queue=queue, arguments=arguments or {})
+    def declare(self, queue: str, arguments: dict[str, object] | None = None, durable: bool = False) -> None:
+        declare = commands.Queue.Declare(queue=queue, durable=durable, arguments=arguments or {})
         self._client.ask(1, declare, commands.Queue.DeclareOk)
 
     def declare_exchange(self, name: str, kind: str) -> None:
