@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "sign": ("sealgate.cli.sealing:sign", "Sign one message given as JSON."),
     "verify": ("sealgate.cli.sealing:verify", "Verify one message given as JSON."),
     "explain": ("sealgate.cli.explain.command:explain", "Say why one message passes or not, check by check."),
+    "doctor": ("sealgate.cli.doctor:doctor", "Find what is wrong with a set-up, and the line to change."),
     "quarantine": ("sealgate.cli.quarantine:quarantine", "List, show and discard refused messages."),
     "observed": (
         "sealgate.cli.observed:observed",

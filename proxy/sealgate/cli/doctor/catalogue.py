@@ -1,0 +1,10 @@
+"""Every rule of every kind of doctor, in the order of `sealgate doctor rules` and of SARIF."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealgate.cli.doctor.celery_rules import CELERY_RULES
+from sealgate.cli.doctor.findings import Rule
+
+RULES: Final[tuple[Rule, ...]] = CELERY_RULES
