@@ -139,7 +139,7 @@ def plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    import amqp  # type: ignore[import-untyped]
+    import amqp
     import celery
     import kombu
 
