@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from sealgate.app.bounds import build_prefetch
 from sealgate.app.build import build_policy
 from sealgate.config.loading import Loaded, load
 from sealgate.config.printing import print_settings
 from sealgate.config.rules import warnings_of
 from sealgate.config.settings import Settings
+from sealgate.session.prefetch import PrefetchTerms
 from sealgate.verify.bounds import Bound, Limit
 from support.config_files import GOOD, write
 
@@ -151,3 +153,24 @@ def test_bound_that_is_never_reached_is_told(tmp_path: Path) -> None:
 def test_what_is_probably_not_meant_is_warned_about(tmp_path: Path, text: str, warning: str) -> None:
     told = [message for path, message in warnings_of(read(tmp_path, text).require()) if path[0] == "bound"]
     assert any(warning in message for message in told), told
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "key"),
+    [
+        ("max = 5\ndefault = 6", "prefetch.default: is over prefetch.max"),
+        ("max = 5\nconnection_max = 4", "prefetch.connection_max: is below"),
+        ("max = 0", "prefetch.max"),
+        ("max = 65536", "prefetch.max"),
+        ("default = true", "prefetch.default"),
+    ],
+)
+def test_prefetch_that_makes_no_sense_is_told(tmp_path: Path, prefetch: str, key: str) -> None:
+    (problem,) = read(tmp_path, f"[prefetch]\n{prefetch}\n").problems
+    assert key in str(problem)
+
+
+def test_prefetch_reaches_the_core(tmp_path: Path) -> None:
+    settings = read(tmp_path, "[prefetch]\nmax = 5\ndefault = 2\nconnection_max = 9\n").require()
+    assert build_prefetch(settings) == PrefetchTerms(5, 2, 9)
+    assert build_prefetch(read(tmp_path, "").require()) is None

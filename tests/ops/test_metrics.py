@@ -33,6 +33,8 @@ SERIES = {
     "sealgate_quarantined_total",
     "sealgate_quarantine_dropped_total",
     "sealgate_clamped_total",
+    "sealgate_prefetch_limited_total",
+    "sealgate_prefetch_granted",
     "sealgate_would_clamp_total",
     "sealgate_stripped_headers_total",
     "sealgate_limits_hit_total",
@@ -61,6 +63,8 @@ def full_tally() -> Tally:
     tally.verify_seconds.observe(7.0)
     tally.waited('odd "name"\\', 0.02)
     tally.clamped["expires"] = 3
+    tally.prefetch_limited["max"] = 2
+    tally.prefetch_granted = 70
     tally.would_clamp["priority"] = 4
     tally.stripped_headers = 6
     tally.unconfirmed_refusals = 7
@@ -127,6 +131,8 @@ def test_an_empty_tally_still_declares_every_metric() -> None:
         ("key_last_used_timestamp_seconds", {"kid": "k1"}, 1_700_000_000.5),
         ("producer_clock_skew_seconds", {"kid": "k1"}, -0.25),
         ("clamped_total", {"bound": "expires"}, 3),
+        ("prefetch_limited_total", {"how": "max"}, 2),
+        ("prefetch_granted", {}, 70),
         ("would_clamp_total", {"bound": "priority"}, 4),
         ("stripped_headers_total", {}, 6),
         ("unconfirmed_refusals_total", {}, 7),

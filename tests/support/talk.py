@@ -23,6 +23,7 @@ from sealgate.session.events import (
     UpstreamConnected,
 )
 from sealgate.session.limits import Limits
+from sealgate.session.prefetch import PrefetchTerms
 from sealgate.session.records import ClampRecord, RefusalRecord, Tally
 from sealgate.session.session import Session
 from sealgate.session.states import Side
@@ -98,6 +99,7 @@ class Talk:
         replace: bool = False,
         loopback_users: frozenset[str] = frozenset(),
         caller: Caller | None = None,
+        prefetch: PrefetchTerms | None = None,
     ) -> None:
         self.mono = 0.0
         self.tally = Tally()
@@ -111,6 +113,7 @@ class Talk:
             unconfirmed=unconfirmed,
             replace_credentials=replace,
             loopback_users=loopback_users,
+            prefetch=prefetch,
         )
         rng = _Dice()
         if role is Role.SIGN:

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import pika
 import pytest
 from amqp.exceptions import AccessRefused
 from celery.exceptions import TimeLimitExceeded
 
 from support.celery_setup import Setup, celery_setup
-from support.gateway import key, new_secret
+from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
 
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 BOUNDS: dict[str, Any] = {
     "publish": {"countersign_with": "gate"},
+    "prefetch": {"max": 8, "default": 3},
     "bound": [
         {
             "task": "shop.stubborn",
@@ -37,6 +39,17 @@ BOUNDS: dict[str, Any] = {
         },
     ],
 }
+
+
+@pytest.fixture(scope="module")
+def prefetching(
+    rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway that passes all on as it is, but for how much may be delivered at once."""
+    settings = {"publish": {"action": "pass"}, "prefetch": {"max": 8, "default": 3, "connection_max": 10}}
+    home = tmp_path_factory.mktemp("prefetching")
+    with gateway(home, rabbitmq.port, [key("k1", new_secret())], settings) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +72,10 @@ def test_task_that_asks_for_an_hour_is_stopped_at_the_clamped_second(celery: Set
     result = celery.app.send_task("shop.stubborn", [600], time_limit=3600, soft_time_limit=3000)
     with pytest.raises(TimeLimitExceeded):
         result.get(timeout=60)
+    hard = f"Hard time limit (2s) exceeded for shop.stubborn[{result.id}]"
+    wait_until(lambda: hard in celery.worker_log.read_text(), 20, "the worker to tell of it")
     log = celery.worker_log.read_text()
     assert f"Soft time limit (1s) exceeded for shop.stubborn[{result.id}]" in log
-    assert f"Hard time limit (2s) exceeded for shop.stubborn[{result.id}]" in log
     assert log.index(f"{result.id} heard of its soft limit") < log.index("Hard time limit (2s)")
     assert celery.gateway.metric("sealgate_clamped_total", bound="time_limit") == 1
     assert '"event": "message.clamped"' in celery.gateway.log_text().replace('":"', '": "')
@@ -94,3 +108,60 @@ def test_bound_that_refuses_is_told_to_the_producer(
     wait_until(lambda: celery.gateway.refusals().get(reason) == 1, 20, "the refusal to be counted")
     assert celery.app.send_task("shop.add", [1, 2]).get(timeout=60) == 3
     assert celery.runs_of("shop.echo") == before
+
+
+# Prefetch, in the broker's own words
+
+
+def test_prefetch_of_a_celery_worker_is_cut_to_the_maximum(celery: Setup, rabbitmq: RabbitMQServer) -> None:
+    """It asks for 16: four processes, four tasks for each."""
+    assert max(shared_counts(rabbitmq, celery.vhost)) == 8
+    assert celery.gateway.metric("sealgate_prefetch_limited_total", how="max") >= 1
+
+
+def test_prefetch_of_any_consumer_is_cut_or_set(
+    prefetching: GatewayProcess, rabbitmq: RabbitMQServer, vhost: str
+) -> None:
+    """Consumers that ask for too much, for no limit, for little, and for nothing; and the rest of the ten."""
+    connections = [pika.BlockingConnection(pika.URLParameters(prefetching.url(vhost))) for _ in range(4)]
+    asked: dict[str, int | None] = {"much": 1000, "endless": 0, "little": 2, "nothing": None}
+    for connection, (queue, count) in zip(connections, asked.items(), strict=True):
+        channel = connection.channel()
+        channel.queue_declare(queue)
+        if count is not None:
+            channel.basic_qos(prefetch_count=count)
+        channel.basic_consume(queue, _ignore)
+        channel.basic_consume(queue, _ignore, auto_ack=True)
+    channel = connections[0].channel()
+    channel.queue_declare("rest")
+    channel.basic_consume("rest", _ignore)
+    columns = ("queue_name", "ack_required", "prefetch_count")
+    lines = rabbitmq.ctl("list_consumers", "--vhost", vhost, "--no-table-headers", *columns)
+    told = {(queue, acks): int(count) for queue, acks, count in map(str.split, lines.splitlines())}
+    assert {queue: told[queue, "true"] for queue in (*asked, "rest")} == {
+        "much": 8,
+        "endless": 8,
+        "little": 2,
+        "nothing": 3,
+        "rest": 2,
+    }
+    for connection in connections:
+        connection.close()
+
+
+def test_channel_as_a_whole_is_cut(prefetching: GatewayProcess, rabbitmq: RabbitMQServer, vhost: str) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(prefetching.url(vhost)))
+    connection.channel().basic_qos(prefetch_count=0, global_qos=True)
+    assert shared_counts(rabbitmq, vhost) == [8]
+    connection.close()
+
+
+def shared_counts(rabbitmq: RabbitMQServer, vhost: str) -> list[int]:
+    """The prefetch count of each channel as a whole."""
+    lines = rabbitmq.ctl("list_channels", "--no-table-headers", "vhost", "global_prefetch_count")
+    rows = [line.split() for line in lines.splitlines()]
+    return [int(count) for name, count in rows if name == vhost]
+
+
+def _ignore(*delivery: object) -> None:
+    """A consumer that acknowledges nothing."""

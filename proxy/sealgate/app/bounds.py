@@ -1,15 +1,23 @@
-"""From `[[bound]]` to the bounds of the core."""
+"""From `[[bound]]` and `[prefetch]` to the bounds of the core."""
 
 from __future__ import annotations
 
 from sealgate.config import bound_settings as given
 from sealgate.config.settings import Settings
+from sealgate.session.prefetch import PrefetchTerms
 from sealgate.verify.bounds import Bound, BoundTable, Limit
 
 
 def build_bounds(settings: Settings) -> BoundTable | None:
     """The bounds as configured; None without any."""
     return BoundTable(tuple([_bound(bound) for bound in settings.bound])) if settings.bound else None
+
+
+def build_prefetch(settings: Settings) -> PrefetchTerms | None:
+    """What clients may hold unacknowledged; None where that is left to them."""
+    prefetch = settings.prefetch
+    terms = PrefetchTerms(prefetch.max, prefetch.default, prefetch.connection_max)
+    return None if terms == PrefetchTerms() else terms
 
 
 def _bound(bound: given.Bound) -> Bound:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
-from sealgate.app.bounds import build_bounds
+from sealgate.app.bounds import build_bounds, build_prefetch
 from sealgate.app.errors import start_error
 from sealgate.config.fields import is_reference, split_url
 from sealgate.config.settings import Rule as RuleSettings
@@ -43,6 +43,7 @@ def build_terms(settings: Settings, keyring: Keyring, tally: Tally) -> Terms:
         unconfirmed=_unconfirmed(settings),
         replace_credentials=settings.credentials.mode == "replace",
         loopback_users=frozenset(settings.credentials.loopback_users),
+        prefetch=build_prefetch(settings),
     )
     apply_keyring(terms, settings, keyring)
     return terms

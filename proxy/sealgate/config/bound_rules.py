@@ -35,6 +35,15 @@ def bounds_are_reached(settings: Settings) -> Iterator[Finding]:
             yield ("bound", index, "task"), f"is never reached: bound[{first}] takes all of it"
 
 
+def prefetch_makes_sense(settings: Settings) -> Iterator[Finding]:
+    prefetch = settings.prefetch
+    if prefetch.max is not None and prefetch.default is not None and prefetch.default > prefetch.max:
+        yield ("prefetch", "default"), "is over prefetch.max"
+    largest = prefetch.max or prefetch.default
+    if prefetch.connection_max is not None and largest is not None and prefetch.connection_max < largest:
+        yield ("prefetch", "connection_max"), "is below what one consumer may have"
+
+
 def clamps_are_signed(settings: Settings) -> Iterator[Finding]:
     """A change breaks the producer's seal: a gateway has to answer for it with a signature of its own."""
     if settings.publish.action != "verify" or settings.publish.countersign_with is not None:

@@ -16,6 +16,8 @@ Over = Literal["refuse", "clamp"]
 _Limit = Annotated[f.PositiveDuration, Field(le=TIME_LIMIT_S_MAX)]
 #: AMQP has an octet for it.
 _Priority = Annotated[f.WholeNumber, Field(le=255)]
+#: And two for this.
+_Prefetch = Annotated[f.Count, Field(le=65_535)]
 
 
 def _never_clamped(why: str) -> AfterValidator:
@@ -77,6 +79,15 @@ class BytesBound(Section):
     """Most bytes."""
     over: Annotated[Over, _never_clamped("a body is passed on whole or not at all")] = "refuse"
     """What happens to more: refuse."""
+
+
+class Prefetch(Section):
+    max: _Prefetch | None = None
+    """Most deliveries that one basic.qos may leave unacknowledged; more, and 0 (no limit), is lowered."""
+    default: _Prefetch | None = None
+    """For consumers of clients that send no basic.qos; max when absent."""
+    connection_max: f.Count | None = None
+    """Most for all consumers of a connection together; a consumer that finds nothing left has 1."""
 
 
 class Bound(Section):

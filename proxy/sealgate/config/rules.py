@@ -14,6 +14,7 @@ from sealgate.config.bound_rules import (
     bounds_are_reached,
     bounds_make_sense,
     clamps_are_signed,
+    prefetch_makes_sense,
 )
 from sealgate.config.fields import Address, is_reference, split_url
 from sealgate.config.paths import Path
@@ -207,6 +208,7 @@ RULES: Final = (
     Rule((("limits", "gateways"), ("replay", "store")), _gateways_share_a_store),
     Rule((("content", "profile"), ("content", "types"), ("rule",)), _content_types_fit_the_profile),
     Rule((("rule",),), _rules_are_reached),
+    Rule((("prefetch",),), prefetch_makes_sense),
     Rule((("bound",),), bounds_make_sense),
     Rule((("bound",),), bounds_are_reached),
     Rule((("bound",), ("publish",)), clamps_are_signed),

@@ -124,6 +124,12 @@ class TallyCollector(Collector):
             _single(tally.would_clamp),
         )
         yield _counter(
+            "prefetch_limited",
+            "Times a consumer's prefetch count was lowered, or set where there was none.",
+            ("how",),
+            _single(tally.prefetch_limited),
+        )
+        yield _counter(
             "stripped_headers",
             "Headers that only a broker may write, taken off what clients sent.",
             (),
@@ -203,6 +209,10 @@ class TallyCollector(Collector):
             "client_connections": ("Client connections open now.", tally.client_connections),
             "upstream_connections": ("Connections to the broker open now.", tally.upstream_connections),
             "buffered_bytes": ("Bytes of messages held now.", tally.buffered_bytes),
+            "prefetch_granted": (
+                "Deliveries that consumers may leave unacknowledged.",
+                tally.prefetch_granted,
+            ),
         }
         injected = {name: (text, value()) for name, (text, value) in self._gauges.items()}
         for name, (text, value) in {**own, **injected}.items():

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sealgate.session.records import Histogram, Tally
 
 #: What ends with its process; every other number is a count that must never go back.
-NOW: Final = frozenset({"client_connections", "upstream_connections", "buffered_bytes"})
+NOW: Final = frozenset({"client_connections", "upstream_connections", "buffered_bytes", "prefetch_granted"})
 _KEY_TIMES: Final = frozenset({"key_last_used", "producer_clock_skew"})
 
 

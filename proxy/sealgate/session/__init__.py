@@ -7,6 +7,7 @@
     confirms  the delivery-tag ledger                   refuse    how a refusal is told
     holding   queues that publications are sent to instead of to their target, for a while
     clamping  what bounds change                        originals what clients get back of it
+    prefetch  what consumers may hold unacknowledged
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
     records   counts, and the record of a refusal
     session   the object that ties them together

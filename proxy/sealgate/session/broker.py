@@ -9,6 +9,7 @@ from sealgate.session.channel import HEADER_AWAITED, Channel, token_of
 from sealgate.session.client import ClientFrames
 from sealgate.session.confirms import Outstanding, Seal
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.prefetch import BROKER_METHODS
 from sealgate.session.publishing import COUNTERSIGNATURE, SIGNER_STRIPS
 from sealgate.session.refuse import Refuser
 from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Leg, Side
@@ -40,17 +41,21 @@ _CONTENT_FOLLOWS: Final = frozenset({BASIC_DELIVER, BASIC_GET_OK, BASIC_RETURN})
 class BrokerFrames:
     """Takes the broker's frames on channels above 0."""
 
-    __slots__ = ("_client", "_conversation", "_passes", "_refuser")
+    __slots__ = ("_apart", "_client", "_conversation", "_passes", "_prefetch", "_refuser")
 
     def __init__(self, conversation: Conversation, client: ClientFrames, refuser: Refuser) -> None:
         self._conversation: Final = conversation
         self._client: Final = client
         self._refuser: Final = refuser
         self._passes: Final = conversation.terms.role is Role.PASS
+        self._prefetch: Final = conversation.prefetch
+        #: Methods that are not passed on unread.
+        self._apart: Final = BROKER_METHODS if conversation.prefetch is not None else None
 
     def frame(self, frame: Frame) -> None:
         if self._passes:
-            self._conversation.out.client(frame.raw)
+            if not self._answers_gate(frame):
+                self._conversation.out.client(frame.raw)
             return
         channel = self._conversation.channels.get(frame.channel)
         if channel is not None and frame.type == FRAME_METHOD:
@@ -64,6 +69,13 @@ class BrokerFrames:
         else:
             self._conversation.out.client(frame.raw)
 
+    def _answers_gate(self, frame: Frame) -> bool:
+        """Whether `frame` is an answer to what the gate has asked about the client's consumers."""
+        if self._prefetch is None or frame.type != FRAME_METHOD:
+            return False
+        method = methods.method_id(frame.payload)
+        return method in BROKER_METHODS and self._prefetch.heard(frame.channel, method, frame.payload)
+
     def straight(self, splitter: FrameSplitter) -> bool:
         """Pass on what comes next as a part of the bytes it came in; False when it is to be looked at.
 
@@ -71,7 +83,7 @@ class BrokerFrames:
         """
         conversation = self._conversation
         if self._passes:
-            data, start, stop = splitter.stretch(methods=True)
+            data, start, stop = splitter.stretch(methods=True, apart=self._apart)
             if start == stop:
                 return False
             conversation.out.client_stretch(data, start, stop)
@@ -123,6 +135,8 @@ class BrokerFrames:
         else:
             # Also of a channel that is closed for a refusal: a publish that came back did not arrive.
             channel.returning = methods.read_return(frame.payload)[2:] if method == BASIC_RETURN else None
+            if self._answers_gate(frame):
+                return
             if channel.state not in CHANNEL_REFUSED:
                 self._conversation.out.client(frame.raw)
                 if method in _CONTENT_FOLLOWS:
@@ -177,7 +191,7 @@ class BrokerFrames:
         if following is not None:
             channel.state = following
             if following is ChannelState.CLOSED:
-                del conversation.channels[channel.number]
+                conversation.forget_channel(channel.number)
         if refused:
             # Closed: what the broker has not answered it never will, and nobody waits for it any more.
             channel.ledger = None

@@ -8,6 +8,7 @@ from sealgate.reason import GateError, Reason
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, Channel, Content, Held, Publication, frame_bytes
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.prefetch import CLIENT_METHODS
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import closes_connection
 from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Side
@@ -151,7 +152,27 @@ class ClientFrames:
                 conversation.confirming.add(frame.channel)
             elif method in _CHANNEL_TURNS:
                 conversation.confirming.discard(frame.channel)
+                if conversation.prefetch is not None:
+                    conversation.prefetch.closed(frame.channel)
+            elif self._consumes(frame):
+                return
         conversation.out.upstream(frame.raw)
+
+    def _consumes(self, frame: Frame) -> bool:
+        """Send a method about consumers upstream, bounded; False for any other, which is left to do."""
+        conversation = self._conversation
+        prefetch = conversation.prefetch
+        if prefetch is None:
+            return False
+        if len(frame.payload) < methods.METHOD_ID_BYTES:
+            # No method at all: the broker says so.
+            return False
+        method = methods.method_id(frame.payload)
+        if method not in CLIENT_METHODS:
+            return False
+        for payload in prefetch.said(frame.channel, method, frame.payload):
+            conversation.out.upstream_method(frame.channel, payload)
+        return True
 
     def _unopened(self, frame: Frame) -> None:
         conversation = self._conversation
@@ -194,7 +215,7 @@ class ClientFrames:
             return
         channel.state = following
         if following is ChannelState.CLOSED:
-            del self._conversation.channels[channel.number]
+            self._conversation.forget_channel(channel.number)
 
     def _method(self, channel: Channel, frame: Frame) -> None:
         if channel.content is not None:
@@ -220,6 +241,8 @@ class ClientFrames:
                 channel.client_close = frame
                 channel.closing_since = self._conversation.now.mono
                 self._publishing.refuser.close_when_answered(channel)
+                return
+            elif self._consumes(frame):
                 return
         self._conversation.out.upstream(frame.raw)
 

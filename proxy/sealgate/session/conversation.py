@@ -14,6 +14,7 @@ from sealgate.session.holding import ReadyQueues
 from sealgate.session.limits import Limits
 from sealgate.session.originals import Originals
 from sealgate.session.outbox import Outbox
+from sealgate.session.prefetch import Prefetch, PrefetchTerms
 from sealgate.session.records import Tally
 from sealgate.session.states import Leg, State
 from sealgate.verify.checks import Verifier
@@ -66,6 +67,8 @@ class Terms:
     queues: ReadyQueues = field(default_factory=ReadyQueues)
     #: Users that may not come in from elsewhere to a broker on this host: `credentials.loopback_users`.
     loopback_users: frozenset[str] = frozenset()
+    #: How much clients may hold unacknowledged, None for as much as they like.
+    prefetch: PrefetchTerms | None = None
 
     @property
     def adds_headers(self) -> bool:
@@ -128,6 +131,8 @@ class Conversation:
     strayed: bool = False
     #: Why the gate closes the connection, once it does; the first reason counts.
     cause: GateError | None = None
+    #: The client's consumers, where they are bounded.
+    prefetch: Prefetch | None = None
     #: What clients sent of publishes that were changed and may come back; made with the first of them.
     originals: Originals | None = None
 
@@ -176,6 +181,12 @@ class Conversation:
         channel = self.channels.get(number)
         return channel is not None and channel.ledger is None
 
+    def forget_channel(self, number: int) -> None:
+        """Both sides are done with a channel."""
+        del self.channels[number]
+        if self.prefetch is not None:
+            self.prefetch.closed(number)
+
     def blame(self, reason: Reason, detail: str) -> None:
         """Note why the connection is closed, for the log."""
         if self.cause is None:
@@ -207,3 +218,5 @@ class Conversation:
         self._count_held(-self.held_bytes)
         if self.originals is not None:
             self.originals.forget_all()
+        if self.prefetch is not None:
+            self.prefetch.forget_all()

@@ -395,6 +395,8 @@ class Legs:
             self._client_frames.discard(channel)
         if self._conversation.originals is not None:
             self._conversation.originals.forget_all()
+        if self._conversation.prefetch is not None:
+            self._conversation.prefetch.forget_all()
 
     def _finish(self) -> None:
         conversation = self._conversation

@@ -54,6 +54,10 @@ class Tally:
     #: bound -> messages it has changed; those it would have changed where rules only observe
     clamped: Counter[str] = field(default_factory=Counter)
     would_clamp: Counter[str] = field(default_factory=Counter)
+    #: max|default|connection -> times that a prefetch count was changed
+    prefetch_limited: Counter[str] = field(default_factory=Counter)
+    #: Deliveries that consumers may leave unacknowledged, as far as they are bounded.
+    prefetch_granted: int = 0
     stripped_headers: int = 0
     unconfirmed_refusals: int = 0
     #: reason -> refusals the broker confirmed in quarantine; those dropped because it was full or away

@@ -32,6 +32,7 @@ from sealgate.session.events import (
 from sealgate.session.handshake import PROTOCOL_HEADER, Handshake, check_protocol_header
 from sealgate.session.legs import Legs
 from sealgate.session.login import Login
+from sealgate.session.prefetch import Prefetch
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
 from sealgate.session.states import CLIENT_TURN, Leg, Side, State
@@ -80,6 +81,8 @@ class Session:
             peer.challenge = challenge
         conversation = self._conversation = Conversation(terms, peer, caller or Caller())
         conversation.now = now
+        if terms.prefetch is not None:
+            conversation.prefetch = Prefetch(terms.prefetch, terms.tally)
         refuser = Refuser(conversation)
         self._publishing: Final = Publishing(conversation, refuser)
         headers = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)

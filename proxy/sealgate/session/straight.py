@@ -12,6 +12,7 @@ from typing import Final
 from sealgate.reason import GateError
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, FRAME_OBJECTS_BYTES, Channel
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.prefetch import CLIENT_METHODS
 from sealgate.session.publishing import Publishing
 from sealgate.session.states import ChannelState
 from sealgate.verify.message import Message
@@ -36,11 +37,13 @@ _OPEN: Final = ChannelState.OPEN
 class Straight:
     """Takes the client's whole publishes; where all is passed on, all that is about messages."""
 
-    __slots__ = ("_conversation", "_headers", "_passes", "_publishes", "_publishing")
+    __slots__ = ("_apart", "_conversation", "_headers", "_passes", "_publishes", "_publishing")
 
     def __init__(self, conversation: Conversation, headers: HeaderReader, publishing: Publishing) -> None:
         self._conversation: Final = conversation
         self._passes: Final = conversation.terms.role is Role.PASS
+        #: Methods that are not passed on unread.
+        self._apart: Final = CLIENT_METHODS if conversation.prefetch is not None else None
         self._headers: Final = headers
         self._publishing: Final = publishing
         self._publishes: Final[dict[bytes, Publish]] = {}
@@ -88,7 +91,7 @@ class Straight:
 
     def _pass_all(self, splitter: FrameSplitter) -> bool:
         """Pass on what says nothing about the channels themselves."""
-        data, start, stop = splitter.stretch(methods=False)
+        data, start, stop = splitter.stretch(methods=False, apart=self._apart)
         if start == stop:
             return False
         self._conversation.out.upstream_stretch(data, start, stop)

@@ -39,6 +39,14 @@ CHANNEL_OPEN_OK: Final = 20 << 16 | 11
 CHANNEL_CLOSE: Final = 20 << 16 | 40
 CHANNEL_CLOSE_OK: Final = 20 << 16 | 41
 
+QUEUE_DECLARE: Final = 50 << 16 | 10
+
+BASIC_QOS: Final = 60 << 16 | 10
+BASIC_QOS_OK: Final = 60 << 16 | 11
+BASIC_CONSUME: Final = 60 << 16 | 20
+BASIC_CONSUME_OK: Final = 60 << 16 | 21
+BASIC_CANCEL: Final = 60 << 16 | 30
+BASIC_CANCEL_OK: Final = 60 << 16 | 31
 BASIC_PUBLISH: Final = 60 << 16 | 40
 BASIC_RETURN: Final = 60 << 16 | 50
 BASIC_DELIVER: Final = 60 << 16 | 60

@@ -240,11 +240,12 @@ class FrameSplitter:
         """The channel of the frame that lies next, which is here."""
         return (self._data[self._at + 1] << 8) | self._data[self._at + 2]
 
-    def stretch(self, methods: bool) -> tuple[bytes, int, int]:
+    def stretch(self, methods: bool, apart: frozenset[int] | None = None) -> tuple[bytes, int, int]:
         """Take the frames that come next, as long as they are whole and in order and on a channel above 0.
 
         With `methods` all kinds of them; without, content, and methods of the classes that deal with messages
-        alone. Returns bytes, and where in these the frames begin and end: nowhere when there are none.
+        alone; never one whose id is in `apart`. Returns bytes, and where in these the frames begin and end:
+        nowhere when there are none.
         """
         data = self._data
         start = self._at
@@ -263,6 +264,8 @@ class FrameSplitter:
                 break
             if kind == FRAME_METHOD:
                 if not methods and (size < 4 or data[at + 7] or data[at + 8] not in _MESSAGE_CLASSES):
+                    break
+                if apart is not None and (size < 4 or u32(data, at + FRAME_HEADER_BYTES) in apart):
                     break
             elif kind != FRAME_HEADER and kind != FRAME_BODY:
                 break
