@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ class Applied(list[Keyring]):
         self.append(keyring)
 
 
+def reload(credentials: Credentials, applied: Applied) -> None:
+    """As SIGHUP has it done."""
+    asyncio.run(credentials.reload_keys(applied))
+
+
+def poll(credentials: Credentials, applied: Applied) -> None:
+    """Two looks: a file that was written in place counts when it was the same at both."""
+    for _ in range(2):
+        asyncio.run(credentials.poll_keys(applied))
+
+
 def kids(applied: Applied) -> list[list[str]]:
     return [list(keyring.kids()) for keyring in applied]
 
@@ -36,7 +48,7 @@ def test_new_key_is_in_force_after_a_reload(home: Home, caplog: pytest.LogCaptur
     credentials = Credentials(home.settings(), tally)
     assert list(credentials.keyring.kids()) == ["k1"]
     home.write_keys(home.k1, key("k2", new_secret()))
-    credentials.reload(applied)
+    reload(credentials, applied)
     assert kids(applied) == [["k1", "k2"]]
     assert dict(tally.config_reloads) == {"ok": 1}
     assert events(caplog.records)[-1] == "keys.reloaded"
@@ -45,11 +57,11 @@ def test_new_key_is_in_force_after_a_reload(home: Home, caplog: pytest.LogCaptur
 def test_change_of_the_file_is_noticed_once(home: Home) -> None:
     applied = Applied()
     credentials = Credentials(home.settings(), Tally())
-    credentials.poll(applied)
+    poll(credentials, applied)
     assert applied == []
     home.write_keys({**home.k1, "state": "revoked"}, key("k2", new_secret()))
     for _ in range(3):
-        credentials.poll(applied)
+        poll(credentials, applied)
     (keyring,) = applied
     revoked = keyring.get("k1")
     assert revoked is not None
@@ -63,14 +75,14 @@ def test_broken_file_keeps_the_last_good_keyring_and_says_so_until_it_is_mended(
     tally, applied = Tally(), Applied()
     credentials = Credentials(home.settings(), tally)
     home.keys_file.write_text("[[key]\nthis is no TOML")
-    credentials.poll(applied)
+    poll(credentials, applied)
     assert applied == []
     assert "keys.toml" in credentials.keys_trouble
     assert dict(tally.config_reloads) == {"failed": 1}
     (line,) = [record for record in caplog.records if record.levelname != "WARNING"]
     assert (line.levelname, events([line])) == ("ERROR", ["keys.failed"])
     home.write_keys(home.k1)
-    credentials.poll(applied)
+    poll(credentials, applied)
     assert kids(applied) == [["k1"]]
     assert credentials.keys_trouble == ""
 
@@ -79,7 +91,7 @@ def test_signers_key_must_stay(home: Home) -> None:
     applied = Applied()
     credentials = Credentials(home.settings(publish={"action": "sign", "sign_with": "k1"}), Tally())
     home.write_keys(key("k2", new_secret()))
-    credentials.reload(applied)
+    reload(credentials, applied)
     assert applied == []
     assert "publish.sign_with" in credentials.keys_trouble
 
@@ -89,8 +101,8 @@ def test_gate_that_neither_signs_nor_verifies_reads_no_keys(home: Home) -> None:
     applied = Applied()
     tally = Tally()
     credentials = Credentials(home.settings(publish={"action": "pass"}), tally)
-    credentials.reload(applied)
-    credentials.poll(applied)
+    reload(credentials, applied)
+    poll(credentials, applied)
     assert (applied, credentials.keys_trouble, dict(tally.config_reloads)) == ([], "", {})
 
 
@@ -106,7 +118,7 @@ def test_what_deserves_a_warning_is_told_at_each_reload(home: Home, caplog: pyte
     home.keys_file.chmod(0o644)
     credentials = Credentials(home.settings(), Tally())
     assert caplog.records == []
-    credentials.reload(Applied())
+    reload(credentials, Applied())
     assert set(events(caplog.records)) == {"keys.warning"}
     assert any("chmod o-r" in record.getMessage() for record in caplog.records)
 
@@ -127,12 +139,12 @@ def test_renewed_certificates_make_contexts_for_the_next_handshakes(
     tally = Tally()
     credentials = Credentials(settings, tally)
     listen = credentials.listen_tls
-    credentials.poll(Applied())
+    credentials.poll_certificates()
     assert caplog.records == []
     assert credentials.listen_tls is listen
     authority.issue("gateway")
-    credentials.poll(Applied())
-    credentials.poll(Applied())
+    credentials.poll_certificates()
+    credentials.poll_certificates()
     assert events(caplog.records) == ["certificates.reloaded"]
     assert dict(tally.config_reloads) == {"ok": 1}
     assert credentials.listen_tls is not listen
@@ -151,11 +163,11 @@ def test_certificate_of_each_name_is_looked_at(home: Home) -> None:
     assert good is not None
     assert good.sni_callback is not None
     Path(other.key).write_text(Path(pair.key).read_text())
-    credentials.poll(Applied())
+    credentials.poll_certificates()
     assert credentials.certificates_trouble.startswith("listen.tls.names[0]: ")
     assert credentials.listen_tls is good
     authority.issue("other")
-    credentials.poll(Applied())
+    credentials.poll_certificates()
     assert credentials.certificates_trouble == ""
     assert credentials.listen_tls is not good
 
@@ -175,7 +187,7 @@ def test_authority_is_gone_from_the_context_when_it_is_gone_from_the_file(home: 
 
     assert believed() == [2, 2]
     bundle.write_text(Path(authority.ca).read_text())
-    credentials.poll(Applied())
+    credentials.poll_certificates()
     assert believed() == [1, 1]
 
 
@@ -193,10 +205,10 @@ def test_broken_certificate_keeps_the_last_good_one_and_says_so_until_it_is_mend
     else:
         other = Path(authority.issue("other").key).read_text()
         Path(pair.key).write_text("nonsense" if broken == "nonsense" else other)
-    credentials.poll(Applied())
+    credentials.poll_certificates()
     assert credentials.certificates_trouble.startswith("listen.tls: ")
     assert dict(tally.config_reloads) == {"failed": 1}
     Path(pair.key).write_text(good)
-    credentials.poll(Applied())
+    credentials.poll_certificates()
     assert credentials.certificates_trouble == ""
     assert dict(tally.config_reloads) == {"failed": 1, "ok": 1}

@@ -21,9 +21,39 @@ def test_reference_gives_the_text_without_white_space_around(tmp_path: Path) -> 
     assert sources.warnings == []
 
 
+def test_credential_of_systemd_is_a_file_in_its_directory(tmp_path: Path) -> None:
+    """systemd.exec(5): LoadCredential= puts them there, readable by the service alone."""
+    write(tmp_path / "web1", SECRET, 0o400)
+    sources = Sources({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert sources.resolve("cred:web1") == SECRET
+    assert list(sources.stamps) == [tmp_path / "web1"]
+    assert sources.warnings == []
+
+
+def test_keys_may_be_a_credential(tmp_path: Path) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "TEST_K1": SECRET}
+    write(tmp_path / "keys", KEYS)
+    write(tmp_path / "pairs", f"a={SECRET}")
+    assert read_keyring("cred:keys", Sources(environ)).kids() == ("k1",)
+    assert read_keyring("cred:pairs", Sources(environ)).kids() == ("a",)
+
+
+def test_key_may_name_a_credential(tmp_path: Path) -> None:
+    write(tmp_path / "web1", SECRET)
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "KEYS": KEYS.replace("env:TEST_K1", "cred:web1")}
+    assert read_keyring("env:KEYS", Sources(environ)).kids() == ("k1",)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "/etc/passwd", "a b", "a" * 256])
+def test_credential_names_no_path(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cred: must be followed by the name of a systemd credential"):
+        Sources({"CREDENTIALS_DIRECTORY": str(tmp_path)}).resolve(f"cred:{name}")
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
+        ("cred:web1", r"cred:web1 is not there: \$CREDENTIALS_DIRECTORY is not set"),
         ("env:NONE", "env:NONE is not set"),
         ("env:EMPTY", "env:EMPTY is empty"),
         ("file:/nowhere", "file:/nowhere can not be read: No such file or directory"),

@@ -40,6 +40,8 @@ SERIES = {
     "sealgate_limits_hit_total",
     "sealgate_config_reloads_total",
     "sealgate_logins_total",
+    "sealgate_keyring_age_seconds",
+    "sealgate_keyring_failing_since_timestamp_seconds",
     "sealgate_build_info",
 }
 
@@ -76,6 +78,8 @@ def full_tally() -> Tally:
     tally.client_connections = 12
     tally.upstream_connections = 13
     tally.buffered_bytes = 14
+    tally.keys_good_at = 1_700_000_000.0
+    tally.keys_failing_since = 1_700_000_002.0
     return tally
 
 
@@ -91,6 +95,17 @@ def test_labelled_gauges_are_asked_at_each_scrape() -> None:
     text = exposition(registry, "")[0].decode()
     assert 'sealgate_upstream_up{upstream="one:5672"} 1.0' in text
     assert 'sealgate_upstream_up{upstream="two:5672"} 0.0' in text
+
+
+def test_age_of_the_keyring_is_the_time_since_its_source_was_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = full_tally()
+    monkeypatch.setattr(metrics.time, "time", lambda: 1_700_000_060.5)
+    assert value(tally, "keyring_age_seconds") == 60.5
+    assert value(tally, "keyring_failing_since_timestamp_seconds") == 1_700_000_002.0
+
+
+def test_where_no_keys_are_used_there_is_no_age() -> None:
+    assert not [name for name, _ in samples(text_of(Tally())) if "keyring" in name]
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -13,8 +13,8 @@ from sealgate.session.records import Histogram, Tally
 
 def some(value: Any, number: int) -> Any:
     """A value of the same kind that tells of `number`."""
-    if isinstance(value, int):
-        return number
+    if isinstance(value, int | float):
+        return type(value)(number)
     if isinstance(value, Histogram):
         value.observe(0.0015, number)
         return value
@@ -76,6 +76,16 @@ def test_of_a_key_the_latest_use_and_its_skew_count(order: tuple[int, int]) -> N
     for number in order:
         add(total, full(number))
     assert (total.key_last_used["k1"], total.producer_clock_skew["k1"]) == (1004.0, 0.4)
+
+
+@pytest.mark.parametrize("order", [(3, 0, 4), (4, 3, 0)])
+def test_of_the_sources_of_keys_the_one_that_is_worst_off_counts(order: tuple[int, ...]) -> None:
+    total = Tally()
+    for number in order:
+        add(total, Tally(keys_good_at=100.0 + number, keys_failing_since=float(number)))
+    add(total, Tally(keys_good_at=1.0, keys_failing_since=1.0), alive=False)
+    add(total, Tally())
+    assert (total.keys_good_at, total.keys_failing_since) == (100.0, 3.0)
 
 
 def test_of_the_dead_only_what_they_counted_is_kept() -> None:

@@ -1,4 +1,4 @@
-"""Keys and certificates of a running gate, read again when their files change.
+"""Keys and certificates of a running gate, read again when their sources change.
 
 Whatever does not load leaves the last good one in use, and is told by the log, by /readyz?verbose and by the
 metric `config_reloads_total`. It does not make the gate unready: one broken file would take down every
@@ -15,6 +15,7 @@ from typing import Final
 
 from sealgate.app import build
 from sealgate.app.errors import StartError
+from sealgate.app.refreshing import Refresher
 from sealgate.config.errors import ConfigError
 from sealgate.config.reload import KeySource
 from sealgate.config.settings import Settings
@@ -34,12 +35,14 @@ class Credentials:
         """Raises `StartError` when keys or files do not serve."""
         self._settings: Final = settings
         self._tally: Final = tally
-        self._keys: Final = KeySource(settings)
-        self.keyring: Final = self._keys_at_start()
+        source = KeySource(settings)
+        self.keyring: Final = self._keys_at_start(source)
+        #: None where no keys are used.
+        self.keys: Final = Refresher("keys", source, tally) if self._uses_keys else None
         self._stamps: dict[str, Stamp] = self._look()
+        self._note()
         self.listen_tls = build.build_listen_tls(settings)
         self.upstream_tls = self._upstream_tls()
-        self.keys_trouble = ""
         self.certificates_trouble = ""
 
     @property
@@ -47,11 +50,16 @@ class Credentials:
         """A gate that neither signs nor verifies needs none."""
         return self._settings.publish.action != "pass"
 
-    def _keys_at_start(self) -> Keyring:
+    @property
+    def keys_trouble(self) -> str:
+        """What is wrong with the source of the keys now, and since when."""
+        return self.keys.told if self.keys is not None else ""
+
+    def _keys_at_start(self, source: KeySource) -> Keyring:
         if not self._uses_keys:
             return Keyring()
         try:
-            return self._keys.load()
+            return source.load()
         except ConfigError as error:
             raise StartError(str(error), error.exit_code) from error
 
@@ -60,31 +68,31 @@ class Credentials:
         urls = [*self._settings.upstream.urls, *build.quarantine_urls(self._settings)]
         return build.build_upstream_tls(self._settings, urls)
 
-    def reload(self, apply: Callable[[Keyring], None]) -> None:
-        """Read everything again."""
-        self._reload_keys(apply)
-        self._reload_certificates()
+    async def reload_keys(self, apply: Callable[[Keyring], None]) -> None:
+        """Read the keys again."""
+        if self.keys is not None:
+            await self.keys.reload(_told(apply))
+            self._note()
 
-    def poll(self, apply: Callable[[Keyring], None]) -> None:
-        """Read again what has changed."""
-        if self._keys.changed():
-            self._reload_keys(apply)
+    async def poll_keys(self, apply: Callable[[Keyring], None]) -> None:
+        """Read the keys again if they have changed."""
+        if self.keys is not None:
+            await self.keys.poll(_told(apply))
+            self._note()
+
+    def _note(self) -> None:
+        """For the metrics."""
+        if self.keys is not None:
+            self._tally.keys_good_at = self.keys.good_at
+            self._tally.keys_failing_since = self.keys.failing_since
+
+    def poll_certificates(self) -> None:
+        """Read the certificates again if they have changed."""
         if self._look() != self._stamps:
-            self._reload_certificates()
+            self.reload_certificates()
 
-    def _reload_keys(self, apply: Callable[[Keyring], None]) -> None:
-        if not self._uses_keys:
-            return
-        self.keys_trouble = self._keys.reload()
-        keyring = self._keys.keyring
-        self._tell("keys", self.keys_trouble)
-        if not self.keys_trouble and keyring is not None:
-            apply(keyring)
-            for warning in self._keys.warnings:
-                log.warning(str(warning), extra={"event": "keys.warning"})
-            log.info("keys in use", extra={"event": "keys.reloaded", "kids": list(keyring.kids())})
-
-    def _reload_certificates(self) -> None:
+    def reload_certificates(self) -> None:
+        """Read the certificates again."""
         if self.listen_tls is None and self.upstream_tls is None:
             return
         self._stamps = self._look()
@@ -114,3 +122,13 @@ class Credentials:
         self._tally.config_reloads["failed" if trouble else "ok"] += 1
         if trouble:
             log.error(f"{what} not reloaded", extra={"event": f"{what}.failed", "error": trouble})
+
+
+def _told(apply: Callable[[Keyring], None]) -> Callable[[Keyring], None]:
+    """`apply`, and a line of the log that names the keys."""
+
+    def use(keyring: Keyring) -> None:
+        apply(keyring)
+        log.info("keys in use", extra={"event": "keys.reloaded", "kids": list(keyring.kids())})
+
+    return use

@@ -124,6 +124,9 @@ class Gate:
         except OSError as error:
             raise start_error("admin.address", error) from error
         self._background(self._poll())
+        self._background(self._poll_keys())
+        if self._users is not None:
+            self._background(self._poll_users(self._users))
         self._background(self._probe_upstream())
         self._background(self._flush())
         self._background(self._observing.keep())
@@ -164,9 +167,10 @@ class Gate:
 
     async def close(self) -> None:
         """Cut what is left, write out what is pending, and let go."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._listener.close()
         if self._users is not None:
             self._users.close()
@@ -183,10 +187,11 @@ class Gate:
 
     def reload(self) -> None:
         """Read keys, certificates and users again; what does not load leaves the last good ones in force."""
-        self._credentials.reload(self._apply_keyring)
+        self._credentials.reload_certificates()
         self._apply_tls()
+        self._background(self._credentials.reload_keys(self._apply_keyring))
         if self._users is not None:
-            self._users.reload()
+            self._background(self._users.reload())
 
     def _apply_keyring(self, keyring: Keyring) -> None:
         build.apply_keyring(self._terms, self._settings, keyring)
@@ -249,15 +254,24 @@ class Gate:
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(_tell_failure)
+        task.add_done_callback(self._tasks.remove)
         self._tasks.append(task)
 
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            self._credentials.poll(self._apply_keyring)
+            self._credentials.poll_certificates()
             self._apply_tls()
-            if self._users is not None:
-                self._users.poll()
+
+    async def _poll_keys(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self._credentials.poll_keys(self._apply_keyring)
+
+    async def _poll_users(self, users: Users) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await users.poll()
 
     async def _probe_upstream(self) -> None:
         """Look for brokers that no client uses: a probe opens TCP only, and leaves no AMQP trace."""

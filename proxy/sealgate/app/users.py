@@ -14,6 +14,7 @@ from sealgate.accounts.attempts import Attempts, LockOut
 from sealgate.accounts.desk import KEY_BYTES, Desk
 from sealgate.accounts.users import UserBook
 from sealgate.app.errors import StartError
+from sealgate.app.refreshing import Refresher
 from sealgate.config.errors import ConfigError
 from sealgate.config.reload import UserSource
 from sealgate.config.settings import Settings
@@ -24,40 +25,38 @@ log: Final = logging.getLogger("sealgate.app")
 
 
 class Users:
-    """`logins` judges by the users in force; `trouble` is what is wrong with those of the file."""
+    """`logins` judges by the users in force."""
 
     def __init__(self, settings: Settings, tally: Tally) -> None:
         """Raises `StartError` when the users do not serve."""
-        self._tally: Final = tally
-        self._source: Final = UserSource(settings)
+        source = UserSource(settings)
         limits = settings.limits
-        desk = Desk(self._at_start(), build_attempts(settings), os.urandom(KEY_BYTES))
+        desk = Desk(self._at_start(source), build_attempts(settings), os.urandom(KEY_BYTES))
         self.logins: Final = Logins(desk, limits.login_workers, limits.logins_waiting_max)
-        self.trouble = ""
+        self._refresher: Final = Refresher("users", source, tally)
 
-    def _at_start(self) -> UserBook:
+    @property
+    def trouble(self) -> str:
+        """What is wrong with their source now, and since when."""
+        return self._refresher.told
+
+    def _at_start(self, source: UserSource) -> UserBook:
         try:
-            return self._source.load()
+            return source.load()
         except ConfigError as error:
             raise StartError(str(error), error.exit_code) from error
 
-    def poll(self) -> None:
+    async def poll(self) -> None:
         """Read again what has changed."""
-        if self._source.changed():
-            self.reload()
+        await self._refresher.poll(self._use)
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read the users again. New ones in force forget the lock-outs, too."""
-        self.trouble = self._source.reload()
-        book = self._source.book
-        self._tally.config_reloads["failed" if self.trouble else "ok"] += 1
-        if self.trouble:
-            log.error("users not reloaded", extra={"event": "users.failed", "error": self.trouble})
-        elif book is not None:
-            self.logins.use(book)
-            for warning in self._source.warnings:
-                log.warning(str(warning), extra={"event": "users.warning"})
-            log.info("users in use", extra={"event": "users.reloaded", "users": len(book)})
+        await self._refresher.reload(self._use)
+
+    def _use(self, book: UserBook) -> None:
+        self.logins.use(book)
+        log.info("users in use", extra={"event": "users.reloaded", "users": len(book)})
 
     def close(self) -> None:
         self.logins.close()

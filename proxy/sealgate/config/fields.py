@@ -20,12 +20,14 @@ _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEDIA_WORD: Final = r"[A-Za-z0-9!#$&^_.+-]{1,100}"
 #: Parameters are part of the text that is compared, so they are taken as they are.
 _MEDIA_TYPE: Final = re.compile(rf"{_MEDIA_WORD}/{_MEDIA_WORD}( ?;[ -~]{{1,50}})?", re.ASCII)
+#: A file name without a path, as systemd takes it.
+_CREDENTIAL: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.@:-]{1,255}", re.ASCII)
 _LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
 _SERVER_NAME: Final = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
 #: What this version can decompress, within `content.inflated_bytes_max`.
 COMPRESSIONS: Final = ("application/x-gzip", "application/x-bz2", "application/x-lzma", "application/zstd")
 #: Schemes of secret references; the last two come with a later version.
-REFERENCE_SCHEMES: Final = ("env", "file")
+REFERENCE_SCHEMES: Final = ("env", "file", "cred")
 LATER_SCHEMES: Final = ("vault", "aws")
 AMQP_PORT: Final = 6672
 AMQPS_PORT: Final = 6671
@@ -108,6 +110,8 @@ def check_reference(value: str) -> str:
         raise ValueError(f"{scheme}: references are not in this version; use env:NAME or file:/path")
     if scheme == "env" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", rest, re.ASCII):
         raise ValueError("env: must be followed by the name of an environment variable")
+    if scheme == "cred" and not _CREDENTIAL.fullmatch(rest):
+        raise ValueError("cred: must be followed by the name of a systemd credential")
     if scheme == "file" and not rest:
         raise ValueError("file: must be followed by a path")
     return value
@@ -145,7 +149,9 @@ def _check_store(value: str) -> str:
 
 def _check_key_source(value: str) -> str:
     if not is_reference(value):
-        raise ValueError("must be env:NAME or file:/path (the keys are a TOML text of their own)")
+        raise ValueError(
+            "must be a reference such as file:/path or env:NAME (the keys are a TOML text of their own)"
+        )
     return check_reference(value)
 
 

@@ -1,7 +1,8 @@
-"""Keys and users of a running gateway, read again when their files change. The last good ones stay in use.
+"""Keys and users of a running gateway, read again when their sources change. The last good ones stay in use.
 
-Change is found by asking for inode, time and size of the resolved files: a Kubernetes volume swaps a
-symlinked directory, which watching the file itself would miss after the first time.
+Change is found by asking for inode, times and size of the resolved files: a Kubernetes volume swaps a
+symlinked directory, which watching the file itself would miss after the first time. Reading is apart from
+taking what was read (`Watched`), so that the first can be done in another thread.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from sealgate.accounts.users import UserBook
 from sealgate.config.errors import ConfigError, Problem
@@ -19,27 +21,92 @@ from sealgate.config.sources import Sources, Stamp, read_keyring, read_users, st
 from sealgate.reason import GateError
 from sealgate.signing.keyring import Keyring
 
+T = TypeVar("T")
 
-class _Watched:
-    """Knows the files of the last reading, good or not, as they were then."""
 
-    def __init__(self) -> None:
+@dataclass(slots=True, frozen=True)
+class Reading(Generic[T]):
+    """What a source gave: a value, or the error that came instead.
+
+    `stamps` are the files that were looked at, good or not, as they were then. `fingerprint` is equal for two
+    readings of the same texts.
+    """
+
+    value: T | None
+    error: ConfigError | None
+    warnings: list[Problem]
+    stamps: dict[FilePath, Stamp]
+    fingerprint: bytes
+
+
+class Watched(Generic[T]):
+    """`value` is the last good one and `warnings` are its own. `environ` is the process's when None."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ: Final = os.environ if environ is None else environ
         self._stamps: dict[FilePath, Stamp] = {}
+        #: Files that were changed in place, as they were at the last look.
+        self._unsettled: dict[FilePath, Stamp] = {}
+        self._fingerprint = b""
+        self.value: T | None = None
+        self.warnings: list[Problem] = []
 
     def changed(self) -> bool:
-        """Whether one of them is another one now."""
-        return any(stamp_of(path) != stamp for path, stamp in self._stamps.items())
+        """Whether one of the files of the last reading, good or not, is another one now.
 
-    def _look(self) -> dict[FilePath, Stamp]:
-        """The files as they are now: what can not be read this time is still watched."""
-        return {path: stamp_of(path) for path in self._stamps}
+        One that was written in place may still be written to: it counts once it was the same at two looks.
+        """
+        changed = False
+        for path, stamp in self._stamps.items():
+            now = stamp_of(path)
+            if now == stamp:
+                continue
+            in_place = now is not None and stamp is not None and now[0] == stamp[0]
+            if not in_place or self._unsettled.get(path) == now:
+                changed = True
+            self._unsettled[path] = now
+        return changed
+
+    def read(self) -> Reading[T]:
+        """Read everything, and change nothing here: any thread may do it, one at a time."""
+        before = {path: stamp_of(path) for path in list(self._stamps)}
+        sources = Sources(self._environ)
+        value: T | None = None
+        failed: ConfigError | None = None
+        try:
+            value = self._value(sources)
+        except ConfigError as error:
+            failed = error
+        return Reading(value, failed, sources.warnings, before | sources.stamps, sources.fingerprint)
+
+    def take(self, reading: Reading[T]) -> bool:
+        """Remember `reading`, and its value if it has one; whether that is another than the last good one."""
+        self._stamps = reading.stamps
+        self._unsettled = {}
+        if reading.value is None:
+            return False
+        new = self.value is None or reading.fingerprint != self._fingerprint
+        self.value = reading.value
+        self.warnings = reading.warnings
+        self._fingerprint = reading.fingerprint
+        return new
+
+    def load(self) -> T:
+        """Read and take. Raises `ConfigError` and keeps `value` when anything is wrong."""
+        reading = self.read()
+        self.take(reading)
+        if reading.error is not None:
+            raise reading.error
+        assert reading.value is not None  # one of the two is there
+        return reading.value
+
+    def _value(self, sources: Sources) -> T:
+        """What the source holds now. Raises `ConfigError`."""
+        raise NotImplementedError
 
 
-class KeySource(_Watched):
-    """Reads the keys `settings.keys.source` names, and knows when to read them again.
-
-    `keyring` is the last good one and `warnings` are its own. `environ` is the process's when None.
-    """
+class KeySource(Watched[Keyring]):
+    """Reads the keys `settings.keys.source` names, and knows when to read them again."""
 
     def __init__(
         self,
@@ -47,35 +114,16 @@ class KeySource(_Watched):
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__()
+        super().__init__(environ)
         self._settings: Final = settings
-        self._environ: Final = os.environ if environ is None else environ
         self._clock: Final = clock
-        self.keyring: Keyring | None = None
-        self.warnings: list[Problem] = []
 
-    def load(self) -> Keyring:
-        """Read the keys. Raises `ConfigError` and keeps `keyring` when anything is wrong with them."""
-        before = self._look()
-        sources = Sources(self._environ)
-        try:
-            keyring = read_keyring(self._settings.keys.source, sources)
-            problems = list(self._signer_problems(keyring))
-            if problems:
-                raise ConfigError(problems)
-        finally:
-            self._stamps = before | sources.stamps
-        self.keyring = keyring
-        self.warnings = sources.warnings
+    def _value(self, sources: Sources) -> Keyring:
+        keyring = read_keyring(self._settings.keys.source, sources)
+        problems = list(self._signer_problems(keyring))
+        if problems:
+            raise ConfigError(problems)
         return keyring
-
-    def reload(self) -> str:
-        """`load` for a running gateway: "" when `keyring` is new, else what is wrong with the new keys."""
-        try:
-            self.load()
-        except ConfigError as error:
-            return str(error)
-        return ""
 
     def _signer_problems(self, keyring: Keyring) -> Iterator[Problem]:
         publish = self._settings.publish
@@ -89,39 +137,17 @@ class KeySource(_Watched):
                 yield Problem("", f"publish.{name}", f'"{kid}" can not sign: {error.detail} (keys: {known})')
 
 
-class UserSource(_Watched):
-    """Reads the users `settings.credentials` names and Sealgate's own login, and knows when to do so again.
-
-    `book` is the last good one and `warnings` are its own. `environ` is the process's when None.
-    """
+class UserSource(Watched[UserBook]):
+    """Reads the users `settings.credentials` names and Sealgate's own login, and when to do it again."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__()
+        super().__init__(environ)
         self._settings: Final = settings
-        self._environ: Final = os.environ if environ is None else environ
-        self.book: UserBook | None = None
-        self.warnings: list[Problem] = []
 
-    def load(self) -> UserBook:
-        """Read the users. Raises `ConfigError` and keeps `book` when anything is wrong with them."""
-        before = self._look()
-        sources = Sources(self._environ)
-        try:
-            book = read_users(self._settings.credentials, sources)
-        finally:
-            self._stamps = before | sources.stamps
+    def _value(self, sources: Sources) -> UserBook:
+        book = read_users(self._settings.credentials, sources)
         tls = self._settings.listen.tls
         if any(user.certificate for user in book) and (tls is None or tls.client_ca is None):
             message = "users have certificates, but without listen.tls.client_ca nobody is asked for one"
             sources.warnings.append(Problem("", "credentials.users", message))
-        self.book = book
-        self.warnings = sources.warnings
         return book
-
-    def reload(self) -> str:
-        """`load` for a running gateway: "" when `book` is new, else what is wrong with the new users."""
-        try:
-            self.load()
-        except ConfigError as error:
-            return str(error)
-        return ""

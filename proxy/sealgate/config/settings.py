@@ -127,7 +127,8 @@ class Deliver(Section):
 
 class Keys(Section):
     source: f.KeySource = "env:SEALGATE_KEYS"
-    """Where the keys are: file:/path or env:NAME holding TOML (an env may hold kid=secret,kid=secret)."""
+    """Where the keys are: file:/path, env:NAME or cred:NAME (systemd), holding TOML; all but a file may hold
+    kid=secret,kid=secret."""
 
 
 class Replay(Section):

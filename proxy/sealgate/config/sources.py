@@ -5,6 +5,7 @@ Errors name the reference, never what is in it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Mapping
@@ -23,8 +24,13 @@ from sealgate.signing.keyring import Keyring
 SOURCE_BYTES_MAX: Final = 1_048_576
 
 
-#: Inode, modification time in ns, size; None for a file that is not there.
-Stamp = tuple[int, int, int] | None
+#: Inode, modification time in ns, size, change time in ns (of its mode as well); None for a file that is not
+#: there.
+Stamp = tuple[int, int, int, int] | None
+#: Where systemd puts what a unit's LoadCredential= names.
+CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
+#: Of this process alone: a fingerprint of secrets is worth nothing without it.
+_FINGERPRINT_KEY: Final = os.urandom(32)
 
 
 class SourceError(ValueError):
@@ -42,9 +48,15 @@ class Sources:
         self._environ: Final = environ
         self.stamps: Final[dict[Path, Stamp]] = {}
         self.warnings: Final[list[Problem]] = []
+        self._digest: Final = hashlib.blake2b(key=_FINGERPRINT_KEY)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal for two readings of this process that gave the same texts."""
+        return self._digest.digest()
 
     def resolve(self, reference: str) -> str:
-        """The text behind `env:NAME` or `file:/path`, without surrounding white space.
+        """The text behind a reference (`env:NAME`, `file:/path`, `cred:NAME`), without white space around.
 
         What is no reference is a literal and is given back. Raises `SourceError`.
         """
@@ -54,8 +66,27 @@ class Sources:
             check_reference(reference)
         except ValueError as error:
             raise SourceError(str(error)) from None
+        text = self._read(reference)
+        for part in (reference, text):
+            data = part.encode()
+            self._digest.update(len(data).to_bytes(8, "big") + data)
+        return text
+
+    def _read(self, reference: str) -> str:
         scheme, _, name = reference.partition(":")
-        return self._environment(reference, name) if scheme == "env" else self.read_file(Path(name))
+        if scheme == "env":
+            return self._environment(reference, name)
+        if scheme == "cred":
+            return self.read_file(self._credential(reference, name), reference)
+        return self.read_file(Path(name))
+
+    def _credential(self, reference: str, name: str) -> Path:
+        directory = self._environ.get(CREDENTIALS_DIRECTORY)
+        if not directory:
+            raise SourceError(
+                f"{reference} is not there: ${CREDENTIALS_DIRECTORY} is not set (LoadCredential= in the unit)"
+            )
+        return Path(directory) / name
 
     def _environment(self, reference: str, name: str) -> str:
         text = self._environ.get(name)
@@ -65,28 +96,32 @@ class Sources:
             raise SourceError(f"{reference} is empty")
         return text.strip()
 
-    def read_file(self, path: Path) -> str:
+    def read_file(self, path: Path, reference: str = "") -> str:
         """The text of a file that holds secrets; warns when others can read or change it."""
-        self.stamps[path] = stamp_of(path)  # before reading: a change in between is then seen as one
+        named = reference or f"file:{path}"
+        before = stamp_of(path)
+        self.stamps[path] = before  # before reading: a change in between is then seen as one
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 if not stat.S_ISREG(mode):
-                    raise SourceError(f"file:{path} is no regular file")
+                    raise SourceError(f"{named} is no regular file")
                 data = file.read(SOURCE_BYTES_MAX + 1)
         except PermissionError:
-            raise SourceError(f"file:{path} may not be read by this user", permission=True) from None
+            raise SourceError(f"{named} may not be read by this user", permission=True) from None
         except OSError as error:
-            raise SourceError(f"file:{path} can not be read: {error.strerror}") from None
+            raise SourceError(f"{named} can not be read: {error.strerror}") from None
         self.warnings.extend([Problem(str(path), "", message) for message in permission_warnings(mode)])
         if len(data) > SOURCE_BYTES_MAX:
-            raise SourceError(f"file:{path} is over {SOURCE_BYTES_MAX} bytes")
+            raise SourceError(f"{named} is over {SOURCE_BYTES_MAX} bytes")
+        if stamp_of(path) != before:
+            raise SourceError(f"{named} changed while it was read")
         try:
             text = data.decode().strip()
         except UnicodeDecodeError:
-            raise SourceError(f"file:{path} is no UTF-8 text") from None
+            raise SourceError(f"{named} is no UTF-8 text") from None
         if not text:
-            raise SourceError(f"file:{path} is empty")
+            raise SourceError(f"{named} is empty")
         return text
 
 
@@ -96,7 +131,7 @@ def stamp_of(path: Path) -> Stamp:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns
 
 
 def permission_warnings(mode: int) -> list[str]:
@@ -111,7 +146,7 @@ def permission_warnings(mode: int) -> list[str]:
 
 
 def read_keyring(source: str, sources: Sources) -> Keyring:
-    """The keyring `source` (env:NAME or file:/path) names; its warnings go to `sources`.
+    """The keyring `source` (a reference) names; its warnings go to `sources`.
 
     Raises `ConfigError` with every problem; those inside the keys name the file or variable they are in.
     """

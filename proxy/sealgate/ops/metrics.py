@@ -7,6 +7,7 @@ the data path; they become metrics only when somebody asks.
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, islice
 from typing import Final, Protocol, TypeVar
@@ -158,6 +159,18 @@ class TallyCollector(Collector):
             "Created time of the newest message of a key less the time here.",
             ("kid",),
             _single(tally.producer_clock_skew),
+        )
+
+        # Where no keys are used there is no age.
+        ages = [((), max(time.time() - tally.keys_good_at, 0.0))] if tally.keys_good_at else []
+        yield _gauge(
+            "keyring_age_seconds", "Time since the source of the keys was last found good.", (), ages
+        )
+        yield _gauge(
+            "keyring_failing_since_timestamp_seconds",
+            "Since when the source of the keys fails, in Unix seconds; 0 while it does not.",
+            (),
+            [((), tally.keys_failing_since)] if ages else [],
         )
 
     def _times(self) -> Iterator[Metric]:

@@ -1,7 +1,8 @@
 """Tallies of several processes as one: plain data on the way, then sums.
 
 Counters and histograms are added up. Of a key's last use the latest counts, and of its clock skew the one
-that was seen last. What is open or held now is added up among those who live.
+that was seen last; of the sources of the keys the one that is worst off. What is open or held now is added up
+among those who live.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from sealgate.session.records import Histogram, Tally
 #: What ends with its process; every other number is a count that must never go back.
 NOW: Final = frozenset({"client_connections", "upstream_connections", "buffered_bytes", "prefetch_granted"})
 _KEY_TIMES: Final = frozenset({"key_last_used", "producer_clock_skew"})
+#: Of several workers the one counts that is worst off: it is the first of these, in Unix seconds.
+_WORST: Final = frozenset({"keys_good_at", "keys_failing_since"})
 
 
 def to_plain(tally: Tally) -> dict[str, Any]:
@@ -49,7 +52,10 @@ def add(into: Tally, other: Tally, alive: bool = True) -> None:
         if name in _KEY_TIMES or (name in NOW and not alive):
             continue
         ours, theirs = getattr(into, name), getattr(other, name)
-        if isinstance(ours, int):
+        if name in _WORST:
+            known = [moment for moment in (ours, theirs if alive else 0.0) if moment]
+            setattr(into, name, min(known, default=0.0))
+        elif isinstance(ours, int):
             setattr(into, name, ours + theirs)
         elif isinstance(ours, Counter):
             ours.update(theirs)

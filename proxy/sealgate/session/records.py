@@ -69,6 +69,9 @@ class Tally:
     limits_hit: Counter[str] = field(default_factory=Counter)
     #: How logins ended: accounts.login.LoginResult -> count
     logins: Counter[str] = field(default_factory=Counter)
+    #: When the source of the keys was last found good, and since when it fails: Unix seconds, 0 for never.
+    keys_good_at: float = 0.0
+    keys_failing_since: float = 0.0
     client_connections: int = 0
     upstream_connections: int = 0
     buffered_bytes: int = 0

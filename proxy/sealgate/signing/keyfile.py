@@ -23,7 +23,7 @@ LIFETIME_S_MAX: Final = 366 * 24 * 3600
 
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])", re.ASCII)
-_REFERENCE: Final = re.compile(r"(?:env|file|vault|aws):", re.ASCII)
+_REFERENCE: Final = re.compile(r"(?:env|file|cred|vault|aws):", re.ASCII)
 _CONTROL: Final = "control:"
 _PATTERNS: Final = ("vhosts", "users", "tasks", "exchanges", "routing_keys", "reply_to")
 _MATERIAL: Final = {
@@ -66,10 +66,10 @@ def load_keyring(
 def load_keys(text: str, source: str, resolve: Callable[[str], str]) -> tuple[Keyring, list[str]]:
     """As `load_keyring`, of the text behind the reference `source`.
 
-    An `env:` may hold `kid=secret,kid=secret` instead of TOML: the algorithm follows from the secret's
-    prefix.
+    All but a `file:` may hold `kid=secret,kid=secret` instead of TOML: the algorithm follows from the
+    secret's prefix.
     """
-    if source.startswith("env:") and not _is_toml(text):
+    if not source.startswith("file:") and not _is_toml(text):
         return _load_pairs(text, source)
     return load_keyring(text, resolve)
 

@@ -1,0 +1,202 @@
+"""A source that fails: the last good value stays, since when is told, and it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from sealgate.app import refreshing
+from sealgate.app.refreshing import RETRY_S_MAX, UNENDED_MAX, Refresher
+from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.reload import Watched
+from sealgate.config.sources import Sources
+from sealgate.session.records import Tally
+from support.config_files import write
+from support.home import events
+
+
+class Given(Watched[str]):
+    """Gives what it is told to, or raises it."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__({})
+        self.file = file
+        self.gate: threading.Event | None = None
+        self.broken: BaseException | None = None
+        self.readings = 0
+
+    def _value(self, sources: Sources) -> str:
+        self.readings += 1
+        if self.gate is not None:
+            self.gate.wait(30)
+        if self.broken is not None:
+            raise self.broken
+        try:
+            return sources.resolve(f"file:{self.file}")
+        except ValueError as error:
+            raise ConfigError([Problem("", "keys.source", str(error))]) from None
+
+
+class Fixture:
+    def __init__(self, folder: Path) -> None:
+        self.file = write(folder / "secret", "one")
+        self.source = Given(self.file)
+        self.source.load()
+        self.tally = Tally()
+        self.now = 0.0
+        self.used: list[str] = []
+        self.refresher = Refresher("keys", self.source, self.tally, lambda: self.now, lambda: 0.0)
+
+    def replace(self, text: str) -> None:
+        write(self.file.with_name("new"), text).replace(self.file)
+
+    async def poll(self) -> None:
+        await self.refresher.poll(self.used.append)
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Fixture:
+    return Fixture(tmp_path)
+
+
+def test_new_value_is_used_once(given: Fixture) -> None:
+    async def look() -> None:
+        await given.poll()
+        given.replace("two")
+        for _ in range(3):
+            await given.poll()
+
+    asyncio.run(look())
+    assert given.used == ["two"]
+    assert dict(given.tally.config_reloads) == {"ok": 1}
+
+
+def test_failure_is_told_with_since_when_until_it_is_mended(
+    given: Fixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    refresher = given.refresher
+    good_at = refresher.good_at
+
+    async def look() -> None:
+        given.file.unlink()
+        await given.poll()
+        since = refresher.failing_since
+        assert since >= good_at
+        assert refresher.told.startswith("failing since 2")
+        assert "keys.source: file:" in refresher.told
+        found_good = refresher.good_at
+        given.now = RETRY_S_MAX
+        await given.poll()
+        assert (refresher.failing_since, refresher.good_at) == (since, found_good)
+        given.replace("two")
+        await given.poll()
+
+    asyncio.run(look())
+    assert (refresher.told, refresher.failing_since, given.used) == ("", 0.0, ["two"])
+    assert dict(given.tally.config_reloads) == {"failed": 2, "ok": 1}
+    # The same trouble twice is one line of the log.
+    assert events([record for record in caplog.records if record.levelname == "ERROR"]) == ["keys.failed"]
+
+
+def test_same_value_that_is_good_again_is_told(given: Fixture) -> None:
+    """A disk that comes back changes no file."""
+
+    async def look() -> None:
+        given.source.broken = ConfigError([Problem("", "keys.source", "the disk is gone")])
+        await given.refresher.reload(given.used.append)
+        given.source.broken = None
+        await given.poll()
+        assert given.refresher.told != ""
+        given.now = 1.0
+        await given.poll()
+
+    asyncio.run(look())
+    assert (given.refresher.told, given.used) == ("", ["one"])
+
+
+def test_failing_source_is_tried_ever_less_often(given: Fixture) -> None:
+    given.source.broken = ConfigError([Problem("", "keys.source", "away")])
+    tries = []
+
+    async def look() -> None:
+        await given.refresher.reload(given.used.append)
+        for second in range(400):
+            before = given.source.readings
+            given.now = float(second)
+            await given.poll()
+            if given.source.readings > before:
+                tries.append(second)
+
+    asyncio.run(look())
+    assert tries == [1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363]
+
+
+def test_readers_do_not_come_back_at_the_same_moment(given: Fixture) -> None:
+    given.source.broken = ConfigError([Problem("", "keys.source", "away")])
+    early = Refresher("keys", given.source, Tally(), lambda: 0.5, lambda: 1.0)
+
+    async def look() -> None:
+        await early.reload(given.used.append)
+        before = given.source.readings
+        await early.poll(given.used.append)  # at 0.5 s: half of the pause of one second
+        assert given.source.readings == before
+        early._retry_at -= 0.5
+        await early.poll(given.used.append)
+        assert given.source.readings == before + 1
+
+    asyncio.run(look())
+
+
+def test_bug_in_a_reading_is_a_failure_and_not_the_end(
+    given: Fixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def look() -> None:
+        given.source.broken = KeyError("secret")
+        await given.refresher.reload(given.used.append)
+        assert "KeyError while reading" in given.refresher.told
+        given.source.broken = None
+        await given.refresher.reload(given.used.append)
+
+    asyncio.run(look())
+    assert (given.refresher.told, given.used) == ("", ["one"])
+
+
+def test_loop_turns_while_a_source_does_not_answer(given: Fixture) -> None:
+    async def look() -> None:
+        given.source.gate = threading.Event()
+        reading = asyncio.create_task(given.refresher.reload(given.used.append))
+        turns = 0
+        while not given.source.readings > 1:
+            await asyncio.sleep(0)
+            turns += 1
+        await given.poll()  # one at a time: this one does not wait
+        assert given.source.readings == 2
+        given.source.gate.set()
+        await reading
+
+    asyncio.run(look())
+    assert given.used == ["one"]
+
+
+def test_reading_without_end_is_given_up_and_few_of_them_are_begun(
+    given: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refreshing, "READING_S_MAX", 0.01)
+    given.source.gate = threading.Event()
+
+    async def look() -> None:
+        for _ in range(UNENDED_MAX + 3):
+            await given.refresher.reload(given.used.append)
+        assert "no answer within" in given.refresher.told
+        assert given.source.readings == 1 + UNENDED_MAX
+        assert given.source.gate is not None
+        given.source.gate.set()
+        while given.refresher.told:
+            await asyncio.sleep(0.01)
+            await given.refresher.reload(given.used.append)
+
+    asyncio.run(look())
+    assert given.used == ["one"]
