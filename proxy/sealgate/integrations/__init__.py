@@ -7,6 +7,7 @@ The map:
 - `signer`: seals what a client library is about to write, one object per process and one `Line` per
   connection.
 - `deliveries`: checks what a client library has received.
+- `kombu` (Celery), `pika`, `aio_pika` (taskiq), `dramatiq`: the libraries.
 
 Called by applications, which import the module for their library and nothing else; the gateway uses none of
 it. `options`, `keys`, `signer` and `deliveries` import the core and the standard library alone

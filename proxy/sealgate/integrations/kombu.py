@@ -25,7 +25,7 @@ from kombu.utils.url import as_url, parse_url
 
 from sealgate.integrations.deliveries import DeliveryVerifier
 from sealgate.integrations.options import Options, read_options
-from sealgate.integrations.signer import Line, Signer
+from sealgate.integrations.signer import Line, open_signer
 from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
 from sealgate.wire.methods import read_challenge, read_publish
 
@@ -43,7 +43,7 @@ class Party:
     """What all connections of a process with the same options share."""
 
     def __init__(self, options: Options) -> None:
-        self.signer: Final = Signer(options)
+        self.signer: Final = open_signer(options)
         self.verifier: Final = DeliveryVerifier(options) if options.verify else None
 
 

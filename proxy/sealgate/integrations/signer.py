@@ -12,12 +12,13 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from sealgate.integrations.keys import KeySource
-from sealgate.integrations.options import Options
+from sealgate.integrations.options import Options, read_options
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.signing.keyring import Keyring, KeyState
@@ -87,7 +88,8 @@ class Line:
         self.vhost: Final = vhost
         self._session: Final = SignerSession(challenge)
         self._pid: Final = os.getpid()
-        self._lock: Final = threading.Lock()
+        #: A publish may wait for its confirm, and a callback may publish meanwhile.
+        self._lock: Final = threading.RLock()
 
     @contextmanager
     def in_order(self) -> Iterator[SignerSession]:
@@ -122,6 +124,26 @@ class Line:
         if frame_bytes_max and len(sealed) + FRAME_OVERHEAD_BYTES > frame_bytes_max:
             raise GateError(Reason.HEADER_SIZE, "with its signature the content header outgrows frame_max")
         return sealed[FLAGS_AT:]
+
+
+def open_signer(given: Mapping[str, Any] | Options | None = None) -> Signer:
+    """The process's signer of these options, made once for each.
+
+    `given` is what `options.read_options` takes, or options that were read. Raises `OptionsError`,
+    `KeysError`.
+    """
+    return _signer_of(given if isinstance(given, Options) else read_options(given))
+
+
+@lru_cache(maxsize=16)
+def _signer_of(options: Options) -> Signer:
+    return Signer(options)
+
+
+def sealed_headers(headers: Mapping[str, Any] | None, token: str) -> dict[str, Any]:
+    """Headers with the seal in them, without what it replaces: for libraries that encode after us."""
+    kept = {name: value for name, value in (headers or {}).items() if name not in OMITTED_FOR_SEAL}
+    return {**kept, TOKEN_NAME: token}
 
 
 def as_message(exchange: str, routing_key: str, properties: bytes, body: bytes) -> Message:
