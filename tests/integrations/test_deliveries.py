@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from integrations.conftest import write_keys
-from sealgate.integrations.deliveries import LOG_INTERVAL_S, DeliveryVerifier
+from sealgate.integrations.deliveries import LOG_INTERVAL_S, DeliveryCheck
 from sealgate.integrations.options import Options
 from sealgate.reason import GateError, Reason
 from sealgate.signing.algorithms import HmacSha256
@@ -35,11 +35,11 @@ class Clock:
 
 def verifier(
     tmp_path: Path, clock: Clock | None = None, *more: dict[str, object], **options: Any
-) -> DeliveryVerifier:
+) -> DeliveryCheck:
     path = tmp_path / "keys.toml"
     write_keys(path, [key("k1", "hex:" + SECRET.hex()), *more])
     time = clock or Clock()
-    return DeliveryVerifier(
+    return DeliveryCheck(
         Options(f"file:{path}", deployment=DEPLOYMENT, verify=True, **options),
         lambda: time.wall,
         lambda: time.monotonic,
@@ -47,7 +47,7 @@ def verifier(
 
 
 def refusal(
-    verifier: DeliveryVerifier,
+    verifier: DeliveryCheck,
     message: Message,
     exchange: str | None = None,
     routing_key: str | None = None,
@@ -135,7 +135,7 @@ def test_state_of_the_key_counts(tmp_path: Path, state: str, reason: str) -> Non
     path = tmp_path / "keys.toml"
     write_keys(path, [key("k1", "hex:" + SECRET.hex(), state=state)])
     options = Options(f"file:{path}", deployment=DEPLOYMENT)
-    assert refusal(DeliveryVerifier(options, lambda: float(NOW)), sealed()) == reason
+    assert refusal(DeliveryCheck(options, lambda: float(NOW)), sealed()) == reason
 
 
 class TestStrictTarget:
@@ -230,7 +230,8 @@ class TestDelayedTarget:
     def judged(
         self, tmp_path: Path, exchange: str, routing_key: str, signed: str = "celery_delayed_27"
     ) -> str:
-        message = sealed(a_message(exchange=signed, routing_key=self.KEY))
+        died = x_death(exchange=signed, queue=signed, **{"routing-keys": [self.KEY]})
+        message = with_entries(sealed(a_message(exchange=signed, routing_key=self.KEY)), died)
         return refusal(verifier(tmp_path, queues=self.QUEUES), message, exchange, routing_key)
 
     @pytest.mark.parametrize("exchange", ["celery_delayed_0", "celery_delayed_27", "celery_delayed_delivery"])

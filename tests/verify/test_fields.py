@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from sealgate.reason import GateError, Reason
-from sealgate.verify.fields import check_headers, check_properties, expiration_ms
+from sealgate.verify.expiration import expiration_ms
+from sealgate.verify.fields import check_headers, check_properties
 from sealgate.wire.properties import DELIVERY_MODE, EXPIRATION, USER_ID
 from support.sealed import JSON_HEADER, a_message, table
 from support.wire_bytes import entry, long

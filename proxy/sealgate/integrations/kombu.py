@@ -23,7 +23,7 @@ from kombu.transport import pyamqp
 from kombu.utils.functional import dictfilter
 from kombu.utils.url import as_url, parse_url
 
-from sealgate.integrations.deliveries import DeliveryVerifier
+from sealgate.integrations.deliveries import DeliveryCheck
 from sealgate.integrations.options import Options, read_options
 from sealgate.integrations.signer import Line, open_signer
 from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
@@ -44,7 +44,7 @@ class Party:
 
     def __init__(self, options: Options) -> None:
         self.signer: Final = open_signer(options)
-        self.verifier: Final = DeliveryVerifier(options) if options.verify else None
+        self.verifier: Final = DeliveryCheck(options) if options.verify else None
 
 
 @lru_cache(maxsize=16)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sealgate.signing.filetable import suggest
 from sealgate.signing.keyfile import parse_duration
 from sealgate.signing.token import is_kid
+from sealgate.verify.targets import TargetPolicy
 
 KEYS_DEFAULT: Final = "env:SEALGATE_KEYS"
 #: The gateway's own names for these settings, so that one environment does for sidecar and application.
@@ -22,7 +23,7 @@ VARIABLES: Final = {
     "clock_skew": "SEALGATE__REPLAY__CLOCK_SKEW",
 }
 #: What a delivery's target may be beside the signed one (seal1.md, "At the consumer").
-TARGETS: Final = ("strict", "dead_letter", "delayed")
+TARGETS: Final = tuple(policy.value for policy in TargetPolicy)
 MODES: Final = ("enforce", "observe")
 _VERIFY: Final = {"verify": True, "pass": False}
 

@@ -9,8 +9,8 @@ The map:
 - `delivery`: the `DeliveryVerifier`, which asks again when a consumer is handed a message; `targets`: whether
   it was meant to arrive there.
 - `naming`: what a message runs, for rules that name tasks, before it is proven.
-- `fields`: properties and headers, before the signature. `authority`: what the key may do. `classes`: task,
-  result, control or event.
+- `fields`: properties and headers, before the signature; `expiration`: one of them. `authority`: what the
+  key may do. `classes`: task, result, control or event.
 - `bounds`: what tasks may ask of workers, and what is changed in one that asks for more.
 - `content`: types, encodings, compression (`inflate`), and bodies proven by parsing (`strict_json`,
   `strict_msgpack`; `pickles` finds pickles wrapped in base64).

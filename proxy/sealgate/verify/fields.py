@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, STRIPPED_NAMES, TOKEN_NAME
+from sealgate.verify.expiration import EXPIRATION_MS_MAX, expiration_ms
 from sealgate.verify.policy import CELERY
 from sealgate.wire.properties import DELIVERY_MODE, EXPIRATION, USER_ID, ContentHeader
 from sealgate.wire.table import DECIMAL, FAR_TIMESTAMP, NOT_UTF8, Table, scan_table, without
 
-#: RabbitMQ's own limit of a TTL in milliseconds. Above it, or for anything but digits, it closes the channel
-#: (M).
-EXPIRATION_MS_MAX: Final = 2**32 - 1
 #: Delivery modes that RabbitMQ takes: transient and persistent.
 _DELIVERY_MODES: Final = frozenset({b"\x01", b"\x02"})
-_EXPIRATION: Final = re.compile(rb"[0-9]{1,10}")
 #: RabbitMQ routes a copy to every queue named here, past the routing key that was signed (hostile.jsonl HD20,
 #: HD21).
 ROUTING_NAMES: Final = ("CC", "BCC")
@@ -68,14 +64,6 @@ def check_delivered_headers(table: Table, profile: str) -> None:
             raise GateError(Reason.HEADER_ROUTING, f"{name} header")
     if table.traits:
         _check_traits(table.traits, profile)
-
-
-def expiration_ms(value: bytes) -> int | None:
-    """The expiration property in milliseconds, None when RabbitMQ would not take it."""
-    if _EXPIRATION.fullmatch(value) is None:
-        return None
-    milliseconds = int(value)
-    return milliseconds if milliseconds <= EXPIRATION_MS_MAX else None
 
 
 def _check_traits(traits: int, profile: str) -> None:

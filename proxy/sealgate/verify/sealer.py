@@ -17,7 +17,7 @@ from sealgate.signing.canonical import (
 from sealgate.signing.keyring import Keyring
 from sealgate.signing.token import NONCE_BYTES_MIN, finish_token, session_nonce, token_prefix
 from sealgate.verify.celery import TASK_HEADER, parse_moment
-from sealgate.verify.fields import expiration_ms
+from sealgate.verify.expiration import expiration_ms
 from sealgate.verify.message import Message, Peer
 from sealgate.wire.properties import EXPIRATION, TIMESTAMP
 from sealgate.wire.table import entry_longstr
