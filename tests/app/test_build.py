@@ -124,7 +124,7 @@ def test_defaults_of_the_settings_are_those_of_the_limits(home: Home) -> None:
 
 @pytest.mark.asyncio
 async def test_store_is_the_one_named(home: Home) -> None:
-    assert isinstance(build.build_store(home.settings()), MemoryStore)
+    assert isinstance(build.build_store(home.settings(), Tally()), MemoryStore)
 
 
 @pytest.mark.replaces_core
@@ -134,7 +134,7 @@ async def test_what_is_in_doubt_is_taken_over_or_refused_as_configured(
     home: Home, monkeypatch: pytest.MonkeyPatch, replay: dict[str, object], outcome: ClaimStatus
 ) -> None:
     started = time.monotonic()
-    store = build.build_store(home.settings(replay={**replay, "clock_skew": "0s"}))
+    store = build.build_store(home.settings(replay={**replay, "clock_skew": "0s"}), Tally())
     assert isinstance(store, MemoryStore)
     await store.start()
     await grant(store, [make_claim("n", int(time.time()) + 1)])

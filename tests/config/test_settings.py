@@ -20,7 +20,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert settings.content.types == ("application/json",)
     assert settings.content.body_bytes_max == 4 * 1024 * 1024
     assert settings.mode.default == "enforce"
-    assert settings.refuse.over_rate == "refuse"
+    assert settings.refuse.over_rate == "delay"
     assert settings.keys.source == "env:SEALGATE_KEYS"
     assert (settings.limits.channel_max, settings.limits.frame_bytes_max) == (2047, 131_072)
     assert (settings.limits.handshake_s, settings.limits.message_s) == (10.0, 30.0)

@@ -21,6 +21,7 @@ SERIES = {
     "sealgate_key_messages_total",
     "sealgate_key_last_used_timestamp_seconds",
     "sealgate_producer_clock_skew_seconds",
+    "sealgate_delayed_total",
     "sealgate_rate_wait_seconds_bucket",
     "sealgate_rate_wait_seconds_count",
     "sealgate_rate_wait_seconds_sum",
@@ -64,6 +65,7 @@ def full_tally() -> Tally:
     tally.verify_seconds.observe(0.00003, 4)
     tally.verify_seconds.observe(7.0)
     tally.waited('odd "name"\\', 0.02)
+    tally.delayed["*"] += 1
     tally.clamped["expires"] = 3
     tally.prefetch_limited["max"] = 2
     tally.prefetch_granted = 70

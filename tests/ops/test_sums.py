@@ -34,6 +34,7 @@ def full(number: int) -> Tally:
     tally.waited("*", 0.2 * number)
     for counts in (tally.quarantined, tally.quarantine_dropped, tally.config_reloads):
         counts["sig.bad"] = number
+    tally.delayed["*"] = number
     tally.prefetch_limited["max"] = tally.clamped["expires"] = tally.would_clamp["expires"] = number
     tally.limits_hit["channel_max"] = tally.logins["ok"] = number
     return tally

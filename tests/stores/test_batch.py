@@ -98,7 +98,7 @@ def test_claims_that_are_alike_are_packed_alike(count: int) -> None:
     debits = (debit("b", 1, 1),)
     claims = [Claim(b"nonce%05d" % number, b"d" * 32, 1000, 2000, debits) for number in range(count)]
     text = words(Call(TERMS, 7, 0, [part(*claims)], NO_STEPS, []).data)[-1]
-    assert len(text) == 16 + 8 + 8 + 4 + 10 + (19 + 18) + count * (1 + 8 + 32)
+    assert len(text) == 16 + 8 + 8 + 4 + 10 + (27 + 27) + count * (1 + 8 + 32)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_claims_that_are_alike_are_packed_alike(count: int) -> None:
         reply(settled=1),
         reply(blocks=[1]),
         reply(refused=[(2, 1, 0, 0)]),
-        reply(refused=[(0, 8, 0, 0)]),
+        reply(refused=[(0, 9, 0, 0)]),
         reply(refused=[(0, 0, 0, 0)]),
         reply(refused=[(0, 4, 2, 1)]),
         reply(refused=[(1, 1, 0, 0), (0, 1, 0, 0)]),

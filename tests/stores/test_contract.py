@@ -6,17 +6,20 @@ import asyncio
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from math import ceil
 
 import pytest
 import pytest_asyncio
 
+from sealgate.stores.limiter import LocalLimiter
 from sealgate.stores.memory import MemoryStore
 from sealgate.stores.redis import RedisStore
 from sealgate.stores.times import HELD_S
-from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus, ClaimStore, Debit
-from support.claims import ask, debit, grant, make_claim, of_a_stranger, status, statuses
+from sealgate.stores.values import Values
+from sealgate.verify.verdict import Bucket, Claim, ClaimOutcome, ClaimStatus, ClaimStore, Debit
+from support.claims import ask, debit, grant, make_claim, of_a_stranger, paced, status, statuses, waiting
 from support.redis_server import RedisServer
 
 GRANTED = ClaimStatus.GRANTED
@@ -481,3 +484,138 @@ async def test_memory_and_redis_give_the_same_outcomes(redis_server: RedisServer
                 bench.store.settle([claim] * commits, [claim] * releases)
     for bench in benches:
         await bench.store.close()
+
+
+# Messages that may wait
+
+
+def slots(outcomes: list[ClaimOutcome]) -> list[int]:
+    """The waits of granted claims in whole periods of the bucket, an hour each."""
+    assert {outcome.status for outcome in outcomes} == {GRANTED}
+    return [round(outcome.wait_us / 3_600_000_000) for outcome in outcomes]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("nonce", [True, False])
+async def test_tokens_are_granted_ahead_one_after_the_other_up_to_the_longest_wait(
+    bench: Bench, nonce: bool
+) -> None:
+    hourly = paced("b", 1, 2, period_s=3600)
+    claims = [waiting(bench.claim(f"n{n}" if nonce else "", hourly), 3 * 3600 + 60) for n in range(6)]
+    *granted, limited = await ask(bench.store, *claims)
+    assert slots(granted) == [0, 0, 1, 2, 3]
+    assert [outcome.held for outcome in granted] == [False, False, True, True, True]
+    assert {outcome.bucket for outcome in granted[2:]} == {"b"}
+    assert (limited.status, limited.bucket, limited.held) == (LIMITED, "b", False)
+    assert round(limited.wait_us / 3_600_000_000) == 4
+    # Nothing was written: one that may wait longer gets the slot.
+    (later,) = await ask(bench.store, waiting(bench.claim("later" if nonce else "", hourly), 5 * 3600))
+    assert slots([later]) == [4]
+
+
+@pytest.mark.asyncio
+async def test_who_may_not_wait_is_refused_while_others_wait(bench: Bench) -> None:
+    hourly = paced("b", 1, 1, period_s=3600)
+    outcomes = await ask(
+        bench.store,
+        bench.claim("n1", hourly),
+        waiting(bench.claim("n2", hourly), 7200),
+        bench.claim("n3", hourly),
+    )
+    assert [outcome.status for outcome in outcomes] == [GRANTED, GRANTED, LIMITED]
+    assert round(outcomes[2].wait_us / 3_600_000_000) == 2
+
+
+@pytest.mark.asyncio
+async def test_all_windows_of_a_message_grant_ahead_or_none_does(bench: Bench) -> None:
+    short, long = paced("b", 1, 1, "b1", 60), paced("b", 1, 1, "b2", 3600)
+    first, second, third = await ask(
+        bench.store,
+        waiting(bench.claim("n1", short, long)),
+        waiting(bench.claim("n2", short, long), 3700),
+        waiting(bench.claim("n3", short, long), 3700),
+    )
+    assert (first.held, second.held, third.status) == (False, True, LIMITED)
+    assert 3590 < second.wait_us / 1_000_000 <= 3600
+    # The short window was not charged for the one that was refused.
+    (alone,) = await ask(bench.store, waiting(bench.claim("n4", short)))
+    assert 110 < alone.wait_us / 1_000_000 <= 120
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_needs_no_wait_stays_behind_those_that_wait(bench: Bench) -> None:
+    quick = paced("b", 10, 1)
+    first, second = await ask(bench.store, *[waiting(bench.claim(f"n{n}", quick)) for n in range(2)])
+    assert (first.held, second.held) == (False, True)
+    # Its slot is over, but what waits may still be on its way.
+    await bench.pass_time(0.3)
+    (behind,) = await ask(bench.store, waiting(bench.claim("n3", quick)))
+    assert (behind.status, behind.held, behind.wait_us) == (GRANTED, True, 0)
+    # Who can not wait can not go through the queue either.
+    await bench.pass_time(0.3)
+    (other,) = await ask(bench.store, bench.claim("n4", quick))
+    assert (other.status, other.held) == (GRANTED, False)
+    await bench.pass_time(3)
+    (after,) = await ask(bench.store, waiting(bench.claim("n5", quick)))
+    assert (after.status, after.held) == (GRANTED, False)
+
+
+@pytest.mark.asyncio
+async def test_a_message_sent_twice_gets_no_second_slot(bench: Bench) -> None:
+    hourly = paced("b", 1, 1, period_s=3600)
+    await grant(bench.store, [waiting(bench.claim("n1", hourly))])
+    first, again = await ask(
+        bench.store, waiting(bench.claim("n2", hourly), 9000), waiting(bench.claim("n2", hourly), 9000)
+    )
+    assert (first.held, again.status, again.held) == (True, INFLIGHT, False)
+    (other,) = await ask(bench.store, waiting(bench.claim("n3", hourly), 9000))
+    assert slots([other]) == [2]
+    # A conflict is known by the digest, whatever else the lease says.
+    assert await status(bench.store, waiting(bench.claim("n2", hourly, text="b"))) is CONFLICT
+
+
+@pytest.mark.asyncio
+async def test_a_spare_is_taken_where_it_has_the_tokens_earlier(bench: Bench) -> None:
+    low = Bucket("b", 1, 3600_000_000, 1, "", 7200_000_000)
+    spare = Bucket("b", 1, 3600_000_000, 1, "spare", 7200_000_000)
+    high, plain = Debit(low, 1, spare), Debit(low)
+    outcomes = await ask(
+        bench.store,
+        waiting(bench.claim("n1", plain), 7200),
+        waiting(bench.claim("n2", plain), 7200),
+        waiting(bench.claim("n3", high), 7200),
+        waiting(bench.claim("n4", high), 7200),
+        waiting(bench.claim("n5", plain), 7200),
+    )
+    # The second plain one waits an hour; high ones have the spare at once, then what comes first.
+    assert slots(outcomes) == [0, 1, 0, 1, 2]
+    assert await status(bench.store, bench.claim("n6", plain)) is LIMITED
+    assert await status(bench.store, bench.claim("n7", high)) is LIMITED
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("nonce", ["n", ""])
+async def test_values_that_are_too_many_share_a_bucket(request: pytest.FixtureRequest, nonce: str) -> None:
+    for kind in ("memory", "redis"):
+        if kind == "redis" and request.config.getoption("-m") == "not system":
+            continue
+        await _values_are_bounded(open_bench(kind, request), nonce)
+
+
+async def _values_are_bounded(bench: Bench, nonce: str) -> None:
+    hits: Counter[str] = Counter()
+    if isinstance(bench.store, MemoryStore):
+        bench.store._limiter = LocalLimiter(2, hits)  # type: ignore[misc]
+    else:
+        bench.store._values = Values(2, hits)  # type: ignore[attr-defined]
+    await bench.store.start()
+    other = debit("b", 1, 1, period_s=3600)
+
+    def of(value: str) -> Claim:
+        bucket = Bucket("b", 1, 3600_000_000, 1, f"b {value}")
+        return bench.claim(nonce and f"{nonce}{value}{random.random()}", Debit(bucket, 1, None, other))
+
+    assert await statuses(bench.store, of("1"), of("2"), of("3"), of("4")) == [GRANTED] * 3 + [LIMITED]
+    assert hits["rate_values_max"] == 2
+    assert await statuses(bench.store, of("1"), of("2")) == [LIMITED] * 2
+    await bench.store.close()

@@ -41,6 +41,17 @@ def debit(name: str, rate: int, burst: int, cost: int = 1, period_s: int = 1) ->
     return Debit(Bucket(name, rate, period_s * SECOND_US, burst), cost)
 
 
+def waiting(claim: Claim, wait_s: float = 3600) -> Claim:
+    """The same claim of a message that may wait so long."""
+    claim.wait_us = int(wait_s * SECOND_US)
+    return claim
+
+
+def paced(name: str, rate: int, burst: int, key: str = "", period_s: int = 1) -> Debit:
+    """A debit of a bucket that messages may wait a day for."""
+    return Debit(Bucket(name, rate, period_s * SECOND_US, burst, key, 86_400 * SECOND_US))
+
+
 async def ask(store: ClaimStore, *claims: Claim, seconds: float = 10) -> list[ClaimOutcome]:
     """The outcomes of one `claim` call; fails when there is no answer in time."""
     answered: asyncio.Future[list[ClaimOutcome]] = asyncio.get_running_loop().create_future()

@@ -22,6 +22,7 @@ from sealgate.session.events import (
     Instant,
     UpstreamConnected,
 )
+from sealgate.session.holding import HoldingQueue
 from sealgate.session.limits import Limits
 from sealgate.session.prefetch import PrefetchTerms
 from sealgate.session.records import ClampRecord, RefusalRecord, Tally
@@ -134,6 +135,7 @@ class Talk:
         self.asked: list[do.RequestClaims] = []
         self.logins: list[Attempt] = []
         self.told: list[LoginRecord] = []
+        self.declared: list[HoldingQueue] = []
         self.clamps: list[ClampRecord] = []
         self._outcomes = outcomes or (lambda claim: GRANTED)
         self._answer_claims = answer_claims
@@ -177,6 +179,8 @@ class Talk:
             self.logins.append(command.attempt)
         elif isinstance(command, do.TellLogin):
             self.told.append(command.record)
+        elif isinstance(command, do.DeclareQueue):
+            self.declared.append(command.queue)
         elif isinstance(command, do.TellClamp):
             self.clamps.append(command.record)
         else:

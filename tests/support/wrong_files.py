@@ -111,11 +111,10 @@ FILES = [
     ),
     Wrong(
         "what_later_versions_have",
-        '[deliver]\naction = "verify"\n[refuse]\nover_rate = "delay"\n[keys]\nsource = "vault:secret/keys"\n'
+        '[deliver]\naction = "verify"\n[keys]\nsource = "vault:secret/keys"\n'
         '[replay]\nstore = "redis+cluster://a:6379"\n[quarantine]\nurl = "aws:arn"\n',
         (
             'FILE: deliver.action: "verify" is not in this version',
-            'FILE: refuse.over_rate: "delay" is not in this version',
             "FILE: keys.source: vault: references are not in this version",
             "FILE: replay.store: redis+cluster:// is not in this version",
             "FILE: quarantine.url: aws: references are not in this version",
@@ -207,7 +206,40 @@ FILES = [
             "FILE: rate.c: a rate is 1 to",
             "FILE: rate.d: a cost is at least 1 and not over the burst",
             'FILE: rate."": must have at least 1 character',
-            "FILE: rate.e: must be a text",
+            'FILE: rate.e: must be a rate such as "5/m burst 10", a table with limit, or a list of these',
+        ),
+    ),
+    Wrong(
+        "rates_in_tables",
+        '[rate]\na = []\nb = ["5/m", 7]\nc = { limit = "5/m", pre = "key" }\nd = { per = "key" }\n'
+        'e = { limit = "5/m", per = "arg" }\nf = { limit = "5/m", per = "arg:x" }\n'
+        'g = { limit = "5/m", reserve = { priority = 5 } }\n'
+        'h = { limit = "5/m", reserve = { priority = 0, share = "20%" } }\n'
+        'i = { limit = "5/m", reserve = { priority = 5, share = "0%" } }\n'
+        'j = { limit = "4/m", reserve = { priority = 5, share = "20%" } }\n'
+        'k = ["1/s", "2/s", "3/s", "4/s", "5/s", "6/s", "7/s", "8/s", "9/s"]\nl = [{ limit = "5 per m" }]\n',
+        (
+            "FILE: rate.a: is an empty list",
+            "FILE: rate.b: must be a rate such as",
+            'FILE: rate.c: has no key "pre": limit, per and reserve are known',
+            "FILE: rate.d: needs limit",
+            'FILE: rate.e: per must be "task", "key", "user", "arg:0"',
+            'FILE: rate.f: per must be "task", "key", "user", "arg:0"',
+            "FILE: rate.g: reserve must be like",
+            "FILE: rate.h: reserve must be like",
+            "FILE: rate.i: reserve must be like",
+            "FILE: rate.j: a reserve and what is left of the burst must each hold",
+            "FILE: rate.k: has over 8 limits",
+            "FILE: rate.l: a rate looks like",
+        ),
+    ),
+    Wrong(
+        "delays",
+        '[refuse]\nover_rate = "wait"\ndelay_max = "8d"\ndelay_queues = "stream"\n',
+        (
+            "FILE: refuse.over_rate: must be 'delay' or 'refuse'",
+            "FILE: refuse.delay_max: must be less than or equal to",
+            "FILE: refuse.delay_queues: must be 'classic' or 'quorum'",
         ),
     ),
     Wrong(

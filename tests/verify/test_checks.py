@@ -274,10 +274,11 @@ def test_sequence_rises_only_when_all_else_passed() -> None:
 
 def _costly() -> RateTable:
     """A table whose bucket can never hold the cost; the loader would refuse to write one."""
+    from sealgate.verify.rates import _Matching
     from sealgate.verify.verdict import Bucket, Debit
 
     table = RateTable({"app.add": "1/s"})
-    table._remembered["app.add"] = (Debit(Bucket("app.add", 1, 1_000_000, 1), 2),)
+    table._remembered["app.add"] = _Matching([], (Debit(Bucket("app.add", 1, 1_000_000, 1), 2),))
     return table
 
 

@@ -326,7 +326,7 @@ def test_an_expiration_is_put_in_and_everything_else_stays(
     payload = pamqp.header.ContentHeader(body_size=7, properties=wanted).marshal()
     header = scan_content_header(payload, OMITTED, ABSOLUTE)
     spliced = splice(header, NO_NAMES, entry_longstr("n", added) if added else b"")
-    changed = with_expiration(spliced, header, value)
+    changed = with_expiration(spliced, value)
     before, after = [scan_content_header(each, OMITTED, ABSOLUTE) for each in (spliced, changed)]
     assert after.fields[EXPIRATION] == value
     before.fields[EXPIRATION] = after.fields[EXPIRATION] = None

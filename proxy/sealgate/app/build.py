@@ -18,6 +18,7 @@ from sealgate.net.tls import client_context, serve_by_name, server_context
 from sealgate.net.upstream import Dialer
 from sealgate.net.warn import Warn
 from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
+from sealgate.session.holding import FRESH_S, ReadyQueues, Waits
 from sealgate.session.limits import Limits
 from sealgate.session.records import Tally
 from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
@@ -41,12 +42,24 @@ def build_terms(settings: Settings, keyring: Keyring, tally: Tally) -> Terms:
         tally=tally,
         confirmed=Confirmed(settings.refuse.confirmed),
         unconfirmed=_unconfirmed(settings),
+        waits=_waits(settings),
+        queues=ReadyQueues(settings.limits.holding_queues_max),
         replace_credentials=settings.credentials.mode == "replace",
         loopback_users=frozenset(settings.credentials.loopback_users),
         prefetch=build_prefetch(settings),
     )
     apply_keyring(terms, settings, keyring)
     return terms
+
+
+def _waits(settings: Settings) -> Waits:
+    """The queues live well beyond the longest wait, and are declared again long before."""
+    expires_s = 2 * settings.refuse.delay_max + 2 * FRESH_S
+    return Waits(settings.refuse.delay_queues == "quorum", int(expires_s * 1000))
+
+
+def _delay_us(settings: Settings) -> int:
+    return int(settings.refuse.delay_max * 1_000_000) if settings.refuse.over_rate == "delay" else 0
 
 
 def _unconfirmed(settings: Settings) -> Unconfirmed:
@@ -126,7 +139,7 @@ def build_policy(settings: Settings) -> Policy:
         protocol_1=settings.celery.protocol_1,
         strict_b64=content.b64_pickle == "refuse",
         session_nonces_only=settings.replay.nonces == "session",
-        rates=RateTable(settings.rate),
+        rates=RateTable(settings.rate, _delay_us(settings)),
         observe_default=settings.mode.default == "observe",
         rules=tuple([_rule(settings, rule) for rule in settings.rule]),
         bounds=build_bounds(settings),
@@ -171,7 +184,7 @@ def build_limits(settings: Settings) -> Limits:
     )
 
 
-def build_store(settings: Settings) -> ClaimStore:
+def build_store(settings: Settings, tally: Tally) -> ClaimStore:
     """The replay store the settings name, not yet started."""
     replay = settings.replay
     return open_store(
@@ -183,6 +196,8 @@ def build_store(settings: Settings) -> ClaimStore:
         gateways=settings.limits.gateways,
         entries_max=replay.entries_max,
         in_doubt=replay.in_doubt,
+        values_max=settings.limits.rate_values_max,
+        limits_hit=tally.limits_hit,
     )
 
 

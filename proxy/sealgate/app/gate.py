@@ -55,7 +55,7 @@ class Gate:
         self._credentials: Final = Credentials(settings, self.tally)
         self._users: Final = Users(settings, self.tally) if settings.credentials.mode == "replace" else None
         self._terms: Final = build.build_terms(settings, self._credentials.keyring, self.tally)
-        self._store: Final = build.build_store(settings)
+        self._store: Final = build.build_store(settings, self.tally)
         self._sampled: Final = Sampled(logging.getLogger("sealgate.net"))
         warn = self._sampled.warning
         self._dialer: Final = build.build_dialer(settings, self._credentials.upstream_tls, warn)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from sealgate.verify.rates import parse_rate
+from sealgate.verify.rates import limits_of
 
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)", re.ASCII)
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -197,8 +197,8 @@ def _check_compression(value: str) -> str:
     return value
 
 
-def _check_rate(value: str) -> str:
-    parse_rate(value)
+def _check_rate(value: object) -> object:
+    limits_of(value)
     return value
 
 
@@ -215,6 +215,32 @@ def _no_boolean(value: object) -> object:
 
 
 _DURATION_SCHEMA: Final = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}
+_LIMIT_SCHEMA: Final = {"type": "string", "examples": ["5/m burst 10 cost 1"]}
+_RATE_TABLE_SCHEMA: Final = {
+    "type": "object",
+    "properties": {
+        "limit": {"anyOf": [_LIMIT_SCHEMA, {"type": "array", "items": _LIMIT_SCHEMA, "minItems": 1}]},
+        "per": {"type": "string", "pattern": "^(task|key|user|arg:[0-9]{1,3}|(kwarg|header):.+)$"},
+        "reserve": {
+            "type": "object",
+            "properties": {
+                "priority": {"type": "integer", "minimum": 1, "maximum": 255},
+                "share": {"type": "string", "pattern": "^[0-9]{1,2}%$"},
+            },
+            "required": ["priority", "share"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["limit"],
+    "additionalProperties": False,
+}
+_RATE_SCHEMA: Final = {
+    "anyOf": [
+        _LIMIT_SCHEMA,
+        _RATE_TABLE_SCHEMA,
+        {"type": "array", "items": {"anyOf": [_LIMIT_SCHEMA, _RATE_TABLE_SCHEMA]}, "minItems": 1},
+    ]
+}
 _ADDRESS_SCHEMA: Final = {"type": "string", "examples": ["127.0.0.1:6672", "[::1]:6672"]}
 
 #: Seconds, written with a unit.
@@ -252,7 +278,8 @@ ServerNames = Annotated[tuple[ServerName, ...], AfterValidator(_check_some)]
 Network = Annotated[str, AfterValidator(_check_network)]
 MediaType = Annotated[str, AfterValidator(_check_media_type)]
 Compression = Annotated[str, AfterValidator(_check_compression)]
-Rate = Annotated[str, AfterValidator(_check_rate)]
+#: As it is written: `verify.rates.limits_of` reads it.
+Rate = Annotated[Any, AfterValidator(_check_rate), WithJsonSchema(_RATE_SCHEMA)]
 KeySource = Annotated[str, AfterValidator(_check_key_source)]
 UserSource = Annotated[str, AfterValidator(_check_user_source)]
 #: A reference, or the secret itself.

@@ -27,7 +27,7 @@ _GATEWAY: Final[Tables] = {
     "publish": {"action": "verify"},
     "deliver": {"action": "pass"},
     "replay": {"max_age": "5m", "clock_skew": "30s", "nonces": "any"},
-    "refuse": {"confirmed": "auto", "unconfirmed": "quarantine"},
+    "refuse": {"confirmed": "auto", "unconfirmed": "quarantine", "over_rate": "delay", "delay_max": "1h"},
     "quarantine": {"enabled": True},
     "mode": {"default": "enforce"},
     "limits": {"connections_per_address_max": _CONNECTIONS_OF_A_HOST},

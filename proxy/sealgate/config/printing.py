@@ -52,7 +52,7 @@ def _table(tree: dict[str, Any], path: Path) -> dict[str, Any] | None:
     return table  # type: ignore[no-any-return]
 
 
-def _rate_lines(loaded: Loaded, rates: Mapping[str, str], origin: bool) -> Iterator[str]:
+def _rate_lines(loaded: Loaded, rates: Mapping[str, object], origin: bool) -> Iterator[str]:
     yield from ("", "[rate]")
     for name, rate in rates.items():
         yield _line(dotted((name,)), rate, _origin(loaded, ("rate", name), origin))

@@ -231,6 +231,7 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
     yield from bound_warnings(settings)
     if settings.rate and publish.action != "verify":
         yield ("rate",), 'does nothing: rates are for publish.action = "verify"'
+    yield from _delays(settings)
     if settings.replay.nonces == "session" and publish.action != "verify":
         yield ("replay", "nonces"), 'does nothing: nonces are judged where publish.action = "verify"'
     kept = settings.quarantine.enabled or settings.refuse.unconfirmed == "close"
@@ -261,6 +262,26 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
             yield (
                 ("upstream", "urls", index),
                 "is not encrypted, and the host is another machine; amqps:// is",
+            )
+
+
+def _delays(settings: Settings) -> Iterator[Finding]:
+    """Where messages over their rate can not wait as they should."""
+    if not settings.rate or settings.publish.action != "verify" or settings.refuse.over_rate != "delay":
+        return
+    if settings.mode.default == "observe":
+        yield (
+            ("refuse", "over_rate"),
+            "does nothing where rules observe (mode.default): what is over its rate passes at once, counted",
+        )
+    own = settings.credentials.mode == "replace" or (
+        settings.quarantine.url is not None and split_url(settings.quarantine.url).username
+    )
+    for index, url in enumerate(settings.upstream.urls):
+        if not own and not split_url(url).username and not _is_local(_host_of(url)):
+            yield (
+                ("upstream", "urls", index),
+                "has no user to declare queues with: it tries guest, and else refuses what is over its rate",
             )
 
 

@@ -174,8 +174,12 @@ class Refuse(Section):
     """How a refusal is told on a channel with publisher confirms."""
     unconfirmed: Literal["quarantine", "close"] = "quarantine"
     """What a refusal does on a channel without confirms."""
-    over_rate: Annotated[Literal["refuse", "delay"], _not_yet("delay")] = "refuse"
-    """What happens to a message over its rate."""
+    over_rate: Literal["delay", "refuse"] = "delay"
+    """What happens to a message over its rate: it waits in the broker for its turn, or is refused."""
+    delay_max: Annotated[f.PositiveDuration, Field(le=604_800)] = 3600.0
+    """The longest that a message may wait; one that would wait longer is refused. At most 7d."""
+    delay_queues: Literal["classic", "quorum"] = "classic"
+    """What kind of queues messages wait in; quorum dead-letters at least once."""
 
 
 class Quarantine(Section):
@@ -275,6 +279,10 @@ class Limits(Section):
     """Bytes of one connection that wait behind them; above it the client is not read."""
     close_s: f.Seconds = 5.0
     """How long a peer may take to answer a close, seconds."""
+    rate_values_max: f.Count = 100_000
+    """Buckets that values in messages make (rates per key, user, argument or header); more share one."""
+    holding_queues_max: f.Count = 1000
+    """Queues of one gateway where messages wait; what needs one more is refused."""
     gateways: f.Count = 1
     """Gateways that share the replay store. When it is lost, each limits at its share of the rates."""
 
@@ -310,7 +318,8 @@ class Settings(Section):
     content: Content = Content()
     celery: Celery = Celery()
     rate: dict[f.Name, f.Rate] = Field(default_factory=dict)
-    """Task name or glob = "5/m burst 10 cost 1"; every bucket that matches must have the tokens."""
+    """Task name or glob = "5/m burst 10 cost 1", a table { limit, per, reserve }, or a list of these; every
+    bucket that matches must have the tokens."""
     refuse: Refuse = Refuse()
     quarantine: Quarantine = Quarantine()
     admin: Admin = Admin()

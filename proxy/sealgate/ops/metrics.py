@@ -183,9 +183,16 @@ class TallyCollector(Collector):
         )
         yield _histogram(
             "rate_wait_seconds",
-            "Time until a rate limit would have had the tokens a message wanted.",
+            "Time until a rate limit has the tokens of a message that waits or is refused for them.",
             ("bucket",),
             _single(tally.rate_wait),
+        )
+
+        yield _counter(
+            "delayed",
+            "Messages that wait in the broker for their rate, or behind others that do.",
+            ("bucket",),
+            _single(tally.delayed),
         )
 
     def _quarantine(self) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from sealgate.accounts.login import Caller
 from sealgate.reason import GateError, Reason
 from sealgate.session.channel import Channel, Held, Publication, held_size
 from sealgate.session.events import Instant
-from sealgate.session.holding import ReadyQueues
+from sealgate.session.holding import ReadyQueues, Waits
 from sealgate.session.limits import Limits
 from sealgate.session.originals import Originals
 from sealgate.session.outbox import Outbox
@@ -63,6 +63,8 @@ class Terms:
     unconfirmed: Unconfirmed = Unconfirmed.QUARANTINE
     #: Clients log in to Sealgate, and Sealgate to the broker: `credentials.mode`.
     replace_credentials: bool = False
+    #: What the queues are like where messages over their rate wait.
+    waits: Waits = field(default_factory=Waits)
     #: Queues that hold publications, as far as this process has declared them.
     queues: ReadyQueues = field(default_factory=ReadyQueues)
     #: Users that may not come in from elsewhere to a broker on this host: `credentials.loopback_users`.

@@ -13,9 +13,12 @@ broker does not let it go.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from sealgate.reason import Reason
+from sealgate.verify.verdict import Claim, ClaimOutcome
+from sealgate.wire.methods import Publish
 
 #: How queues that hold something are called: consumers that verify know them by it in `x-death`.
 WAIT_PREFIX: Final = "sealgate.wait."
@@ -24,6 +27,8 @@ PARK_PREFIX: Final = "sealgate.park."
 #: its last declaration, and must be longer than this and the longest wait together.
 FRESH_S: Final = 300.0
 _MILLISECONDS: Final = 1000
+_MICROSECONDS: Final = 1_000_000
+_DIGEST_BYTES: Final = 16
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,11 +64,50 @@ class HoldingQueue:
 @dataclass(slots=True, frozen=True)
 class Detour:
     """That a publication goes to `queue`, and stays there until `until` (monotonic seconds; None: until it is
-    fetched). `refusal` is told when the queue can not be had."""
+    fetched). `refusal` is told when the queue can not be had.
+
+    `bucket` is what it waits for, and `wait_s` how long, if it does.
+    """
 
     queue: HoldingQueue
     until: float | None = None
     refusal: Reason = Reason.RATE_TASK
+    bucket: str = ""
+    wait_s: float = 0.0
+
+
+@dataclass(slots=True, frozen=True)
+class Waits:
+    """What wait queues are like. `expires_ms` is as in `HoldingQueue`."""
+
+    quorum: bool = False
+    expires_ms: int = 0
+
+    def detour(self, vhost: str, publish: Publish, claim: Claim, outcome: ClaimOutcome, now: float) -> Detour:
+        """Of a message that was granted its tokens ahead at `now` (monotonic seconds).
+
+        Messages with the same buckets and target share a queue: their slots rise in the order in which they
+        were granted, as the broker looks at the first one only.
+        """
+        queue = HoldingQueue(
+            WAIT_PREFIX + self._digest(vhost, publish, claim),
+            publish.exchange,
+            publish.routing_key,
+            self.quorum,
+            self.expires_ms,
+        )
+        wait_s = outcome.wait_us / _MICROSECONDS
+        bucket = outcome.bucket or claim.debits[0].bucket.name
+        return Detour(queue, now + wait_s, Reason.RATE_TASK, bucket, wait_s)
+
+    def _digest(self, vhost: str, publish: Publish, claim: Claim) -> str:
+        """Also of what the queue is like: another configuration has other queues."""
+        parts = [str(self.quorum), str(self.expires_ms), vhost, publish.exchange, publish.routing_key]
+        for debit in claim.debits:
+            parts.append(debit.bucket.state)
+            parts.append("" if debit.spare is None else debit.spare.state)
+        text = "".join([f"{len(part)}:{part}" for part in parts])
+        return sha256(text.encode()).digest()[:_DIGEST_BYTES].hex()
 
 
 class ReadyQueues:

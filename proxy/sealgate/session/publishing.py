@@ -173,9 +173,19 @@ class Publishing:
                 conversation.out.release(accepted.claim)
             return
         publication.granted = granted
-        publication.verdict = conversation.terms.verifier.settled(
-            accepted, outcome, message, conversation.peer
-        )
+        terms = conversation.terms
+        verdict = terms.verifier.settled(accepted, outcome, message, conversation.peer)
+        if outcome.held and isinstance(verdict, Accepted) and accepted.claim is not None:
+            detour = terms.waits.detour(
+                conversation.peer.vhost,
+                publication.publish,
+                accepted.claim,
+                outcome,
+                conversation.now.mono,
+            )
+            publication.verdict = self.hold(publication, verdict, detour)
+        else:
+            publication.verdict = verdict
 
     def hold(self, publication: Publication, accepted: Accepted, detour: Detour) -> Verdict | None:
         """What `accepted` becomes for a publication that goes on a detour; None while its queue is declared.
@@ -309,12 +319,13 @@ class Publishing:
     def _send_round(self, publication: Publication, detour: Detour) -> None:
         """Send it to the queue that holds it, for as long as it has to stay there."""
         out = self._conversation.out
-        header, message = publication.header, publication.message
-        assert header is not None and message is not None  # only what was read is held
+        header = publication.header
+        assert header is not None  # only what is whole is held
         payload = header.payload if publication.sealed is None else publication.sealed
         if detour.until is not None:
             ttl_ms = max(ceil((detour.until - self._conversation.now.mono) * _MILLISECONDS), 0)
-            payload = with_expiration(payload, message.header, b"%d" % ttl_ms)
+            payload = with_expiration(payload, b"%d" % ttl_ms)
+            self._conversation.terms.tally.delayed_by(detour.bucket, detour.wait_s)
         out.upstream_method(publication.channel, encode_publish("", detour.queue.name, False))
         out.upstream(encode_frame(FRAME_HEADER, publication.channel, payload))
         for body in publication.bodies:

@@ -58,6 +58,8 @@ class Tally:
     prefetch_limited: Counter[str] = field(default_factory=Counter)
     #: Deliveries that consumers may leave unacknowledged, as far as they are bounded.
     prefetch_granted: int = 0
+    #: bucket -> messages that went through a queue where messages over its rate wait
+    delayed: Counter[str] = field(default_factory=Counter)
     stripped_headers: int = 0
     unconfirmed_refusals: int = 0
     #: reason -> refusals the broker confirmed in quarantine; those dropped because it was full or away
@@ -75,6 +77,12 @@ class Tally:
     client_connections: int = 0
     upstream_connections: int = 0
     buffered_bytes: int = 0
+
+    def delayed_by(self, bucket: str, seconds: float) -> None:
+        """Count a message that waits `seconds` in the broker for `bucket`, or only behind others that do."""
+        self.delayed[bucket] += 1
+        if seconds:
+            self.waited(bucket, seconds)
 
     def waited(self, bucket: str, seconds: float) -> None:
         """Count a token wait of `seconds` that `bucket` asked for."""

@@ -8,6 +8,7 @@
       journal     nonces on disk, so that a restart forgets nothing
     redis       several gateways: one script call per loop turn for all connections of the process
       pending       claims on their way; settlements: commits, releases and renewals that ride along
+      values        how many buckets the values in messages may make
       here          what needs no call: blocks of tokens taken in one go, refusals by buckets known to be
                     empty, and this gateway's share of a rate while Redis is away
       batch         what a call says, packed by hand, and how its reply is checked; exchange.lua
@@ -21,9 +22,11 @@ replay control never fails open. What a store does not know for certain it refus
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Final, Literal
 
+from sealgate.stores.limiter import VALUES_MAX
 from sealgate.stores.times import HELD_S, LEASE_S
 from sealgate.verify.verdict import ClaimStore
 
@@ -41,10 +44,13 @@ def open_store(
     gateways: int = 1,
     entries_max: int = ENTRIES_MAX,
     in_doubt: Literal["takeover", "refuse"] = "takeover",
+    values_max: int = VALUES_MAX,
+    limits_hit: Counter[str] | None = None,
 ) -> ClaimStore:
     """The store that `url` names, not yet started. `journal` and `entries_max` concern the memory store,
     `gateways` (how many share the store) and `deployment` concern Redis. `in_doubt` is what becomes of a
     nonce that was neither committed nor released: free when its lease is over, or refused while it counts.
+    `values_max` bounds the buckets that values in messages make; `limits_hit` counts where that is hit.
 
     Raises `ValueError` for a URL this version has no store for. Only what is asked for is imported.
     """
@@ -63,6 +69,8 @@ def open_store(
             if journal is None
             else Journal(Path(journal), boot_id(), ahead=in_doubt == "refuse"),
             lease_s=lease_s,
+            values_max=values_max,
+            limits_hit=limits_hit,
         )
     if scheme in ("redis", "rediss"):
         from sealgate.stores.redis import RedisStore
@@ -74,5 +82,7 @@ def open_store(
             clock_skew_s=clock_skew_s,
             gateways=gateways,
             lease_s=lease_s,
+            values_max=values_max,
+            limits_hit=limits_hit,
         )
     raise ValueError(f"replay.store {scheme}:// is not in this version; use memory, redis:// or rediss://")

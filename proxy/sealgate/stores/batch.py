@@ -14,7 +14,7 @@ from sealgate.stores.blocks import REACH_US, Wanted
 from sealgate.stores.pending import Part
 from sealgate.stores.settlements import Settlement, Steps
 from sealgate.verify.bucket import interval_us
-from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus, Debit
+from sealgate.verify.verdict import GRANTED, Bucket, Claim, ClaimOutcome, ClaimStatus, Debit
 
 #: By the numbers that exchange.lua returns.
 _STATUSES: Final = (
@@ -26,10 +26,13 @@ _STATUSES: Final = (
     ClaimStatus.COST,
     ClaimStatus.FULL,
     ClaimStatus.HORIZON,
+    ClaimStatus.GRANTED,
 )
+#: Granted, and goes through the queue.
+_HELD: Final = 8
 _HEAD: Final = Struct(">16s8sQIHHHHH")
-_TERM: Final = Struct(">QQBH")
-_DEBIT: Final = Struct(">HQQ")
+_TERM: Final = Struct(">QQBQH")
+_DEBIT: Final = Struct(">HQQQB")
 _BLOCK: Final = Struct(">HIQQI")
 _OTHER: Final = Struct(">cQ32sQ")
 _REPLY_HEAD: Final = Struct(">16sQHHH")
@@ -57,6 +60,10 @@ class KeySpace:
 
     def bucket(self, name: str) -> bytes:
         return self._prefix + b"b:" + name.encode()
+
+    def hold(self, name: str) -> bytes:
+        """It is there while messages go through the bucket's queue."""
+        return self._prefix + b"w:" + name.encode()
 
     def nonce_arguments(self, nonce_keys: list[bytes]) -> bytes:
         """The keys of nonces as arguments, each led by the end of the line before."""
@@ -98,7 +105,18 @@ class Exchange(NamedTuple):
 class Call:
     """One call: `steps`, then the claims of `parts`, then blocks for `wanted`. `data` goes to Redis."""
 
-    __slots__ = ("_bucket_names", "_buckets", "_call_id", "claims", "data", "parts", "steps", "wanted")
+    __slots__ = (
+        "_bucket_keys",
+        "_bucket_names",
+        "_buckets",
+        "_call_id",
+        "claims",
+        "data",
+        "parts",
+        "steps",
+        "waits",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -116,6 +134,9 @@ class Call:
         self._call_id: Final = terms.gateway + pack(">Q", number)
         self._buckets: Final[dict[str, int]] = {}
         self._bucket_names: Final[list[str]] = []
+        self._bucket_keys: Final[list[str]] = []
+        #: Whether a message of these may wait.
+        self.waits = False
         self.data: Final = self._packed(terms, created_min)
 
     def _packed(self, terms: Terms, created_min: int) -> bytes:
@@ -150,7 +171,9 @@ class Call:
 
     def _command(self, terms: Terms, nonce_keys: list[bytes], text: bytes) -> bytes:
         keyspace = terms.keyspace
-        bucket_keys = [keyspace.bucket(name) for name in self._bucket_names]
+        bucket_keys = [keyspace.bucket(key) for key in self._bucket_keys]
+        if self.waits:
+            bucket_keys += [keyspace.hold(key) for key in self._bucket_keys]
         keys = 1 + len(nonce_keys) + len(bucket_keys)
         count = b"%d" % keys
         words: list[bytes] = [
@@ -165,19 +188,19 @@ class Call:
         words += (_argument(terms.identity), _argument(text), b"\r\n")
         return b"".join(words)
 
-    def bucket(self, name: str) -> int:
+    def bucket(self, bucket: Bucket) -> int:
         """The place of a bucket among those of this call."""
-        index = self._buckets.get(name)
+        key = bucket.state
+        index = self._buckets.get(key)
         if index is None:
-            index = self._buckets[name] = len(self._bucket_names)
-            self._bucket_names.append(name)
+            index = self._buckets[key] = len(self._bucket_keys)
+            self._bucket_keys.append(key)
+            self._bucket_names.append(bucket.name)
         return index
 
     def _block(self, wanted: Wanted) -> bytes:
         bucket, interval = wanted.bucket, interval_us(wanted.bucket)
-        return _BLOCK.pack(
-            self.bucket(bucket.name), wanted.tokens, interval, bucket.burst * interval, REACH_US
-        )
+        return _BLOCK.pack(self.bucket(bucket), wanted.tokens, interval, bucket.burst * interval, REACH_US)
 
     def read(self, reply: bytes) -> Exchange:
         """What the reply says. Raises `ReplyMismatch` when it is not surely the one to this call."""
@@ -209,7 +232,7 @@ class Call:
                 raise ReplyMismatch("the reply names a bucket that was not asked about")
             last = index
             name = self._bucket_names[bucket - 1] if bucket else ""
-            refused[index] = ClaimOutcome(_STATUSES[status], name, wait_us)
+            refused[index] = ClaimOutcome(_STATUSES[status], name, wait_us, status == _HELD)
         return refused
 
 
@@ -220,13 +243,13 @@ class _SharedTerms:
 
     def __init__(self, call: Call) -> None:
         self._call: Final = call
-        self._codes: Final[dict[tuple[bool, int, int, int], int]] = {}
+        self._codes: Final[dict[tuple[bool, int, int, int, int], int]] = {}
         self.count = 0
         self.packed = b""
 
     def encode(self, claims: list[Claim], codes: bytearray) -> None:
         """Append one code for each claim."""
-        created = remember_until = -1
+        created = remember_until = wait_us = -1
         debits: tuple[Debit, ...] | None = None
         nonce, code = False, 0
         for claim in claims:
@@ -235,26 +258,38 @@ class _SharedTerms:
                 claim.created != created
                 or claim.remember_until != remember_until
                 or claim.debits is not debits
+                or claim.wait_us != wait_us
                 or with_nonce is not nonce
             ):
                 created, remember_until, debits = claim.created, claim.remember_until, claim.debits
-                nonce = with_nonce
-                code = self._code(created, remember_until, debits, nonce)
+                nonce, wait_us = with_nonce, claim.wait_us
+                code = self._code(created, remember_until, debits, nonce, wait_us)
             codes.append(code)
 
-    def _code(self, created: int, remember_until: int, debits: tuple[Debit, ...], nonce: bool) -> int:
+    def _code(
+        self, created: int, remember_until: int, debits: tuple[Debit, ...], nonce: bool, wait_us: int
+    ) -> int:
         # By identity: the debits of one task are one tuple, and the claims keep it alive.
-        what = (nonce, created, remember_until, id(debits))
+        what = (nonce, created, remember_until, id(debits), wait_us)
         code = self._codes.get(what)
         if code is None:
             code = self._codes[what] = self.count
             self.count += 1
-            self.packed += _TERM.pack(created, remember_until, nonce, len(debits))
+            packed: list[bytes] = []
             for debit in debits:
-                bucket, interval = debit.bucket, interval_us(debit.bucket)
-                index = self._call.bucket(bucket.name)
-                self.packed += _DEBIT.pack(index, debit.cost * interval, bucket.burst * interval)
+                spare = debit.spare
+                packed.append(self._packed_debit(debit.bucket, debit.cost, spare is not None))
+                if spare is not None:
+                    packed.append(self._packed_debit(spare, debit.cost, False))
+            if wait_us:
+                self._call.waits = True
+            self.packed += _TERM.pack(created, remember_until, nonce, wait_us, len(packed)) + b"".join(packed)
         return code
+
+    def _packed_debit(self, bucket: Bucket, cost: int, spare: bool) -> bytes:
+        interval = interval_us(bucket)
+        index = self._call.bucket(bucket)
+        return _DEBIT.pack(index, cost * interval, bucket.burst * interval, bucket.delay_us, spare)
 
 
 def _packed_steps(steps: Steps) -> list[bytes]:

@@ -117,7 +117,7 @@ class Blocks:
         """
         if len(debits) == 1:
             debit = debits[0]
-            holding = self._holding(debit.bucket, now)
+            holding = self._holding(debit, now)
             if holding is None or not self._enough(holding, debit.cost, now):
                 return False
             holding.spend(debit.cost)
@@ -125,7 +125,7 @@ class Blocks:
         holdings: list[_Holding] = []
         enough = bool(debits)
         for debit in debits:
-            holding = self._holding(debit.bucket, now)
+            holding = self._holding(debit, now)
             if holding is None:
                 return False
             if holding in holdings or not self._enough(holding, debit.cost, now):
@@ -136,14 +136,17 @@ class Blocks:
                 holding.spend(debit.cost)
         return enough
 
-    def _holding(self, bucket: Bucket, now: float) -> _Holding | None:
-        """None for a bucket that is not worth blocks."""
-        holding = self._holdings.get(bucket.name)
+    def _holding(self, debit: Debit, now: float) -> _Holding | None:
+        """None for a bucket that is not worth blocks. Those that values in messages make are never."""
+        bucket = debit.bucket
+        if debit.other is not None or debit.spare is not None:
+            return None
+        holding = self._holdings.get(bucket.state)
         if holding is None or (holding.bucket is not bucket and holding.bucket != bucket):
             if not _worth_it(bucket):
                 return None
             # Another configuration: what was taken under the old one lapses.
-            holding = self._holdings[bucket.name] = _Holding(bucket, now)
+            holding = self._holdings[bucket.state] = _Holding(bucket, now)
         return holding
 
     def _enough(self, holding: _Holding, cost: int, now: float) -> bool:
@@ -153,7 +156,7 @@ class Blocks:
         if left < 0 or now >= holding.until or left <= holding.low:
             left = holding.tokens(now) - cost
             if left <= holding.low and now >= holding.again_at:
-                self._due[holding.bucket.name] = holding
+                self._due[holding.bucket.state] = holding
         return left >= 0
 
     def wanted(self, now: float) -> list[Wanted]:
@@ -171,16 +174,16 @@ class Blocks:
     def given(self, wanted: list[Wanted], tokens: Sequence[int], asked_at: float) -> None:
         """The store's answer to `wanted`, which was asked for at `asked_at` (steady seconds)."""
         for (bucket, _), count in zip(wanted, tokens, strict=True):
-            holding = self._holdings.get(bucket.name)
+            holding = self._holdings.get(bucket.state)
             if holding is not None and holding.bucket is bucket:
                 holding.again_at = asked_at + _PACE_S_MIN
                 if count:
                     holding.later.append((asked_at + _SPEND_S, count))
                     holding.low = count // 2
 
-    def empty(self, name: str, until: float) -> None:
+    def empty(self, key: str, until: float) -> None:
         """Redis has refused tokens of this bucket until then (steady seconds): ask for no block before."""
-        holding = self._holdings.get(name)
+        holding = self._holdings.get(key)
         if holding is not None and holding.again_at != inf:
             holding.again_at = max(holding.again_at, until)
 

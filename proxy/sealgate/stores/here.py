@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from sealgate.stores.blocks import Blocks, Wanted
-from sealgate.stores.limiter import MICROSECONDS
+from sealgate.stores.limiter import GRACE_US, MICROSECONDS
 from sealgate.stores.refusals import Refusals
 from sealgate.stores.share import LocalShare
 from sealgate.verify.verdict import Claim, ClaimOutcome
@@ -28,11 +28,13 @@ class Decided(NamedTuple):
 class Here:
     """`gateways` is how many share the store."""
 
-    __slots__ = ("_blocks", "_refusals", "_share")
+    __slots__ = ("_blocks", "_held", "_refusals", "_share")
 
     def __init__(self, gateways: int) -> None:
         self._blocks: Final = Blocks()
         self._refusals: Final = Refusals()
+        #: Until when messages go through a bucket's queue: as many as are configured.
+        self._held: Final[dict[str, float]] = {}
         self._share: Final = LocalShare(gateways)
 
     def decide(self, claims: list[Claim], now: float, away: bool) -> Decided:
@@ -42,8 +44,11 @@ class Here:
             debits = claim.debits
             if claim.nonce_key:
                 decided.open.append(place)
-            elif debits and (away or not self._blocks.spend(debits, now)):
-                outcome = self.alone(claim, now) if away else self._refusals.refusal(debits, now)
+            elif debits and (away or self._holds(claim, now) or not self._blocks.spend(debits, now)):
+                if away:
+                    outcome: ClaimOutcome | None = self.alone(claim, now)
+                else:
+                    outcome = self._refusals.refusal(debits, now, claim.wait_us)
                 if outcome is None:
                     decided.open.append(place)
                 else:
@@ -63,6 +68,23 @@ class Here:
         """What the store gave of them."""
         self._blocks.given(wanted, tokens, asked_at)
 
+    def held(self, claim: Claim, outcome: ClaimOutcome, asked_at: float) -> None:
+        """The store has sent `claim` through the queue: no block may overtake it."""
+        until = asked_at + (outcome.wait_us + GRACE_US) / MICROSECONDS
+        for debit in claim.debits:
+            # Values in messages make no blocks.
+            if debit.other is None:
+                key = debit.bucket.state
+                self._held[key] = max(self._held.get(key, 0.0), until)
+
+    def _holds(self, claim: Claim, now: float) -> bool:
+        if not claim.wait_us or not self._held:
+            return False
+        until = 0.0
+        for debit in claim.debits:
+            until = max(until, self._held.get(debit.bucket.state, 0.0))
+        return until > now
+
     def limited(self, claim: Claim, outcome: ClaimOutcome, asked_at: float) -> None:
         """The store has refused `claim` by its rate."""
         self._refusals.note(claim.debits, outcome, asked_at)
@@ -72,3 +94,4 @@ class Here:
         """The store is another, or away: what it said counts no more."""
         self._blocks.lost()
         self._refusals.forget()
+        self._held.clear()

@@ -5,6 +5,9 @@ Lines of text, each with a CRC-32 that continues the one before it, so that a lo
     CRC sealgate-journal-1 BOOT HORIZON         first; which run of the machine, and the store's horizon
     CRC UNTIL NONCE_KEY DIGEST                  one committed nonce, until Unix seconds, in hexadecimal
     CRC UNTIL NONCE_KEY DIGEST L                one leased; R: its lease was given back
+    CRC B KEY TAT HELD V                        one bucket whose messages may wait: when it is full again, and
+                                                until when they go through its queue, Unix microseconds; V 1
+                                                for one that a value in messages made
     CRC closed                                  last, after a clean close
 
 A journal that is written ahead (`in_doubt = "refuse"`) begins with sealgate-journal-2, and alone has lines
@@ -26,12 +29,14 @@ import contextlib
 import fcntl
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from sealgate.reason import GateError, Reason
+from sealgate.stores.limiter import BucketState
 from sealgate.stores.nonces import Fate, NonceTable, Remembered
 from sealgate.stores.times import HELD_S
 
@@ -49,6 +54,34 @@ _SLICE_LINES: Final = 500
 _RETRY_S: Final = 5.0
 #: Of a lease that was read back: nobody is left to give it back.
 _NO_OWNER: Final = -1
+
+
+#: How the line of a bucket begins.
+_BUCKET: Final = b"B "
+
+
+class BucketBook(Protocol):
+    """Who keeps the buckets: times here are Unix microseconds."""
+
+    def restore(self, state: BucketState) -> None: ...
+
+    def states(self) -> Iterable[BucketState]:
+        """All that are not full, each as it is when its turn comes."""
+
+    def __len__(self) -> int: ...
+
+
+class _NoBuckets:
+    """Where no message waits."""
+
+    def restore(self, state: BucketState) -> None:
+        return
+
+    def states(self) -> Iterable[BucketState]:
+        return ()
+
+    def __len__(self) -> int:
+        return 0
 
 
 class _Writer:
@@ -89,20 +122,25 @@ class Journal:
         self._path_new: Final = path.with_name(path.name + ".new")
         self._boot: Final = boot
         self._nonces: NonceTable = NonceTable(0)
+        self._buckets: BucketBook = _NoBuckets()
         self._horizon = 0
         self._lock_fd = -1
         self._writer: _Writer | None = None
         self._rewrite: _Writer | None = None
-        self._to_copy: Iterator[Remembered] = iter(())
+        self._to_copy: Iterator[Remembered | BucketState] = iter(())
         self._retry_at = 0.0
 
-    def open(self, now: float, nonces: NonceTable) -> int:
-        """Lock the file and fill `nonces` from it. Returns the horizon (Unix seconds; 0: nothing is missing).
+    def open(self, now: float, nonces: NonceTable, buckets: BucketBook | None = None) -> int:
+        """Lock the file and fill `nonces` and `buckets` from it.
+
+        Returns the horizon (Unix seconds; 0: nothing is missing).
 
         Raises `GateError` (store.unavailable) when another process holds it, it can not be written, or it is
         no journal.
         """
         self._nonces = nonces
+        if buckets is not None:
+            self._buckets = buckets
         try:
             self._lock()
             whole, horizon = self._read(now)
@@ -138,7 +176,9 @@ class Journal:
                     raise OSError("this file is no journal and would be overwritten; name another one")
                 file.seek(0)
                 for record in reader.records(file):
-                    if record.remember_until >= now and not self._read_record(record):
+                    if isinstance(record, BucketState):
+                        self._buckets.restore(record)
+                    elif record.remember_until >= now and not self._read_record(record):
                         reader.whole = False
         except FileNotFoundError:
             return False, 0
@@ -161,7 +201,9 @@ class Journal:
         """Whether there is a file that the next start would read."""
         return self._writer is not None
 
-    def append(self, records: list[Remembered], monotonic: float) -> bool:
+    def append(
+        self, records: list[Remembered], monotonic: float, buckets: Sequence[BucketState] = ()
+    ) -> bool:
         """Write what happened since the last call. True when it is in the file that the next start reads.
 
         A disk error gives the file up (a start without it begins with a horizon) until a whole new one can
@@ -169,6 +211,7 @@ class Journal:
         """
         try:
             texts = [_record_text(record) for record in records]
+            texts += [_bucket_text(state) for state in buckets]
             if self._writer is not None:
                 self._writer.write(texts)
             if self._rewrite is not None:
@@ -186,21 +229,21 @@ class Journal:
         """Whether it is time to begin a new file."""
         if self._writer is None:
             return monotonic >= self._retry_at
-        return self._writer.lines > _GROWTH_LINES_MIN + _GROWTH_MAX * len(self._nonces)
+        return self._writer.lines > _GROWTH_LINES_MIN + _GROWTH_MAX * (len(self._nonces) + len(self._buckets))
 
     def _begin_rewrite(self) -> None:
         self._rewrite = _Writer(self._path_new)
         magic = _MAGIC_AHEAD if self.ahead else _MAGIC
         header = b"%b %b %d" % (magic, self._boot.encode() or b"-", self._horizon)
         self._rewrite.write([header])
-        self._to_copy = self._nonces.records(leased=self.ahead)
+        self._to_copy = chain(self._nonces.records(leased=self.ahead), self._buckets.states())
 
     def _copy_slice(self) -> bool:
-        """Copy some of the live nonces to the new file; the last slice puts it in place, then False."""
+        """Copy some of what is alive to the new file; the last slice puts it in place, then False."""
         assert self._rewrite is not None
         texts: list[bytes] = []
         for record in self._to_copy:
-            texts.append(_record_text(record))
+            texts.append(_bucket_text(record) if isinstance(record, BucketState) else _record_text(record))
             if len(texts) == _SLICE_LINES:
                 self._rewrite.write(texts)
                 return True
@@ -254,6 +297,20 @@ def _record_text(record: Remembered) -> bytes:
     return text if fate is Fate.COMMITTED else b"%b %b" % (text, fate.value)
 
 
+def _bucket_text(state: BucketState) -> bytes:
+    key = state.key.encode().hex().encode()
+    return b"%b%b %d %d %d" % (_BUCKET, key, state.tat, state.held_until, state.valued)
+
+
+def _parse_bucket(text: bytes) -> BucketState | None:
+    try:
+        key, tat, held_until, valued = text.removeprefix(_BUCKET).split(b" ")
+        name = bytes.fromhex(key.decode()).decode()
+        return BucketState(name, int(tat), int(held_until), valued == b"1")
+    except ValueError:
+        return None
+
+
 def _parse_record(text: bytes) -> Remembered | None:
     until, *rest = text.split(b" ")
     try:
@@ -275,7 +332,7 @@ class _Reader:
         self.closed = False
         self.whole = False
 
-    def records(self, file: BinaryIO) -> Iterator[Remembered]:
+    def records(self, file: BinaryIO) -> Iterator[Remembered | BucketState]:
         """The good records, also those after a bad line."""
         crc = self._header(file.readline(_LINE_BYTES_MAX))
         last_good = True
@@ -289,7 +346,7 @@ class _Reader:
             self.closed = last_good and text == _CLOSED
             if not last_good or self.closed:
                 continue
-            record = _parse_record(text)
+            record = _parse_bucket(text) if text.startswith(_BUCKET) else _parse_record(text)
             if record is not None:
                 yield record
             else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Final
 
 from sealgate.stores.journal import Journal
 from sealgate.stores.leases import Lease
-from sealgate.stores.limiter import MICROSECONDS, LocalLimiter
+from sealgate.stores.limiter import MICROSECONDS, VALUES_MAX, BucketState, LocalLimiter
 from sealgate.stores.nonces import Fate, NonceTable, Remembered
 from sealgate.stores.times import LEASE_S, Horizon
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
@@ -39,6 +40,44 @@ class _Moment:
         self.leases_max: Final = leases_max
 
 
+class _Book:
+    """The buckets as a journal has them: by the wall clock, which goes on while nobody runs."""
+
+    __slots__ = ("_limiter", "_monotonic", "_wall")
+
+    def __init__(
+        self, limiter: LocalLimiter, wall: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        self._limiter: Final = limiter
+        self._wall: Final = wall
+        self._monotonic: Final = monotonic
+
+    def __len__(self) -> int:
+        return len(self._limiter)
+
+    def _ahead_us(self) -> int:
+        """How much the wall clock says more than the limiter's."""
+        return int((self._wall() - self._monotonic()) * MICROSECONDS)
+
+    def restore(self, state: BucketState) -> None:
+        self._limiter.restore(_moved(state, -self._ahead_us()))
+
+    def states(self) -> Iterator[BucketState]:
+        for key in self._limiter.used():
+            state = self._limiter.state(key, int(self._monotonic() * MICROSECONDS))
+            if state is not None:
+                yield _moved(state, self._ahead_us())
+
+    def changes(self) -> list[BucketState]:
+        """Those that have changed since the last time."""
+        return [_moved(state, self._ahead_us()) for state in self._limiter.changes()]
+
+
+def _moved(state: BucketState, by_us: int) -> BucketState:
+    held_until = state.held_until + by_us if state.held_until else 0
+    return BucketState(state.key, max(state.tat + by_us, 0), max(held_until, 0), state.valued)
+
+
 class MemoryStore:
     """A `ClaimStore` that answers at once. `wall` gives Unix seconds (nonces), `monotonic` seconds (leases
     and buckets). `lease_s` is `HELD_S` for leases that nobody takes over; the journal is then to be written
@@ -52,6 +91,8 @@ class MemoryStore:
         entries_max: int,
         journal: Journal | None = None,
         lease_s: float = LEASE_S,
+        values_max: int = VALUES_MAX,
+        limits_hit: Counter[str] | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,7 +104,9 @@ class MemoryStore:
         self._wall: Final = wall
         self._monotonic: Final = monotonic
         self._nonces: Final = NonceTable(entries_max)
-        self._limiter: Final = LocalLimiter()
+        self._limiter: Final = LocalLimiter(values_max, limits_hit)
+        self._limiter.notes_changes = journal is not None
+        self._book: Final = _Book(self._limiter, wall, monotonic)
         self._horizon = Horizon(0, max_age_s, clock_skew_s)
         self._owner = 0
         self._unwritten: list[Remembered] = []
@@ -74,7 +117,7 @@ class MemoryStore:
         """Read the journal back. Raises `GateError` (store.unavailable) when it can not be had."""
         now = self._wall()
         self._loop = asyncio.get_running_loop()
-        moment = ceil(now) if self._journal is None else self._journal.open(now, self._nonces)
+        moment = ceil(now) if self._journal is None else self._journal.open(now, self._nonces, self._book)
         self._horizon = Horizon(moment, self._max_age_s, self._clock_skew_s)
         self._open = True
 
@@ -92,7 +135,11 @@ class MemoryStore:
         elif self._journal is not None and self._journal.ahead:
             answer(self._decide_ahead(claims, self._journal, now, monotonic))
         else:
-            answer(self._decide_all(claims, now, monotonic))
+            outcomes = self._decide_all(claims, now, monotonic)
+            if self._limiter.changed:
+                # Before the messages leave: who starts after us must not give their tokens again.
+                self._write_journal()
+            answer(outcomes)
 
     def _decide_all(self, claims: list[Claim], now: float, monotonic: float) -> list[ClaimOutcome]:
         self._nonces.forget(now, len(claims))
@@ -132,15 +179,20 @@ class MemoryStore:
     def _decide(self, claim: Claim, at: _Moment) -> ClaimOutcome:
         nonce_key = claim.nonce_key
         refusal = self._nonce_refusal(claim, at) if nonce_key else None
+        granted = GRANTED
         if refusal is None and claim.debits:
-            refusal = self._limiter.take(claim.debits, int(at.monotonic * MICROSECONDS))
+            taken = self._limiter.take(claim.debits, int(at.monotonic * MICROSECONDS), claim.wait_us)
+            if taken is not None and taken.held:
+                granted = taken
+            else:
+                refusal = taken
         if refusal is not None:
             return refusal
         if nonce_key:
             self._owner = claim.owner = self._owner + 1
             lease = Lease(claim.digest, claim.remember_until, self._owner, at.monotonic + self._lease_s)
             self._nonces.leases.put(nonce_key, lease)
-        return GRANTED
+        return granted
 
     def _nonce_refusal(self, claim: Claim, at: _Moment) -> ClaimOutcome | None:
         """The rows of seal1.md's table that refuse; None for a new nonce and for a lease that is over."""
@@ -196,9 +248,10 @@ class MemoryStore:
         `even_nothing` is for a journal that a disk error took away: each call brings it nearer.
         """
         records, self._unwritten = self._unwritten, []
-        if self._journal is None or not (records or even_nothing):
+        buckets = self._book.changes() if self._limiter.changed else []
+        if self._journal is None or not (records or buckets or even_nothing):
             return True
-        return self._journal.append(records, self._monotonic())
+        return self._journal.append(records, self._monotonic(), buckets)
 
     @property
     def healthy(self) -> bool:

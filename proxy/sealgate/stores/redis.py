@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
@@ -19,10 +20,12 @@ from typing import Final
 from sealgate.stores.batch import Call, Exchange, KeySpace, outcomes_of
 from sealgate.stores.here import Here
 from sealgate.stores.keeper import BACKOFF_S_MIN, Keeper
+from sealgate.stores.limiter import MICROSECONDS, VALUES_MAX
 from sealgate.stores.link import Link, LinkSettings
 from sealgate.stores.pending import CLAIMS_PER_CALL_MAX, Answer, Part, Pending, Waiting
 from sealgate.stores.settlements import NO_STEPS, RELEASE, RENEW, Settlements, Steps
 from sealgate.stores.times import HELD_S, LEASE_S
+from sealgate.stores.values import Values
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus
 
 #: A call that takes longer is an error, seconds. Redis answers in milliseconds.
@@ -55,6 +58,8 @@ class RedisStore:
         gateways: int = 1,
         unavailable_after_s: float = 5.0,
         lease_s: float = LEASE_S,
+        values_max: int = VALUES_MAX,
+        limits_hit: Counter[str] | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,6 +79,7 @@ class RedisStore:
         self._holds_leases: Final = lease_s == HELD_S
         self._monotonic: Final = monotonic
         self._here: Final = Here(gateways)
+        self._values: Final = Values(values_max, limits_hit)
         self._pending: Final = Pending()
         self._settlements: Final = Settlements()
         self._claim_number = 1
@@ -129,6 +135,10 @@ class RedisStore:
 
     def claim(self, claims: list[Claim], answer: Answer) -> None:
         waiting = Waiting(answer, len(claims))
+        now_us = int(self._monotonic() * MICROSECONDS)
+        for claim in claims:
+            if claim.debits:
+                self._values.bound(claim, now_us)
         if not claims:
             asyncio.get_running_loop().call_soon(answer, [])
         elif b"" not in [claim.nonce_key for claim in claims]:
@@ -233,7 +243,9 @@ class RedisStore:
             return
         for index, outcome in enumerate(outcomes):
             claim = part.claims[index]
-            if outcome.status is ClaimStatus.LIMITED:
+            if outcome.held:
+                self._here.held(claim, outcome, self._asked_at)
+            elif outcome.status is ClaimStatus.LIMITED:
                 self._here.limited(claim, outcome, self._asked_at)
             elif outcome.status is ClaimStatus.FULL and not claim.nonce_key:
                 outcomes[index] = self._here.alone(claim, self._monotonic())

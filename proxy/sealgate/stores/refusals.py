@@ -42,16 +42,16 @@ class Refusals:
             until = asked_at + outcome.wait_us / _MICROSECONDS
             self._empty[outcome.bucket] = _Empty(named[0].bucket, named[0].cost, until)
 
-    def refusal(self, debits: tuple[Debit, ...], now: float) -> ClaimOutcome | None:
-        """LIMITED with what is left to wait; None when the store must be asked."""
-        if not self._empty:
+    def refusal(self, debits: tuple[Debit, ...], now: float, may_wait_us: int = 0) -> ClaimOutcome | None:
+        """LIMITED with what is left to wait if that is over `may_wait_us`; None: the store must be asked."""
+        if not self._empty or (may_wait_us and len(debits) > 1):
             return None
         longest, bucket = 0.0, ""
         others = 0.0
         names = set()
         for debit in debits:
             name = debit.bucket.name
-            if debit.cost > debit.bucket.burst or name in names:
+            if debit.cost > debit.bucket.burst or name in names or debit.spare is not None:
                 return None
             names.add(name)
             wait_us = self._wait_us(debit, now)
@@ -63,7 +63,7 @@ class Refusals:
                 others = max(others, debit.cost * interval_us(debit.bucket))
             else:
                 others = max(others, wait_us)
-        if longest <= others:
+        if longest <= others or longest <= may_wait_us:
             return None
         return ClaimOutcome(ClaimStatus.LIMITED, bucket, max(int(longest), 1))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from sealgate.stores.limiter import LocalLimiter
-from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus, Debit
+from sealgate.verify.verdict import GRANTED, Bucket, Claim, ClaimOutcome, ClaimStatus, Debit
 
 _DEGRADED: Final = ClaimOutcome(ClaimStatus.DEGRADED)
 
@@ -28,9 +28,20 @@ class LocalShare:
             if debit.cost > debit.bucket.burst:
                 return ClaimOutcome(ClaimStatus.COST, debit.bucket.name)
         share = [self._share(debit) for debit in claim.debits]
-        return self._limiter.take(share, now_us) or _DEGRADED
+        taken = self._limiter.take(share, now_us, claim.wait_us)
+        if taken is None:
+            return _DEGRADED
+        return replace(taken, status=ClaimStatus.DEGRADED) if taken.held else taken
 
     def _share(self, debit: Debit) -> Debit:
-        bucket = debit.bucket
-        burst = max(bucket.burst // self._gateways, debit.cost)
-        return Debit(replace(bucket, period_us=bucket.period_us * self._gateways, burst=burst), debit.cost)
+        spare, other = debit.spare, debit.other
+        return Debit(
+            self._part(debit.bucket, debit.cost),
+            debit.cost,
+            None if spare is None else self._part(spare, debit.cost),
+            None if other is None else self._share(other),
+        )
+
+    def _part(self, bucket: Bucket, cost: int) -> Bucket:
+        burst = max(bucket.burst // self._gateways, cost)
+        return replace(bucket, period_us=bucket.period_us * self._gateways, burst=burst)

@@ -193,7 +193,8 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
         if takes_signatures(task):
             return None
         TaskGrant(key).check(task)
-    parts = read_body_2(parse_json(body, True))
+    value = parse_json(body, True)
+    parts = read_body_2(value)
     embed = parts.embed
     for name in EMBEDDED_NAMES:
         if embed.get(name) is not None:
@@ -206,5 +207,5 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     else:
         for at in known.ids_at:
             check_id(alike.texts[at][LENGTH_BYTES:].decode())
-    claim = claim_of(task, peer, token, signed, policy)
+    claim = claim_of(task, message, value, peer, token, signed, policy, now, None)
     return Accepted(key.kid, task, claim, (), None, token.created - now)

@@ -93,16 +93,18 @@ class BoundTable:
 class Edits:
     """What is to be changed in a message: header entries by name, encoded, and property values by index.
 
-    `bounds` names the bounds that asked for it, in order. With `observed` it is only counted.
+    `bounds` names the bounds that asked for it, in order. With `observed` it is only counted. `expires` is
+    when the task ends then, Unix seconds, if that changes.
     """
 
-    __slots__ = ("bounds", "entries", "fields", "observed")
+    __slots__ = ("bounds", "entries", "expires", "fields", "observed")
 
     def __init__(self) -> None:
         self.bounds: Final[list[str]] = []
         self.entries: Final[dict[str, bytes]] = {}
         self.fields: Final[dict[int, bytes]] = {}
         self.observed = False
+        self.expires: float | None = None
 
 
 class Subject:
@@ -271,6 +273,7 @@ class _Bounding:
         allowed = self._allowed(EXPIRES, left, limit, Reason.CELERY_EXPIRES)
         if allowed is not None and allowed != left:
             text = datetime.fromtimestamp(now + allowed, UTC).isoformat(timespec="milliseconds")
+            self._edits.expires = now + allowed
             self._edits.entries[EXPIRES] = entry_longstr(EXPIRES, text.encode())
 
 

@@ -23,12 +23,13 @@ def interval_us(bucket: Bucket) -> int:
     return -(-bucket.period_us // bucket.rate)
 
 
-def take(tat: int, now_us: int, bucket: Bucket, cost: int) -> tuple[int | None, int]:
-    """Take `cost` tokens at `now_us`.
+def take(tat: int, now_us: int, bucket: Bucket, cost: int, wait_us: int = 0) -> tuple[int | None, int]:
+    """Take `cost` tokens at `now_us`, or those that will be there within `wait_us`.
 
-    Returns the new state and 0, or None and the microseconds until the tokens would be there (`NEVER_US` when
-    `cost` is over the burst). Nothing is taken then. A clock that steps back gives no tokens twice: the state
-    stays ahead.
+    Returns the new state and the microseconds until the tokens are there; or None and that (`NEVER_US` when
+    `cost` is over the burst) when it is longer than `wait_us`. Nothing is taken then. Tokens that are taken
+    ahead are there one after the other: who asks later waits longer. A clock that steps back gives no tokens
+    twice: the state stays ahead.
     """
     if cost > bucket.burst:
         return None, NEVER_US
@@ -36,5 +37,6 @@ def take(tat: int, now_us: int, bucket: Bucket, cost: int) -> tuple[int | None, 
     new_tat = max(tat, now_us) + cost * interval
     allowed_at = new_tat - bucket.burst * interval
     if now_us < allowed_at:
-        return None, allowed_at - now_us
+        ahead_us = allowed_at - now_us
+        return (new_tat if ahead_us <= wait_us else None), ahead_us
     return new_tat, 0

@@ -206,7 +206,7 @@ class Verifier:
         edits: Edits | None = None
         if task is not None:
             edits = self._bound(message, peer, task, envelope.body.value, now)
-        claim = claim_of(task, peer, token, signed, policy)
+        claim = claim_of(task, message, envelope.body.value, peer, token, signed, policy, now, edits)
         if task is not None and self._known(message, peer) is None:
             learnt = learn(message, peer, key, self.keyring, policy, examination.rules)
             if learnt is not None:

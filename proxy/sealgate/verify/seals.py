@@ -9,9 +9,11 @@ from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import TOKEN_NAME, signing_context, signing_input_in
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import Token, is_session_nonce, split_session_nonce
+from sealgate.verify.bounds import Edits
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy
 from sealgate.verify.verdict import Claim, Debit
+from sealgate.verify.waits import wait_us
 from sealgate.wire.properties import EXPIRATION, TIMESTAMP
 
 #: The clock of another gateway that shares the store may be this much behind, on top of the skew (seal1.md).
@@ -73,14 +75,28 @@ def check_snapshot(message: Message, token: Token) -> None:
         raise GateError(Reason.TARGET_MISMATCH, "timestamp")
 
 
-def claim_of(task: str | None, peer: Peer, token: Token, signed: bytes, policy: Policy) -> Claim | None:
+def claim_of(
+    task: str | None,
+    message: Message,
+    body: object,
+    peer: Peer,
+    token: Token,
+    signed: bytes,
+    policy: Policy,
+    now: float,
+    edits: Edits | None,
+) -> Claim | None:
     """Step 10: nonce and rate tokens together, last. Takes the sequence of a session nonce.
 
-    `task` is None for what is no task. Raises `GateError` rate.cost or replay.session.
+    `task` is None for what is no task; `body` is the parsed body, None where it is not read; `edits` are what
+    the bounds change. Raises `GateError` rate.cost or replay.session.
     """
     debits: tuple[Debit, ...] = ()
-    if task is not None:
-        debits = policy.rates.debits(task)
+    longest_us = 0
+    if task is not None and policy.rates:
+        debits = policy.rates.debits(task, message, body, peer.user, token.kid, edits)
+        if debits:
+            longest_us = wait_us(task, message, body, peer, token, policy, now, edits)
         for debit in debits:
             if debit.cost > debit.bucket.burst:
                 raise GateError(Reason.RATE_COST, debit.bucket.name)
@@ -94,7 +110,9 @@ def claim_of(task: str | None, peer: Peer, token: Token, signed: bytes, policy: 
     if not nonce_key and not debits:
         return None
     remember_until = token.created + policy.max_age_s + 2 * policy.clock_skew_s + STORE_MARGIN_S
-    return Claim(nonce_key, _sha256(signed).digest(), token.created, remember_until, debits)
+    return Claim(
+        nonce_key, _sha256(signed).digest(), token.created, remember_until, debits, wait_us=longest_us
+    )
 
 
 def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:

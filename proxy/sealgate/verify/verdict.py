@@ -15,21 +15,36 @@ from sealgate.verify.bounds import Edits
 class Bucket:
     """A token bucket as configured. `rate` tokens arrive each `period_us`; it holds at most `burst`.
 
-    `name` is the configured pattern (a task name or a glob): the metric label and the store key.
+    `name` is the configured pattern (a task name or a glob): the metric label. `key` is what a store keeps it
+    by, and no two buckets share; "" is the name. Messages wait for its tokens `delay_us` at most, 0: none
+    does.
     """
 
     name: str
     rate: int
     period_us: int
     burst: int
+    key: str = ""
+    delay_us: int = 0
+
+    @property
+    def state(self) -> str:
+        """What a store keeps it by."""
+        return self.key or self.name
 
 
 @dataclass(slots=True, frozen=True)
 class Debit:
-    """`cost` tokens wanted from `bucket` for one message."""
+    """`cost` tokens wanted from `bucket` for one message.
+
+    Or from `spare`, which is kept for messages like this one, where that has them earlier. A bucket that a
+    value in the message makes (a tenant) has an `other`, which all values share that are too many.
+    """
 
     bucket: Bucket
     cost: int = 1
+    spare: Bucket | None = None
+    other: Debit | None = None
 
 
 @dataclass(slots=True, init=False)
@@ -40,7 +55,7 @@ class Claim:
     `digest` is SHA-256 of the signing input: it tells a repeat from a conflict. `created` is the token's
     created time and `remember_until` the moment after which no gateway could accept the nonce again, both
     in Unix seconds. `owner` is written by the store when it grants a lease; only the same owner's release
-    is honoured.
+    is honoured. `wait_us` is how long the message may wait for its tokens; 0: it is sent at once, or refused.
     """
 
     nonce_key: bytes
@@ -49,6 +64,7 @@ class Claim:
     remember_until: int
     debits: tuple[Debit, ...]
     owner: int
+    wait_us: int
 
     def __init__(
         self,
@@ -58,6 +74,7 @@ class Claim:
         remember_until: int,
         debits: tuple[Debit, ...],
         owner: int = 0,
+        wait_us: int = 0,
     ) -> None:
         self.nonce_key = nonce_key
         self.digest = digest
@@ -65,6 +82,7 @@ class Claim:
         self.remember_until = remember_until
         self.debits = debits
         self.owner = owner
+        self.wait_us = wait_us
 
 
 @unique
@@ -90,12 +108,14 @@ class ClaimOutcome:
     """`bucket` and `wait_us` (until the tokens would be there) are set for LIMITED and COST.
 
     DEGRADED grants: the shared store is away, no nonce had to be remembered, and the local share of the
-    rate had the tokens.
+    rate had the tokens. Of what grants, `held` says that the message goes through the queue where messages
+    with its buckets wait, and `wait_us` how long it stays there: 0 keeps it behind those that wait now.
     """
 
     status: ClaimStatus
     bucket: str = ""
     wait_us: int = 0
+    held: bool = False
 
 
 GRANTED = ClaimOutcome(ClaimStatus.GRANTED)

@@ -195,25 +195,22 @@ def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
     return payload[:FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
 
 
-def with_expiration(payload: bytes, header: ContentHeader, value: bytes) -> bytes:
-    """`payload` with the expiration property `value`, whatever it had; every other byte stays.
+def with_expiration(payload: bytes, value: bytes) -> bytes:
+    """`payload`, which was checked, with the expiration property `value`, whatever it had.
 
-    `payload` is that of `header`, or spliced from it: the same but for the header table.
+    Every other byte stays.
     """
-    fields = header.fields
-    end = len(payload)
-    for index in range(EXPIRATION + 1, PROPERTIES):
-        following = fields[index]
-        if following is not None:
-            end -= len(following) + (0 if index == TIMESTAMP else 1)
-    before = fields[EXPIRATION]
-    start = end if before is None else end - 1 - len(before)
     flags: int = _U16.unpack_from(payload, FLAGS_AT)[0]
+    at = FIXED_BYTES
+    for index in range(EXPIRATION):
+        if flags & (_FIRST_FLAG >> index):
+            at = _span(payload, index, at)[1]
+    end = _span(payload, EXPIRATION, at)[1] if flags & _EXPIRATION_FLAG else at
     return b"".join(
         (
             payload[:FLAGS_AT],
             _U16.pack(flags | _EXPIRATION_FLAG),
-            payload[FIXED_BYTES:start],
+            payload[FIXED_BYTES:at],
             bytes((len(value),)),
             value,
             payload[end:],

@@ -115,6 +115,8 @@ class Demo:
             stack.write_keys(self._home, "gateway.toml", [keys["producer"], keys["worker"], keys["stolen"]]),
             quarantine={"exchange": self._names.quarantine},
             rate={"demo.send_email": f"1/h burst {FLOOD_BURST}"},
+            # What waits for an hour would show nothing here.
+            refuse={"over_rate": "refuse"},
         )
         await self._start_gate(cleanup, self._gateway)
         self._remembers_at = time.monotonic() + stack.HORIZON_S

@@ -330,9 +330,9 @@ class _Steps:
     def _store(self) -> None:
         """What a running gateway adds: nonces and rates. Nothing of it is touched here."""
         steps, token = self._findings.steps, self._findings.token
-        debits = self._policy.rates.debits(self._findings.task) if self._findings.task else ()
-        if debits:
-            names = ", ".join([f"{shown(debit.bucket.name)} (cost {debit.cost})" for debit in debits])
+        limits = self._policy.rates.limits(self._findings.task) if self._findings.task else []
+        if limits:
+            names = ", ".join([f"{shown(name)} (cost {cost})" for name, cost in limits])
             steps.append(Step("rate", OPEN, names, "tokens", detail="only a running gateway knows how many"))
         if token is None:
             return
