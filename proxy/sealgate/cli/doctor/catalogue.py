@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.cli.doctor.celery_rules import CELERY_RULES
+from sealgate.cli.doctor.config_rules import CONFIG_RULES
 from sealgate.cli.doctor.findings import Rule
 
-RULES: Final[tuple[Rule, ...]] = CELERY_RULES
+RULES: Final[tuple[Rule, ...]] = (*CONFIG_RULES, *CELERY_RULES)

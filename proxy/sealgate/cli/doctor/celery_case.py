@@ -11,18 +11,23 @@ from sealgate.cli.doctor.findings import Finding, Rule, Severity, found
 from sealgate.cli.doctor.locating import Locator
 
 if TYPE_CHECKING:
+    from sealgate.cli.doctor.config_case import Case as PolicyCase
     from sealgate.config.settings import Settings
 
 
 @dataclass(slots=True, frozen=True)
 class Case:
     """One application. `gateways` are addresses (`host:port`) of sidecars and gateways that were named;
-    `policy` is the gateway's configuration, when it was given."""
+    `gateway` is the configuration of the one that verifies, when it was given."""
 
     facts: Facts
     locator: Locator
     gateways: frozenset[str] = field(default_factory=frozenset)
-    policy: Settings | None = None
+    gateway: PolicyCase | None = None
+
+    @property
+    def policy(self) -> Settings | None:
+        return None if self.gateway is None else self.gateway.settings
 
     def setting(self, name: str) -> Any:
         return self.facts.settings.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from sealgate.cli.options import FILE_PATH
 
 if TYPE_CHECKING:
     from sealgate.cli.doctor.celery_facts import Facts
-    from sealgate.config.settings import Settings
+    from sealgate.cli.doctor.config_case import Case as PolicyCase
 
 
 @click.command(
@@ -101,11 +102,14 @@ def celery(
     return output_of(**output).tell(report) or EXIT_OK
 
 
-def _policy(file: Path) -> Settings:
-    """The gateway's settings. Raises ConfigError."""
+def _policy(file: Path) -> PolicyCase:
+    """The gateway's configuration and keys. Raises ConfigError."""
+    from sealgate.cli.doctor.config_command import case_of, required
     from sealgate.config.loading import load
 
-    return load(file).require()
+    case = case_of(load(file))
+    required(case.loaded)
+    return case
 
 
 def _title(target: str, facts: Facts) -> str:
@@ -114,16 +118,20 @@ def _title(target: str, facts: Facts) -> str:
     return f"Celery application {target}: {count} {kind}, Celery {facts.versions.get('celery', '?')}"
 
 
-def _examine(report: Report, facts: Facts, gateways: frozenset[str], policy: Settings | None) -> None:
+def _examine(report: Report, facts: Facts, gateways: frozenset[str], gateway: PolicyCase | None) -> None:
     from sealgate.cli.doctor.celery_case import Case
     from sealgate.cli.doctor.celery_content import check_content
+    from sealgate.cli.doctor.celery_keys import check_signing
     from sealgate.cli.doctor.celery_limits import check_limits
     from sealgate.cli.doctor.celery_ways import check_ways
     from sealgate.cli.doctor.locating import Locator
 
-    case = Case(facts, Locator(facts, Path()), gateways, policy)
+    case = Case(facts, Locator(facts, Path()), gateways, gateway)
     for check in (check_content, check_limits, check_ways):
         report.add(check(case))
     report.examined.append("the settings of the application and of each of its tasks")
-    if policy is None:
+    check_signing(case, report, time.time())
+    if gateway is None:
         report.skipped.append("whether the gateway takes what is sent (--policy FILE)")
+    else:
+        report.examined.append(f"whether {gateway.name} takes what is sent")

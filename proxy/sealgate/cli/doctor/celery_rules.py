@@ -247,6 +247,18 @@ BROKER_REACHABLE: Final = Rule(
     "the broker can be reached around the gateway",
     "From this host, with the application's own login: nothing has to pass the gateway.",
 )
+SIGNING: Final = Rule(
+    "celery.signing",
+    _E,
+    "the transport can not sign",
+    "Its options or its keys are wrong: no connection comes about, so that nothing is sent unsigned.",
+)
+NOT_VERIFYING: Final = Rule(
+    "celery.not-verifying",
+    _N,
+    "deliveries are not verified in the worker",
+    "Who can write to the broker around the gateway can still give this worker tasks.",
+)
 GATEWAY_TYPE: Final = Rule(
     "celery.gateway-type",
     _E,
