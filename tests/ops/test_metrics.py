@@ -25,6 +25,9 @@ SERIES = {
     "sealgate_rate_wait_seconds_bucket",
     "sealgate_rate_wait_seconds_count",
     "sealgate_rate_wait_seconds_sum",
+    "sealgate_queue_wait_seconds_bucket",
+    "sealgate_queue_wait_seconds_count",
+    "sealgate_queue_wait_seconds_sum",
     "sealgate_replay_store_errors_total",
     "sealgate_replay_store_entries",
     "sealgate_client_connections",
@@ -66,6 +69,7 @@ def full_tally() -> Tally:
     tally.verify_seconds.observe(7.0)
     tally.waited('odd "name"\\', 0.02)
     tally.delayed["*"] += 1
+    tally.waited_in_queue("shop.*", 2.5)
     tally.clamped["expires"] = 3
     tally.prefetch_limited["max"] = 2
     tally.prefetch_granted = 70
@@ -136,6 +140,7 @@ def test_an_empty_tally_still_declares_every_metric() -> None:
     assert declared == {name for name in SERIES if not name.endswith(endings)} | {
         "sealgate_verify_seconds",
         "sealgate_rate_wait_seconds",
+        "sealgate_queue_wait_seconds",
     }
 
 
@@ -162,6 +167,7 @@ def test_an_empty_tally_still_declares_every_metric() -> None:
         ("buffered_bytes", {}, 14),
         ("replay_store_entries", {}, 42),
         ("replay_store_errors_total", {}, 3),
+        ("queue_wait_seconds_sum", {"task": "shop.*"}, 2.5),
         ("rate_wait_seconds_count", {"bucket": 'odd "name"\\'}, 1),
     ],
 )

@@ -32,6 +32,7 @@ def full(number: int) -> Tally:
     tally.key_last_used["k1"] = 1000.0 + number
     tally.producer_clock_skew["k1"] = number / 10
     tally.waited("*", 0.2 * number)
+    tally.waited_in_queue("shop.*", number)
     for counts in (tally.quarantined, tally.quarantine_dropped, tally.config_reloads):
         counts["sig.bad"] = number
     tally.delayed["*"] = number
@@ -67,7 +68,7 @@ def test_counts_and_histograms_are_added_up() -> None:
     assert (total.quarantined["sig.bad"], total.logins["ok"], total.unconfirmed_refusals) == (7, 7, 7)
     assert sum(total.verify_seconds.counts) == 7
     assert total.verify_seconds.total == pytest.approx(7 * 0.0015)
-    assert sum(total.rate_wait["*"].counts) == 2
+    assert sum(total.rate_wait["*"].counts) == sum(total.queue_wait["shop.*"].counts) == 2
     assert (total.client_connections, total.buffered_bytes) == (7, 7)
 
 

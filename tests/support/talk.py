@@ -18,6 +18,8 @@ from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
 from sealgate.session.events import (
     BytesReceived,
     ClaimsAnswered,
+    DeliveryClaimsAnswered,
+    DeliveryKept,
     Event,
     Instant,
     UpstreamConnected,
@@ -32,6 +34,7 @@ from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.verify.checks import Verifier
+from sealgate.verify.delivery import DeliveryPolicy, DeliveryVerifier
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import ContentRules, Policy
 from sealgate.verify.sealer import Sealer, SignerSession
@@ -101,7 +104,10 @@ class Talk:
         loopback_users: frozenset[str] = frozenset(),
         caller: Caller | None = None,
         prefetch: PrefetchTerms | None = None,
+        delivery: DeliveryPolicy | None = None,
+        keeps: bool | None = True,
     ) -> None:
+        """`keeps`: what is told of refused deliveries, None for nothing."""
         self.mono = 0.0
         self.tally = Tally()
         self.terms = Terms(
@@ -116,6 +122,12 @@ class Talk:
             loopback_users=loopback_users,
             prefetch=prefetch,
         )
+        if delivery is not None:
+            self.terms.delivery = DeliveryVerifier(delivery, self.terms.verifier)
+        self.keeps = keeps
+        self.keeping: list[do.KeepDelivery] = []
+        self.delivery_claims: list[do.RequestDeliveryClaims] = []
+        self.reading_broker = True
         rng = _Dice()
         if role is Role.SIGN:
             self.terms.sealer = Sealer(KEYRING, "k1", DEPLOYMENT, rng, "x-seal")
@@ -165,7 +177,19 @@ class Talk:
         elif isinstance(command, do.Close):
             self.closed.append(command.side)
         elif isinstance(command, do.SetReading):
-            self.reading = command.on
+            if command.side is Side.CLIENT:
+                self.reading = command.on
+            else:
+                self.reading_broker = command.on
+        elif isinstance(command, do.RequestDeliveryClaims):
+            self.delivery_claims.append(command)
+            if self._answer_claims:
+                self.answer_delivery_claims()
+        elif isinstance(command, do.KeepDelivery):
+            self.records.append(command.record)
+            self.keeping.append(command)
+            if self.keeps is not None:
+                self.kept(self.keeps)
         elif isinstance(command, do.RequestClaims):
             self.asked.append(command)
             if self._answer_claims:
@@ -191,6 +215,17 @@ class Talk:
         request = self.asked.pop(0)
         outcomes = [self._outcomes(p.asked.claim) for p in request.publications if p.asked and p.asked.claim]
         self.give(ClaimsAnswered(request.publications, outcomes))
+
+    def answer_delivery_claims(self) -> None:
+        """Answer the oldest request for deliveries."""
+        request = self.delivery_claims.pop(0)
+        claims = [each.accepted.claim for each in request.deliveries if each.accepted is not None]
+        outcomes = [self._outcomes(claim) for claim in claims if claim is not None]
+        self.give(DeliveryClaimsAnswered(request.deliveries, outcomes))
+
+    def kept(self, safe: bool = True) -> None:
+        """Tell of the oldest delivery that is to be kept."""
+        self.give(DeliveryKept(self.keeping.pop(0).delivery, safe))
 
     def client(self, channel: int, *parts: Spoken) -> None:
         self.client_bytes(on(channel, *parts))

@@ -3,6 +3,7 @@
 pass      a gate that only relays
 observe   a verifying gate that lets pass what it would have refused; nothing is sealed
 verify    a verifying gate that enforces; the client seals its messages itself
+worker    a signing sidecar that verifies what the broker delivers; the client knows nothing
 chain     a signing sidecar in front of a verifying gate; the client knows nothing
 """
 
@@ -29,15 +30,24 @@ from support.speaker import Seal, Way
 from support.transcript import Notation
 
 DIRECT = "direct"
-GATED = ("pass", "observe", "verify", "chain")
+GATED = ("pass", "observe", "verify", "worker", "chain")
 #: Names of one length: texts that hold them are then as long on every way.
-VHOSTS = {DIRECT: "way-d", "pass": "way-p", "observe": "way-o", "verify": "way-v", "chain": "way-c"}
+VHOSTS = {
+    DIRECT: "way-d",
+    "pass": "way-p",
+    "observe": "way-o",
+    "verify": "way-v",
+    "worker": "way-w",
+    "chain": "way-c",
+}
 DEPLOYMENT = "prod"
 #: Bodies are left unread and every type is taken: what is under test is the protocol.
 ANY_CONTENT = {"content": {"profile": "generic", "types": ["*"]}}
 #: Conversations run at the same time, from one address.
 ROOM = {"limits": {"connections_per_address_max": 2000}}
 VERIFYING: dict[str, Any] = {**ANY_CONTENT, **ROOM, "replay": {"clock_skew": "1s"}}
+
+JUDGED = {"action": "verify", "queue": [{"match": "*", "target": "dead_letter"}]}
 
 #: A virtual host and a user that may have no connections, a user who may do nothing, and a mechanism of
 #: two rounds.
@@ -88,6 +98,7 @@ def ways_to(broker: RabbitMQServer, home: Path) -> Iterator[Ways]:
             "chained": gate("chained", broker.port, VERIFYING),
         }
         signing = {**ROOM, "publish": {"action": "sign", "sign_with": "k1"}}
+        gates["worker"] = gate("worker", broker.port, {**ANY_CONTENT, **signing, "deliver": JUDGED})
         gates["chain"] = gate("chain", gates["chained"].port, signing)
         list(starters.map(GatewayProcess.start, gates.values()))
         started = time.time()
@@ -103,6 +114,7 @@ def _ways(broker: RabbitMQServer, gates: dict[str, GatewayProcess], signer: Key)
         "observe": Notation(VHOSTS["observe"], strips_challenge=True),
         "verify": Notation(VHOSTS["verify"], strips_challenge=True, strips_seal=True),
         # The room for the seal is taken from the frame_max that the client is offered.
+        "worker": Notation(VHOSTS["worker"], frame_max_taken=ADDED_HEADER_BYTES_MAX),
         "chain": Notation(VHOSTS["chain"], strips_seal=True, frame_max_taken=ADDED_HEADER_BYTES_MAX),
     }
     ways = {}

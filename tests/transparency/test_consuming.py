@@ -79,6 +79,51 @@ def test_D3_get(c: Speaker) -> None:
     c.ask(1, Queue.Delete(queue="D3"), Queue.DeleteOk)
 
 
+def answer_wrongly(c: Speaker, answer: object) -> None:
+    """The broker closes the channel, although there is something that could be answered."""
+    named = c.open().queue("", exclusive=True).queue
+    c.say(Message(1, named, b"m"))
+    c.ask(1, Basic.Get(queue=named), Basic.GetOk)
+    c.wait_for_content()
+    c.tell(1, answer)
+    c.wait(Channel.Close)
+    c.tell(1, Channel.CloseOk())
+    c.open(2)
+
+
+@conversation()
+def test_D3_ack_of_nothing(c: Speaker) -> None:
+    answer_wrongly(c, Basic.Ack(7))
+
+
+@conversation()
+def test_D3_multiple_ack_of_nothing(c: Speaker) -> None:
+    answer_wrongly(c, Basic.Ack(7, True))
+
+
+@conversation()
+def test_D3_reject_of_nothing(c: Speaker) -> None:
+    answer_wrongly(c, Basic.Reject(7, True))
+
+
+@conversation()
+def test_D3_multiple_nack_of_nothing(c: Speaker) -> None:
+    answer_wrongly(c, Basic.Nack(7, True, False))
+
+
+@conversation()
+def test_D3_tag_0_alone_is_nothing(c: Speaker) -> None:
+    answer_wrongly(c, Basic.Ack(0))
+
+
+@conversation()
+def test_D3_all_of_nothing(c: Speaker) -> None:
+    c.open()
+    c.tell(1, Basic.Ack(0, True))
+    c.tell(1, Basic.Nack(0, True, True))
+    c.sync()
+
+
 @conversation()
 def test_D3_recover(c: Speaker) -> None:
     c.open().queue("D3r")
@@ -148,7 +193,9 @@ def test_D4_alternate_exchange_and_dead_letters(c: Speaker) -> None:
 NO_COPIES = Instead(("confirm nack 1",), "hostile.jsonl HD20")
 
 
-@conversation(verify=NO_COPIES, chain=NO_COPIES)
+@conversation(
+    verify=NO_COPIES, chain=NO_COPIES, worker=Instead(("Basic.GetEmpty",), "the same, asked of deliveries")
+)
 def test_D4_copies_named_by_the_sender(c: Speaker) -> None:
     c.open(confirms=True).queue("D4one")
     c.queue("D4two")

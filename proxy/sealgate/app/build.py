@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from sealgate.app.bounds import build_bounds, build_prefetch
+from sealgate.app.deliveries import build_delivery
 from sealgate.app.errors import start_error
 from sealgate.config.fields import is_reference, split_url
 from sealgate.config.settings import Rule as RuleSettings
@@ -48,6 +49,7 @@ def build_terms(settings: Settings, keyring: Keyring, tally: Tally) -> Terms:
         loopback_users=frozenset(settings.credentials.loopback_users),
         prefetch=build_prefetch(settings),
     )
+    terms.delivery = build_delivery(settings, terms.verifier)
     apply_keyring(terms, settings, keyring)
     return terms
 

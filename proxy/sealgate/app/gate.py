@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from sealgate import __version__
@@ -244,12 +244,15 @@ class Gate:
             for warning in warnings:
                 log.warning(warning, extra={"event": "store.warning"})
 
-    def _keep(self, record: RefusalRecord) -> None:
+    def _keep(self, record: RefusalRecord, done: Callable[[bool], None] | None) -> None:
+        """Audit a refusal and keep it. Where there is no quarantine nothing is to be waited for."""
         self._audit.write(record)
         if record.observed:
             self._observing.note(record, self._terms.verifier.policy)
         if self._quarantine is not None:
-            self._quarantine.keep(record)
+            self._quarantine.keep(record, done)
+        elif done is not None:
+            done(True)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -16,6 +16,13 @@ from sealgate.config.bound_rules import (
     clamps_are_signed,
     prefetch_makes_sense,
 )
+from sealgate.config.deliver_rules import (
+    deliveries_can_be_verified,
+    delivery_queues_are_reached,
+    delivery_warnings,
+    once_is_shared,
+    refused_deliveries_are_kept,
+)
 from sealgate.config.fields import Address, is_reference, split_url
 from sealgate.config.paths import Path
 from sealgate.config.settings import Settings
@@ -209,6 +216,10 @@ RULES: Final = (
     Rule((("content", "profile"), ("content", "types"), ("rule",)), _content_types_fit_the_profile),
     Rule((("rule",),), _rules_are_reached),
     Rule((("prefetch",),), prefetch_makes_sense),
+    Rule((("deliver",), ("publish", "action")), deliveries_can_be_verified),
+    Rule((("deliver", "action"), ("publish", "action"), ("quarantine",)), refused_deliveries_are_kept),
+    Rule((("deliver", "queue"),), delivery_queues_are_reached),
+    Rule((("deliver", "queue"), ("listen",), ("replay", "store")), once_is_shared),
     Rule((("bound",),), bounds_make_sense),
     Rule((("bound",),), bounds_are_reached),
     Rule((("bound",), ("publish",)), clamps_are_signed),
@@ -224,6 +235,7 @@ RULES: Final = (
 def warnings_of(settings: Settings) -> Iterator[Finding]:
     """What is allowed, and probably not meant."""
     yield from _own_address(settings)
+    yield from delivery_warnings(settings)
     publish = settings.publish
     password = settings.credentials.password
     if password is not None and not is_reference(password):

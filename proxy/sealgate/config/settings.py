@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from sealgate.config import fields as f
 from sealgate.config.bound_settings import Bound, Prefetch
+from sealgate.config.deliver_settings import Deliver
 from sealgate.config.fields import AMQP_PORT, AMQPS_PORT, Address
 from sealgate.config.section import Section
 
@@ -118,11 +119,6 @@ class Publish(Section):
     """Kid of the key that signs (action = "sign")."""
     countersign_with: f.Kid | None = None
     """Kid of the key with which a verifying gateway adds its own signature."""
-
-
-class Deliver(Section):
-    action: Annotated[Literal["pass", "verify"], _not_yet("verify")] = "pass"
-    """What happens to messages that the broker delivers."""
 
 
 class Keys(Section):

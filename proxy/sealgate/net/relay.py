@@ -28,8 +28,10 @@ from sealgate.session.commands import (
     DeclareQueue,
     DialUpstream,
     Keep,
+    KeepDelivery,
     RenewClaims,
     RequestClaims,
+    RequestDeliveryClaims,
     Send,
     SetReading,
     SettleClaims,
@@ -37,9 +39,12 @@ from sealgate.session.commands import (
     TellLogin,
 )
 from sealgate.session.conversation import Terms
+from sealgate.session.delivering import Delivery
 from sealgate.session.events import (
     BytesReceived,
     ClaimsAnswered,
+    DeliveryClaimsAnswered,
+    DeliveryKept,
     Disconnected,
     DrainAsked,
     Event,
@@ -75,7 +80,8 @@ class QueueKeeper(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Shared:
-    """What every relay uses. `keep` takes a refusal for quarantine and audit and returns at once.
+    """What every relay uses. `keep` takes a refusal for quarantine and audit and returns at once; who wants
+    to know is told whether it is safe there.
 
     `warn` tells why a connection was closed.
     """
@@ -83,7 +89,7 @@ class Shared:
     terms: Terms
     store: ClaimStore
     dialer: Dialer
-    keep: Callable[[RefusalRecord], None]
+    keep: Callable[[RefusalRecord, Callable[[bool], None] | None], None]
     warn: Warn
     #: Where Sealgate itself judges logins.
     logins: Logins | None = None
@@ -290,9 +296,15 @@ class Relay:
         elif isinstance(command, SettleClaims):
             self._shared.store.settle(command.commits, command.releases)
         elif isinstance(command, Keep):
-            self._shared.keep(command.record)
+            self._shared.keep(command.record, None)
         elif isinstance(command, SetReading):
-            self.client.hold(Hold.SESSION, not command.on)
+            leg = self.client if command.side is Side.CLIENT else self._upstream
+            if leg is not None:
+                leg.hold(Hold.SESSION, not command.on)
+        elif isinstance(command, RequestDeliveryClaims):
+            self._request_for(command.deliveries)
+        elif isinstance(command, KeepDelivery):
+            self._keep_delivery(command)
         elif isinstance(command, RenewClaims):
             self._shared.store.renew(command.claims)
         elif isinstance(command, Close):
@@ -332,6 +344,20 @@ class Relay:
             if accepted is not None and accepted.claim is not None:
                 claims.append(accepted.claim)
         self._shared.store.claim(claims, lambda outcomes: self._answered(publications, outcomes))
+
+    def _request_for(self, deliveries: list[Delivery]) -> None:
+        claims: list[Claim] = []
+        for delivery in deliveries:
+            accepted = delivery.accepted
+            assert accepted is not None and accepted.claim is not None  # asked for nothing else
+            claims.append(accepted.claim)
+        self._shared.store.claim(
+            claims, lambda outcomes: self.feed(DeliveryClaimsAnswered(deliveries, outcomes))
+        )
+
+    def _keep_delivery(self, command: KeepDelivery) -> None:
+        delivery = command.delivery
+        self._shared.keep(command.record, lambda safe: self.feed(DeliveryKept(delivery, safe)))
 
     def _answered(self, publications: list[Publication], outcomes: list[ClaimOutcome]) -> None:
         self.feed(ClaimsAnswered(publications, outcomes))

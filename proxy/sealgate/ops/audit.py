@@ -67,6 +67,7 @@ class Audit:
 def _fields(record: RefusalRecord) -> Fields:
     """The record without its bytes, which would hold a flood's memory and must not be logged."""
     return {
+        "direction": record.direction,
         "reason": record.reason.value,
         "detail": record.detail,
         "observed": record.observed,

@@ -182,6 +182,12 @@ class TallyCollector(Collector):
             [((), tally.verify_seconds)],
         )
         yield _histogram(
+            "queue_wait_seconds",
+            "Time from a task's seal, or its ETA where that has passed, to its first delivery.",
+            ("task",),
+            _single(tally.queue_wait),
+        )
+        yield _histogram(
             "rate_wait_seconds",
             "Time until a rate limit has the tokens of a message that waits or is refused for them.",
             ("bucket",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -24,6 +24,8 @@ class Entry:
     record: RefusalRecord
     size_bytes: int
     attempts: int = 0
+    #: Who wants to know what became of it.
+    done: Callable[[bool], None] | None = None
 
 
 def size_of(record: RefusalRecord) -> int:
@@ -52,10 +54,10 @@ class Pending:
         """Whether `record` fits beside what is here; one that alone is too big never does."""
         return len(self._entries) < self._count_max and self.size_bytes + size_of(record) <= self._bytes_max
 
-    def add(self, entry_id: str, record: RefusalRecord) -> None:
+    def add(self, entry_id: str, record: RefusalRecord, done: Callable[[bool], None] | None = None) -> None:
         """Take `record`; ask `has_room` first."""
         size_bytes = size_of(record)
-        self._entries[entry_id] = Entry(entry_id, record, size_bytes)
+        self._entries[entry_id] = Entry(entry_id, record, size_bytes, done=done)
         self.size_bytes += size_bytes
 
     def remove(self, entry: Entry) -> None:

@@ -108,12 +108,15 @@ class Quarantine:
         """For the next connection to a broker with TLS."""
         self._ssl_context = context
 
-    def keep(self, record: RefusalRecord) -> None:
-        """Take `record` for the broker, or count it as dropped when there is no room. Never raises."""
+    def keep(self, record: RefusalRecord, done: Callable[[bool], None] | None = None) -> None:
+        """Take `record` for the broker, or count it as dropped when there is no room. Never raises.
+
+        `done`, if any, is told once: true when the broker has confirmed it, false when it is dropped.
+        """
         if self._closing.is_set() or not self._pending.has_room(record):
-            self._drop(record)
+            self._drop(record, done)
             return
-        self._pending.add(new_message_id(self._random_bytes(16)), record)
+        self._pending.add(new_message_id(self._random_bytes(16)), record, done)
         self._wake.set()
 
     async def start(self) -> None:
@@ -196,6 +199,8 @@ class Quarantine:
         if result is None:
             self._pending.remove(entry)
             self._tally.quarantined[entry.record.reason.value] += 1
+            if entry.done is not None:
+                entry.done(True)
         elif isinstance(result, PublicationRefusedError):
             entry.attempts += 1
             if entry.attempts >= ATTEMPTS_MAX:
@@ -208,13 +213,15 @@ class Quarantine:
 
     def _give_up(self, entry: Entry) -> None:
         self._pending.remove(entry)
-        self._drop(entry.record)
+        self._drop(entry.record, entry.done)
 
-    def _drop(self, record: RefusalRecord) -> None:
+    def _drop(self, record: RefusalRecord, done: Callable[[bool], None] | None) -> None:
         self._tally.quarantine_dropped[record.reason.value] += 1
         self._dropped_in_a_row += 1
         if self._dropped_in_a_row == 1:
             self._log.warning("quarantine.dropping", extra={"reason": record.reason.value})
+        if done is not None:
+            done(False)
 
     def _next_pause(self) -> float:
         """Seconds until the next attempt: doubled each time, and spread so that gateways do not march."""

@@ -9,6 +9,8 @@
     clamping  what bounds change                        originals what clients get back of it
     prefetch  what consumers may hold unacknowledged
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
+    deliveries they are judged, handed over or kept     answers   what the client says of them
+    delivering consumers unacked                        one delivery; who consumes; what is unanswered
     records   counts, and the record of a refusal
     session   the object that ties them together
 

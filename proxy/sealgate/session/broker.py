@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from sealgate.reason import GateError
+from sealgate.reason import GateError, Reason
+from sealgate.session.answers import Answers
 from sealgate.session.channel import HEADER_AWAITED, Channel, token_of
 from sealgate.session.client import ClientFrames
 from sealgate.session.confirms import Outstanding, Seal
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.deliveries import Deliveries
 from sealgate.session.prefetch import BROKER_METHODS
 from sealgate.session.publishing import COUNTERSIGNATURE, SIGNER_STRIPS
 from sealgate.session.refuse import Refuser
@@ -41,9 +43,28 @@ _CONTENT_FOLLOWS: Final = frozenset({BASIC_DELIVER, BASIC_GET_OK, BASIC_RETURN})
 class BrokerFrames:
     """Takes the broker's frames on channels above 0."""
 
-    __slots__ = ("_apart", "_client", "_conversation", "_passes", "_prefetch", "_refuser")
+    __slots__ = (
+        "_answers",
+        "_apart",
+        "_client",
+        "_conversation",
+        "_deliveries",
+        "_passes",
+        "_prefetch",
+        "_refuser",
+    )
 
-    def __init__(self, conversation: Conversation, client: ClientFrames, refuser: Refuser) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        client: ClientFrames,
+        refuser: Refuser,
+        deliveries: Deliveries | None,
+        answers: Answers | None,
+    ) -> None:
+        """With `deliveries` (and then `answers`) they are judged before the client sees them."""
+        self._deliveries: Final = deliveries
+        self._answers: Final = answers
         self._conversation: Final = conversation
         self._client: Final = client
         self._refuser: Final = refuser
@@ -61,11 +82,15 @@ class BrokerFrames:
         if channel is not None and frame.type == FRAME_METHOD:
             self._method(channel, frame)
         elif channel is not None and frame.type == FRAME_HEADER:
-            self._header(channel, frame)
+            if self._deliveries is None or not self._deliveries.header(channel, frame):
+                self._header(channel, frame)
+        elif channel is not None and frame.type == FRAME_BODY:
+            if self._deliveries is not None and self._deliveries.body(channel, frame):
+                return
+            if channel.state not in CHANNEL_REFUSED:
+                self._body(channel, frame)
         elif channel is not None and channel.state in CHANNEL_REFUSED:
             return
-        elif channel is not None and frame.type == FRAME_BODY:
-            self._body(channel, frame)
         else:
             self._conversation.out.client(frame.raw)
 
@@ -102,6 +127,12 @@ class BrokerFrames:
         ):
             return False
         channel.returning = None
+        if self._deliveries is not None:
+            if not self._deliveries.may_begin(channel):
+                return False
+            splitter.skip(whole)
+            self._deliveries.whole(channel, whole)
+            return True
         splitter.skip(whole)
         conversation.out.client_stretch(whole.data, whole.start, whole.stop)
         return True
@@ -120,6 +151,8 @@ class BrokerFrames:
 
     def _yield(self, channel: Channel) -> None:
         """The broker may have come to an end: what the gate has to say on the channel has its turn."""
+        if self._deliveries is not None and not channel.body_left:
+            self._deliveries.speak(channel)
         if channel.spoken_for or not (channel.held or channel.refusal is not None):
             return
         if self._refuser.close_when_answered(channel):
@@ -128,6 +161,8 @@ class BrokerFrames:
 
     def _method(self, channel: Channel, frame: Frame) -> None:
         method = methods.method_id(frame.payload)
+        if self._answers is not None and self._judged(channel, frame, method):
+            return
         if method in (BASIC_ACK, BASIC_NACK) and channel.ledger is not None:
             self._answer(channel, frame, method)
         elif method in (CHANNEL_CLOSE, CHANNEL_CLOSE_OK, CHANNEL_OPEN_OK):
@@ -144,6 +179,19 @@ class BrokerFrames:
                 elif method == CONFIRM_SELECT_OK:
                     channel.selecting = False
                     self._yield(channel)
+
+    def _judged(self, channel: Channel, frame: Frame, method: int) -> bool:
+        """Take a method that concerns deliveries, where these are judged; False for any other.
+
+        Raises GateError frame.order for one in the middle of a delivery.
+        """
+        assert self._deliveries is not None and self._answers is not None  # the caller looked
+        if not self._deliveries.may_begin(channel):
+            raise GateError(Reason.FRAME_ORDER, "a method in the middle of content")
+        if method in (BASIC_DELIVER, BASIC_GET_OK):
+            self._deliveries.begin(channel, frame, method)
+            return True
+        return channel.state not in CHANNEL_REFUSED and not self._answers.heard(channel, frame, method)
 
     def _answer(self, channel: Channel, frame: Frame, method: int) -> None:
         """An ack or nack from the broker: the ledger says what it is to the client, and what it settles."""

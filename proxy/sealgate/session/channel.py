@@ -204,6 +204,7 @@ class Channel:
         "client_close",
         "closing_since",
         "content",
+        "getting",
         "held",
         "ledger",
         "number",
@@ -233,6 +234,8 @@ class Channel:
         self.body_kept = b""
         #: The broker's `confirm.select-ok` is still to come.
         self.selecting = False
+        #: Where deliveries are judged: the client's `basic.get` is not answered yet.
+        self.getting = False
 
     @property
     def waiting_close(self) -> bool:
@@ -255,7 +258,7 @@ class Channel:
     @property
     def blocked(self) -> bool:
         """Nothing further may be carried out on this channel for now."""
-        if self.waiting_close:
+        if self.waiting_close or self.getting:
             return True
         if not self.held:
             return False

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError, Reason
+from sealgate.session.answers import Answers
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, Channel, Content, Held, Publication, frame_bytes
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.deliveries import Deliveries
 from sealgate.session.prefetch import CLIENT_METHODS
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import closes_connection
@@ -46,9 +48,19 @@ def _opens(item: Held) -> bool:
 class ClientFrames:
     """Takes the client's frames on channels above 0."""
 
-    __slots__ = ("_conversation", "_headers", "_publishing", "_role")
+    __slots__ = ("_answers", "_conversation", "_deliveries", "_headers", "_publishing", "_role")
 
-    def __init__(self, conversation: Conversation, headers: HeaderReader, publishing: Publishing) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        headers: HeaderReader,
+        publishing: Publishing,
+        deliveries: Deliveries | None,
+        answers: Answers | None,
+    ) -> None:
+        """With `deliveries` (and then `answers`) what the client says of them is looked at."""
+        self._deliveries: Final = deliveries
+        self._answers: Final = answers
         self._conversation: Final = conversation
         self._publishing: Final = publishing
         self._role: Final = conversation.terms.role
@@ -138,6 +150,8 @@ class ClientFrames:
         """Let go of everything that waits on the channel."""
         channel.refusal = channel.client_close = None
         self.abandon(channel)
+        if self._deliveries is not None:
+            self._deliveries.forget(channel)
         while channel.held:
             item = self._conversation.take(channel)
             if isinstance(item, Publication):
@@ -242,7 +256,12 @@ class ClientFrames:
                 channel.closing_since = self._conversation.now.mono
                 self._publishing.refuser.close_when_answered(channel)
                 return
-            elif self._consumes(frame):
+            if self._answers is not None:
+                answered = self._answers.carry_out(channel, frame, method)
+                if answered is None:
+                    return
+                frame = answered
+            if self._consumes(frame):
                 return
         self._conversation.out.upstream(frame.raw)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sealgate.accounts.login import Attempt, LoginRecord
 from sealgate.session.channel import Publication
+from sealgate.session.delivering import Delivery
 from sealgate.session.holding import HoldingQueue
 from sealgate.session.records import ClampRecord, RefusalRecord
 from sealgate.session.states import Side
@@ -90,6 +91,21 @@ class TellClamp:
 
 
 @dataclass(slots=True, frozen=True)
+class RequestDeliveryClaims:
+    """Ask the store for the claim of each delivery, then report DeliveryClaimsAnswered."""
+
+    deliveries: list[Delivery]
+
+
+@dataclass(slots=True, frozen=True)
+class KeepDelivery:
+    """Quarantine and audit this refusal, then report DeliveryKept: it is answered upstream after that."""
+
+    record: RefusalRecord
+    delivery: Delivery
+
+
+@dataclass(slots=True, frozen=True)
 class CheckLogin:
     """Find out whether this is a user, then report LoginChecked. Nothing of it is to be shown."""
 
@@ -120,6 +136,8 @@ Command = (
     | RenewClaims
     | Keep
     | TellClamp
+    | RequestDeliveryClaims
+    | KeepDelivery
     | CheckLogin
     | TellLogin
     | DeclareQueue

@@ -18,6 +18,7 @@ from sealgate.session.prefetch import Prefetch, PrefetchTerms
 from sealgate.session.records import Tally
 from sealgate.session.states import Leg, State
 from sealgate.verify.checks import Verifier
+from sealgate.verify.delivery import DeliveryVerifier
 from sealgate.verify.message import Peer
 from sealgate.verify.sealer import Sealer, SignerSession
 
@@ -58,6 +59,8 @@ class Terms:
     limits: Limits
     tally: Tally
     sealer: Sealer | None = None
+    #: Where deliveries are judged: `deliver.action = "verify"`.
+    delivery: DeliveryVerifier | None = None
     countersealer: Sealer | None = None
     confirmed: Confirmed = Confirmed.AUTO
     unconfirmed: Unconfirmed = Unconfirmed.QUARANTINE
@@ -125,6 +128,8 @@ class Conversation:
     #: The client uses the number of a refused channel again before the broker is done with it: its frames
     #: wait, on all channels, so that they are looked at in the order they came (session nonces rise).
     reopening: bool = False
+    #: Channels on which what was held may go on.
+    resumable: list[Channel] = field(default_factory=list)
     #: A fault of the client's, found while the broker's frames were carried out.
     fault: GateError | None = None
     #: What the broker did wrong in the handshake, for who chooses between brokers; they clear it.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sealgate.accounts.login import Outcome
 from sealgate.session.channel import Publication
+from sealgate.session.delivering import Delivery
 from sealgate.session.holding import HoldingQueue
 from sealgate.session.states import Side
 from sealgate.verify.verdict import ClaimOutcome
@@ -66,6 +67,22 @@ class ClaimsAnswered:
 
 
 @dataclass(slots=True, frozen=True)
+class DeliveryClaimsAnswered:
+    """The store answered a `RequestDeliveryClaims`, one outcome per delivery, in order."""
+
+    deliveries: list[Delivery]
+    outcomes: list[ClaimOutcome]
+
+
+@dataclass(slots=True, frozen=True)
+class DeliveryKept:
+    """The delivery of a `KeepDelivery` is `safe`: in quarantine, or there is none. Else there was no room."""
+
+    delivery: Delivery
+    safe: bool
+
+
+@dataclass(slots=True, frozen=True)
 class LoginChecked:
     """The answer to a `CheckLogin`."""
 
@@ -105,6 +122,8 @@ Event = (
     | LoginChecked
     | ClaimsAnswered
     | QueueDeclared
+    | DeliveryClaimsAnswered
+    | DeliveryKept
     | Ticked
     | DrainAsked
 )

@@ -13,14 +13,17 @@ from sealgate.session.commands import (
     DeclareQueue,
     DialUpstream,
     Keep,
+    KeepDelivery,
     RenewClaims,
     RequestClaims,
+    RequestDeliveryClaims,
     Send,
     SetReading,
     SettleClaims,
     TellClamp,
     TellLogin,
 )
+from sealgate.session.delivering import Delivery
 from sealgate.session.holding import HoldingQueue
 from sealgate.session.records import ClampRecord, RefusalRecord
 from sealgate.session.states import Side
@@ -87,6 +90,8 @@ class Outbox:
         "_closes",
         "_commits",
         "_declare",
+        "_delivery_claims",
+        "_delivery_keeps",
         "_dial",
         "_keep",
         "_login",
@@ -107,6 +112,8 @@ class Outbox:
         self._renew: list[Claim] = []
         self._keep: list[RefusalRecord] = []
         self._clamps: list[ClampRecord] = []
+        self._delivery_claims: list[Delivery] = []
+        self._delivery_keeps: list[KeepDelivery] = []
         self._closes: list[Close] = []
         self._logins: list[LoginRecord] = []
         self._login: Attempt | None = None
@@ -176,6 +183,12 @@ class Outbox:
     def tell_clamp(self, record: ClampRecord) -> None:
         self._clamps.append(record)
 
+    def claim_delivery(self, delivery: Delivery) -> None:
+        self._delivery_claims.append(delivery)
+
+    def keep_delivery(self, record: RefusalRecord, delivery: Delivery) -> None:
+        self._delivery_keeps.append(KeepDelivery(record, delivery))
+
     def check_login(self, attempt: Attempt) -> None:
         self._login = attempt
 
@@ -230,6 +243,12 @@ class Outbox:
         if self._declare:
             commands.extend([DeclareQueue(queue) for queue in self._declare])
             self._declare.clear()
+        if self._delivery_claims:
+            commands.append(RequestDeliveryClaims(self._delivery_claims))
+            self._delivery_claims = []
+        if self._delivery_keeps:
+            commands.extend(self._delivery_keeps)
+            self._delivery_keeps = []
         if self._login is not None:
             commands.append(CheckLogin(self._login))
             self._login = None

@@ -16,6 +16,20 @@ Bounds = tuple[float, ...]
 VERIFY_SECONDS_BOUNDS: Final[Bounds] = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.001, 0.005, 0.02, 0.1)
 #: Upper bounds in seconds of `sealgate_rate_wait_seconds`.
 RATE_WAIT_SECONDS_BOUNDS: Final[Bounds] = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3600.0)
+#: Upper bounds in seconds of `sealgate_queue_wait_seconds`; seals tell whole seconds.
+QUEUE_WAIT_SECONDS_BOUNDS: Final[Bounds] = (
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    900.0,
+    3600.0,
+    14400.0,
+    86400.0,
+)
 #: Distinct client-chosen names a counter may hold; the rest are counted as "other".
 TALLY_NAMES_MAX: Final = 1000
 
@@ -50,6 +64,8 @@ class Tally:
     #: kid -> created minus now of the newest message, seconds
     producer_clock_skew: dict[str, float] = field(default_factory=dict)
     rate_wait: dict[str, Histogram] = field(default_factory=dict)
+    #: configured task name or pattern or "other"
+    queue_wait: dict[str, Histogram] = field(default_factory=dict)
     verify_seconds: Histogram = field(default_factory=lambda: Histogram(VERIFY_SECONDS_BOUNDS))
     #: bound -> messages it has changed; those it would have changed where rules only observe
     clamped: Counter[str] = field(default_factory=Counter)
@@ -83,6 +99,13 @@ class Tally:
         self.delayed[bucket] += 1
         if seconds:
             self.waited(bucket, seconds)
+
+    def waited_in_queue(self, task: str, seconds: float) -> None:
+        """Count how long a task waited from its seal to its delivery, by a configured name."""
+        histogram = self.queue_wait.get(task)
+        if histogram is None:
+            histogram = self.queue_wait[task] = Histogram(QUEUE_WAIT_SECONDS_BOUNDS)
+        histogram.observe(seconds)
 
     def waited(self, bucket: str, seconds: float) -> None:
         """Count a token wait of `seconds` that `bucket` asked for."""
@@ -131,3 +154,5 @@ class RefusalRecord:
     method: bytes = field(repr=False)
     header: bytes = field(repr=False)
     body: bytes = field(repr=False)
+    #: publish, or deliver: then `method` is a publish to the target it was delivered with.
+    direction: str = "publish"

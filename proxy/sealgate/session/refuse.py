@@ -117,10 +117,11 @@ class Refuser:
         return True
 
     def _close(self, channel: Channel, text: str) -> None:
+        self.close_channel(channel, ACCESS_REFUSED, text, BASIC_PUBLISH)
+
+    def close_channel(self, channel: Channel, code: int, text: str, method: int) -> None:
         """Close the channel on both sides, once the broker has answered what went before."""
-        channel.refusal = methods.encode_channel_close(
-            ACCESS_REFUSED, text, BASIC_PUBLISH >> 16, BASIC_PUBLISH & 0xFFFF
-        )
+        channel.refusal = methods.encode_channel_close(code, text, method >> 16, method & 0xFFFF)
         channel.closing_since = self._conversation.now.mono
         self.close_when_answered(channel)
 

@@ -11,14 +11,18 @@ from typing import Final
 
 from sealgate.accounts.login import Caller
 from sealgate.reason import GateError
+from sealgate.session.answers import Answers
 from sealgate.session.broker import BrokerFrames
 from sealgate.session.channel import Publication
 from sealgate.session.client import ClientFrames
 from sealgate.session.commands import Command
 from sealgate.session.conversation import Conversation, Role, Terms
+from sealgate.session.deliveries import Deliveries
 from sealgate.session.events import (
     BytesReceived,
     ClaimsAnswered,
+    DeliveryClaimsAnswered,
+    DeliveryKept,
     Disconnected,
     DrainAsked,
     Event,
@@ -58,12 +62,14 @@ class Session:
         "_client_frames",
         "_client_splitter",
         "_conversation",
+        "_deliveries",
         "_handshake",
         "_header",
         "_legs",
         "_login",
         "_publishing",
         "_reading_client",
+        "_reading_upstream",
         "_straight",
         "_timers",
         "_upstream_splitter",
@@ -87,8 +93,18 @@ class Session:
         self._publishing: Final = Publishing(conversation, refuser)
         headers = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
         self._straight: Final = Straight(conversation, headers, self._publishing)
-        self._client_frames: Final = ClientFrames(conversation, headers, self._publishing)
-        self._broker_frames: Final = BrokerFrames(conversation, self._client_frames, refuser)
+        deliveries: Deliveries | None = None
+        answers: Answers | None = None
+        if terms.delivery is not None:
+            deliveries = Deliveries(conversation, terms.delivery)
+            answers = Answers(conversation, deliveries, refuser)
+        self._deliveries: Final = deliveries
+        self._client_frames: Final = ClientFrames(
+            conversation, headers, self._publishing, deliveries, answers
+        )
+        self._broker_frames: Final = BrokerFrames(
+            conversation, self._client_frames, refuser, deliveries, answers
+        )
         self._legs: Final = Legs(conversation, self._client_frames)
         self._login: Final = Login(conversation, self._legs)
         self._handshake: Final = Handshake(conversation, self._login)
@@ -97,6 +113,7 @@ class Session:
         self._upstream_splitter = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
         self._header = b""
         self._reading_client = True
+        self._reading_upstream = True
 
     @property
     def conversation(self) -> Conversation:
@@ -146,7 +163,14 @@ class Session:
             self._carry_on(self._publishing.queue_declared(event))
         elif isinstance(event, Ticked):
             self._timers.tick(event)
+            if self._deliveries is not None:
+                self._deliveries.tick()
             self._raise_fault()
+        elif isinstance(event, DeliveryClaimsAnswered):
+            self._deliveries_answered(event)
+        elif isinstance(event, DeliveryKept):
+            assert self._deliveries is not None  # it had it kept
+            self._deliveries.kept(event.delivery, event.safe)
         elif isinstance(event, Disconnected):
             if event.side is Side.CLIENT or not self._login.broker_left():
                 self._legs.disconnected(event.side)
@@ -158,6 +182,8 @@ class Session:
             self._legs.upstream_failed()
         elif isinstance(event, DrainAsked):
             self._legs.drain()
+        if self._conversation.resumable:
+            self._resume()
         self._legs.advance()
         if self._legs.client_may_speak:
             # Whatever this event let go on: earlier bytes may have been waiting for it.
@@ -302,8 +328,24 @@ class Session:
                 self._client_frames.carry_on(channel)
         self._raise_fault()
 
+    def _deliveries_answered(self, event: DeliveryClaimsAnswered) -> None:
+        deliveries = self._deliveries
+        assert deliveries is not None  # it asked
+        for delivery, outcome in zip(event.deliveries, event.outcomes, strict=True):
+            deliveries.answered(delivery, outcome)
+        self._raise_fault()
+
+    def _resume(self) -> None:
+        """What the client said behind a `basic.get` that is answered now has its turn."""
+        resumable = self._conversation.resumable
+        while resumable:
+            channel = resumable.pop(0)
+            if self._conversation.channels.get(channel.number) is channel:
+                self._client_frames.carry_on(channel)
+        self._raise_fault()
+
     def _regulate(self) -> None:
-        """Stop reading the client while too much of it waits for someone else."""
+        """Stop reading a side while too much of it waits for someone else."""
         conversation = self._conversation
         limits = conversation.terms.limits
         on = (
@@ -316,3 +358,9 @@ class Session:
         if on is not self._reading_client:
             self._reading_client = on
             conversation.out.reading(Side.CLIENT, on)
+        if self._deliveries is None:
+            return
+        on = self._deliveries.reads or conversation.upstream_leg is Leg.CLOSED
+        if on is not self._reading_upstream:
+            self._reading_upstream = on
+            conversation.out.reading(Side.UPSTREAM, on)

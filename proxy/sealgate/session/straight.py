@@ -37,13 +37,23 @@ _OPEN: Final = ChannelState.OPEN
 class Straight:
     """Takes the client's whole publishes; where all is passed on, all that is about messages."""
 
-    __slots__ = ("_apart", "_conversation", "_headers", "_passes", "_publishes", "_publishing")
+    __slots__ = (
+        "_apart",
+        "_conversation",
+        "_headers",
+        "_judges_deliveries",
+        "_passes",
+        "_publishes",
+        "_publishing",
+    )
 
     def __init__(self, conversation: Conversation, headers: HeaderReader, publishing: Publishing) -> None:
         self._conversation: Final = conversation
         self._passes: Final = conversation.terms.role is Role.PASS
         #: Methods that are not passed on unread.
         self._apart: Final = CLIENT_METHODS if conversation.prefetch is not None else None
+        #: Then what a client says of them is looked at.
+        self._judges_deliveries: Final = conversation.terms.delivery is not None
         self._headers: Final = headers
         self._publishing: Final = publishing
         self._publishes: Final[dict[bytes, Publish]] = {}
@@ -99,7 +109,7 @@ class Straight:
 
     def _pass_on(self, splitter: FrameSplitter) -> bool:
         """Pass on the answer to a delivery that lies next, where nothing comes before it."""
-        if splitter.method_ahead() not in _ANSWERS:
+        if self._judges_deliveries or splitter.method_ahead() not in _ANSWERS:
             return False
         channel = self._conversation.channels.get(splitter.channel_ahead())
         if channel is None or not _idle(channel) or channel.held:

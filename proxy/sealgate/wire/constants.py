@@ -40,6 +40,7 @@ CHANNEL_CLOSE: Final = 20 << 16 | 40
 CHANNEL_CLOSE_OK: Final = 20 << 16 | 41
 
 QUEUE_DECLARE: Final = 50 << 16 | 10
+QUEUE_DECLARE_OK: Final = 50 << 16 | 11
 
 BASIC_QOS: Final = 60 << 16 | 10
 BASIC_QOS_OK: Final = 60 << 16 | 11
@@ -50,9 +51,14 @@ BASIC_CANCEL_OK: Final = 60 << 16 | 31
 BASIC_PUBLISH: Final = 60 << 16 | 40
 BASIC_RETURN: Final = 60 << 16 | 50
 BASIC_DELIVER: Final = 60 << 16 | 60
+BASIC_GET: Final = 60 << 16 | 70
 BASIC_GET_OK: Final = 60 << 16 | 71
+BASIC_GET_EMPTY: Final = 60 << 16 | 72
 BASIC_ACK: Final = 60 << 16 | 80
 BASIC_REJECT: Final = 60 << 16 | 90
+BASIC_RECOVER_ASYNC: Final = 60 << 16 | 100
+BASIC_RECOVER: Final = 60 << 16 | 110
+BASIC_RECOVER_OK: Final = 60 << 16 | 111
 BASIC_NACK: Final = 60 << 16 | 120
 
 CONFIRM_SELECT: Final = 85 << 16 | 10
