@@ -23,17 +23,19 @@ from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.token import session_nonce
+from sealgate.verify.controls import Controls
 from sealgate.verify.message import Message
 from sealgate.verify.policy import ContentRules, Policy, Rule
 from sealgate.verify.rates import RateTable
 from sealgate.wire.properties import DELIVERY_MODE, HEADERS, PRIORITY, TIMESTAMP, scan_content_header
-from support.sealed import DEPLOYMENT, EMBED, SECRET, field, seal, task_headers
+from support.sealed import DEPLOYMENT, EMBED, NOW, SECRET, field, seal, task_headers
 from support.wire_bytes import content_header, entry, long, nested, short
 
 OTHER_SECRET: Final = bytes(range(32, 64))
 JSON: Final = ContentRules("celery", frozenset({"application/json"}), frozenset({"application/x-gzip"}))
 _OBSERVED: Final = (Rule(task="app.mul", observe=True), Rule(exchange="logs", observe=True))
 _TASKIQ: Final = ContentRules("taskiq", frozenset({"application/json"}))
+_REVOKED: Final = {f"id-{number}": NOW + 20.0 for number in range(0, 200, 3)}
 POLICIES: Final = (
     Policy(DEPLOYMENT),
     Policy(DEPLOYMENT, content=JSON, protocol_1=True),
@@ -45,6 +47,8 @@ POLICIES: Final = (
     Policy(DEPLOYMENT, content=ContentRules("generic", frozenset({"*"}))),
     Policy(DEPLOYMENT, rules=(Rule(exchange="logs", content=_TASKIQ), Rule(task="app.mul", content=JSON))),
     Policy(DEPLOYMENT, max_age_s=20, clock_skew_s=1),
+    Policy(DEPLOYMENT, controls=Controls(("app.mul",), {})),
+    Policy(DEPLOYMENT, controls=Controls(("other",), _REVOKED)),
 )
 
 

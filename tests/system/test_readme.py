@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from sealgate.app.controlling import Controlling, ControlPlan
 from sealgate.app.fleet import Fleet
 from sealgate.app.supervisor import FleetCollector
 from sealgate.cli import exits
@@ -109,6 +110,8 @@ def test_every_metric_the_documents_name_is_served() -> None:
     store = open_store("memory", deployment="prod", max_age_s=300, clock_skew_s=30)
     served = {metric.name for metric in build_registry(Tally(), store, {}).collect()}
     served |= {metric.name for metric in FleetCollector(Fleet(2, [], lambda _: b"", 1.0)).collect()}
+    plan = ControlPlan(None, "memory", "prod", [], None)
+    served |= {metric.name for metric in Controlling(plan, lambda _: None).collector().collect()}
     known = served | {f"{name}_total" for name in served}
     named = {name for path in DOCUMENTS for name in re.findall(r"`(sealgate_[a-z_]+)[`{]", path.read_text())}
     assert named, "the pattern finds no metric"

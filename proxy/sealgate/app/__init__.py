@@ -5,6 +5,7 @@
     users        who may log in, where that is asked here
     gate         one running instance
     vitals       what there is to know of it
+    controlling  the operator's orders: who may give them, where they are kept
     observing    what rules that only observe would have refused
     process      the process around it: signals, event loop, exit codes
     plan         with several workers: what their supervisor must know, and how a process becomes one

@@ -7,10 +7,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from sealgate.app.errors import EXIT_CONFIG, EXIT_PERMISSION, EXIT_UNAVAILABLE
-from sealgate.app.reports import CUT, DRAIN, RELOAD, Report, Sum
+from sealgate.app.reports import CONTROLS, CUT, DRAIN, RELOAD, Report, Sum
 from sealgate.app.slot import ASK_S, EXIT_BUG, End, Slot, State
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.health import Report as Checks
@@ -99,6 +99,11 @@ class Fleet:
         """Let each read its keys, users and certificates again."""
         for slot in self.slots:
             slot.order(RELOAD)
+
+    def control(self, orders: list[list[Any]]) -> None:
+        """Let each obey these orders of the operator, in the place of those before."""
+        for slot in self.slots:
+            slot.command({CONTROLS: orders})
 
     async def refresh(self) -> None:
         """Bring `sum` up to date, as far as the workers answer."""

@@ -7,10 +7,13 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from sealgate import __version__
 from sealgate.app import build
+from sealgate.app.controlling import PAGE as CONTROLS_PAGE
+from sealgate.app.controlling import Controlling, control_plan
 from sealgate.app.credentials import Credentials
 from sealgate.app.errors import EXIT_UNAVAILABLE, StartError, start_error
 from sealgate.app.facts import about
@@ -19,6 +22,7 @@ from sealgate.app.observing import Observing, rule_names
 from sealgate.app.users import Users
 from sealgate.app.vitals import Vitals
 from sealgate.config.settings import Settings
+from sealgate.control.orders import Orders
 from sealgate.net.listener import Listener
 from sealgate.net.relay import Shared
 from sealgate.ops.admin import Admin
@@ -48,8 +52,11 @@ FLUSH_S: Final = 10.0
 class Gate:
     """Start it, let it run, drain it, close it. `tally` counts what passes."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises `StartError` when keys or files do not serve; nothing is opened yet."""
+    def __init__(self, settings: Settings, supervised: bool = False) -> None:
+        """A gate that is `supervised` gets its orders by `obey`; any other one has a desk for them.
+
+        Raises `StartError` when keys or files do not serve; nothing is opened yet.
+        """
         self._settings: Final = settings
         self.tally: Final = Tally()
         self._credentials: Final = Credentials(settings, self.tally)
@@ -88,6 +95,7 @@ class Gate:
         )
         self.health.watch("listener", lambda: "" if self._listener.listening else "not listening")
         self.vitals: Final = Vitals(self.tally, self._store, self._dialer, self.health, self._observing.take)
+        self._controlling: Final = None if supervised else Controlling(control_plan(settings), self.obey)
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self._upstream_found: Final = asyncio.Event()
@@ -112,6 +120,8 @@ class Gate:
         except GateError as error:
             raise StartError(f"replay.store: {error.detail or error}", EXIT_UNAVAILABLE) from error
         self._tell_store_warnings()
+        if self._controlling is not None:
+            await self._controlling.start()
         if self._quarantine is not None:
             await self._quarantine.start()
         try:
@@ -130,6 +140,8 @@ class Gate:
         self._background(self._probe_upstream())
         self._background(self._flush())
         self._background(self._observing.keep())
+        if self._controlling is not None:
+            self._background(self._controlling.desk.watch())
         log.info(
             "listening",
             extra={
@@ -180,6 +192,8 @@ class Gate:
         await self._store.close()
         if self._admin is not None:
             await self._admin.close()
+        if self._controlling is not None:
+            await self._controlling.close()
         self._audit.flush()
         self._observing.close()
         self._sampled.flush()
@@ -192,6 +206,11 @@ class Gate:
         self._background(self._credentials.reload_keys(self._apply_keyring))
         if self._users is not None:
             self._background(self._users.reload())
+
+    def obey(self, orders: Orders) -> None:
+        """Put `orders` in force for every session at once, in the place of those before."""
+        verifier = self._terms.verifier
+        verifier.policy = replace(verifier.policy, controls=orders.controls())
 
     def _apply_keyring(self, keyring: Keyring) -> None:
         build.apply_keyring(self._terms, self._settings, keyring)
@@ -225,13 +244,23 @@ class Gate:
             return None
         address = str(self._settings.admin.address)
         tables = {OBSERVED_PAGE: self._observing.table}
-        pages = Pages(self.vitals.registry(), self.health, self.tally, about(self._settings), tables=tables)
+        changes = {}
+        registry = self.vitals.registry()
+        if self._controlling is not None:
+            tables[CONTROLS_PAGE] = self._controlling.table
+            changes[CONTROLS_PAGE] = self._controlling.changes
+            registry.register(self._controlling.collector())
+        pages = Pages(
+            registry, self.health, self.tally, about(self._settings), tables=tables, changes=changes
+        )
         return Admin(address, pages)
 
     def _watch_health(self) -> None:
         credentials = self._credentials
         self.health.watch("keyring", lambda: credentials.keys_trouble, advisory=True)
         self.health.watch("certificates", lambda: credentials.certificates_trouble, advisory=True)
+        if self._controlling is not None:
+            self.health.watch("controls", self._controlling.trouble, advisory=True)
         users = self._users
         if users is not None:
             self.health.watch("users", lambda: users.trouble, advisory=True)

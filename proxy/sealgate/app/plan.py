@@ -13,6 +13,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from sealgate.app.controlling import ControlPlan, control_plan
 from sealgate.app.facts import about
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ OPTION: Final = "--supervise"
 class Plan:
     """`values` are what the settings were made from; workers are given them, so that all are the same,
     whatever becomes of the file. `admin` is empty where there is no admin address; `state` is
-    `control.state`."""
+    `control.state`, and `control` what the desk for orders is built from."""
 
     values: dict[str, Any]
     workers: int
@@ -34,6 +35,7 @@ class Plan:
     port: int
     admin: str
     state: str | None
+    control: ControlPlan
     drain_s: float
     about: dict[str, str]
     log_level: str
@@ -48,6 +50,7 @@ def plan_of(settings: Settings, values: dict[str, Any]) -> Plan:
         settings.listen.address.port,
         str(settings.admin.address) if settings.admin.enabled else "",
         settings.control.state,
+        control_plan(settings),
         settings.drain.timeout,
         {**about(settings), "workers": str(settings.listen.workers)},
         settings.log.level,
@@ -72,7 +75,9 @@ def start_over(plan: Plan) -> None:
 def taken_over(held: int) -> Plan:
     """The plan that `start_over` left. Raises OSError, ValueError or TypeError where there is none."""
     with os.fdopen(held) as file:
-        return Plan(**json.load(file))
+        plan = json.load(file)
+        control = ControlPlan(**plan.pop("control", {}))
+        return Plan(**plan, control=control)
 
 
 def own_command() -> list[str]:

@@ -49,7 +49,9 @@ class Ends:
 
 
 class Steward(Protocol):
-    """Who listens for what is asked of a running gate: signals, or a supervisor."""
+    """Who listens for what is asked of a running gate: signals, or a supervisor (`supervises`)."""
+
+    supervises: bool
 
     async def attend(self, gate: Gate, ends: Ends) -> None:
         """Before the gate starts: pass on to both what is asked from now on."""
@@ -63,6 +65,8 @@ class Steward(Protocol):
 
 class Signals:
     """SIGTERM and SIGINT drain (a second one cuts at once), SIGHUP reads keys and certificates again."""
+
+    supervises = False
 
     async def attend(self, gate: Gate, ends: Ends) -> None:
         loop = asyncio.get_running_loop()
@@ -110,7 +114,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings, steward: Steward) -> int:
     ends = Ends()
-    gate = Gate(settings)
+    gate = Gate(settings, steward.supervises)
     await steward.attend(gate, ends)
     try:
         await gate.start()

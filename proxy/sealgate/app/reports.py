@@ -16,6 +16,8 @@ REPORT: Final = "report"
 RELOAD: Final = "reload"
 DRAIN: Final = "drain"
 CUT: Final = "cut"
+#: All orders of the operator, in a table of this one name.
+CONTROLS: Final = "controls"
 
 #: A report has a line for each task, key and reason that was counted: 2 MB with ten thousand rates.
 REPORT_BYTES_MAX: Final = 16_777_216

@@ -181,6 +181,16 @@ class Slot:
             return
         writer.write(json.dumps(order).encode() + b"\n")
 
+    def command(self, order: object) -> None:
+        """The same for what it must not miss: who does not read goes, and the next one begins with it."""
+        writer = self._writer
+        if writer is None or writer.is_closing():
+            return
+        if writer.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+            self._kill_for("worker.deaf", "a worker does not read its orders")
+            return
+        writer.write(json.dumps(order).encode() + b"\n")
+
     def ask(self) -> asyncio.Future[None] | None:
         """Ask for a report; done when it is there. None when nobody listens, or it has waited too long."""
         if self.state is not State.LISTENING or self.stuck:

@@ -23,6 +23,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sealgate import __version__
+from sealgate.app.controlling import PAGE as CONTROLS_PAGE
+from sealgate.app.controlling import Controlling
 from sealgate.app.errors import StartError, start_error
 from sealgate.app.facts import process_values
 from sealgate.app.fleet import Fleet, FleetHealth
@@ -30,6 +32,7 @@ from sealgate.app.observing import PAGE as OBSERVED_PAGE
 from sealgate.app.observing import Observing
 from sealgate.app.plan import Plan, own_command
 from sealgate.app.slot import State
+from sealgate.control.orders import plain
 from sealgate.net.sockets import reserve
 from sealgate.ops.health import LoopLag
 from sealgate.ops.logging import configure_logging
@@ -61,18 +64,23 @@ async def _supervise(plan: Plan, closing: ExitStack) -> int:
         raise start_error("listen.address", error) from error
 
     def orders(in_service: bool) -> bytes:
-        return json.dumps({"settings": plan.values, "port": port, "in_service": in_service}).encode() + b"\n"
+        first = {"settings": plan.values, "port": port, "in_service": in_service}
+        return json.dumps({**first, "controls": plain(controlling.desk.orders)}).encode() + b"\n"
 
+    controlling = Controlling(plan.control, lambda orders: fleet.control(plain(orders)))
     fleet = Fleet(plan.workers, own_command(), orders, plan.drain_s)
     lag = LoopLag()
     health = FleetHealth(lag, fleet)
     observing = Observing(plan.state, [])
     fleet.told = lambda report: observing.add(report.observed)
-    admin = _build_admin(plan, fleet, health, observing)
+    admin = _build_admin(plan, fleet, health, observing, controlling)
     _obey_signals(fleet, health)
     lag.start()
-    keeping = asyncio.create_task(observing.keep())
+    health.watch("controls", controlling.trouble, advisory=True)
+    keeping = [asyncio.create_task(observing.keep())]
     try:
+        await controlling.start()
+        keeping.append(asyncio.create_task(controlling.desk.watch()))
         if admin is not None:
             try:
                 await admin.start()
@@ -92,8 +100,10 @@ async def _supervise(plan: Plan, closing: ExitStack) -> int:
     finally:
         if admin is not None:
             await admin.close()
-        keeping.cancel()
+        for task in keeping:
+            task.cancel()
         observing.close()
+        await controlling.close()
         lag.stop()
 
 
@@ -112,7 +122,9 @@ def _obey_signals(fleet: Fleet, health: FleetHealth) -> None:
     loop.add_signal_handler(signal.SIGHUP, fleet.reload)
 
 
-def _build_admin(plan: Plan, fleet: Fleet, health: FleetHealth, observing: Observing) -> PlainAdmin | None:
+def _build_admin(
+    plan: Plan, fleet: Fleet, health: FleetHealth, observing: Observing, controlling: Controlling
+) -> PlainAdmin | None:
     if not plan.admin:
         return None
     registry = CollectorRegistry(auto_describe=False)
@@ -120,8 +132,16 @@ def _build_admin(plan: Plan, fleet: Fleet, health: FleetHealth, observing: Obser
     upstreams = {"upstream_up": (UPSTREAM_UP, "upstream", lambda: fleet.sum.upstreams)}
     registry.register(TallyCollector(fleet.sum.tally, fleet.sum, tasks, upstreams))
     registry.register(FleetCollector(fleet))
-    tables = {OBSERVED_PAGE: observing.table}
-    pages = Pages(registry, health, fleet.sum.tally, plan.about, refresh=fleet.refresh, tables=tables)
+    registry.register(controlling.collector())
+    pages = Pages(
+        registry,
+        health,
+        fleet.sum.tally,
+        plan.about,
+        refresh=fleet.refresh,
+        tables={OBSERVED_PAGE: observing.table, CONTROLS_PAGE: controlling.table},
+        changes={CONTROLS_PAGE: controlling.changes},
+    )
     return PlainAdmin(plan.admin, pages)
 
 

@@ -21,9 +21,10 @@ from typing import Any, Final
 from sealgate.app import process
 from sealgate.app.gate import Gate
 from sealgate.app.process import Ends
-from sealgate.app.reports import CUT, DRAIN, RELOAD, REPORT
+from sealgate.app.reports import CONTROLS, CUT, DRAIN, RELOAD, REPORT
 from sealgate.app.share import share_of
 from sealgate.config.settings import Settings
+from sealgate.control.orders import Orders, orders_of
 from sealgate.ops.logging import configure_logging
 
 log: Final = logging.getLogger("sealgate.app")
@@ -43,12 +44,13 @@ def run_worker(number: int) -> int:
         link = socket.socket(fileno=STDIN)
         orders = json.loads(_first_line(link))
         settings = Settings.model_validate(orders["settings"])
+        controls = orders_of(orders["controls"])
     except (OSError, ValueError, KeyError) as error:
         print(f"sealgate: --worker is for a supervisor to use ({type(error).__name__})", file=sys.stderr)
         return EXIT_USAGE
     configure_logging(settings.log.level, settings.log.format, worker=number)
     share = share_of(settings, orders["port"], orders["in_service"])
-    return process.run(share, Supervised(link))
+    return process.run(share, Supervised(link, controls))
 
 
 def _first_line(link: socket.socket) -> bytes:
@@ -63,10 +65,13 @@ def _first_line(link: socket.socket) -> bytes:
 
 
 class Supervised:
-    """Obeys a supervisor, and tells it how the gate is."""
+    """Obeys a supervisor, and tells it how the gate is. `controls` are the operator's orders at the start."""
 
-    def __init__(self, link: socket.socket) -> None:
+    supervises = True
+
+    def __init__(self, link: socket.socket, controls: Orders) -> None:
         self._link: Final = link
+        self._controls: Final = controls
         self._gate: Gate | None = None
         self._ends: Ends | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -75,11 +80,12 @@ class Supervised:
 
     async def attend(self, gate: Gate, ends: Ends) -> None:
         self._gate, self._ends = gate, ends
+        gate.obey(self._controls)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ends.stop)
         loop.add_signal_handler(signal.SIGHUP, gate.reload)
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._link)
+        reader, self._writer = await asyncio.open_unix_connection(sock=self._link, limit=ORDER_BYTES_MAX)
         self._obeying = loop.create_task(self._obey(reader, gate, ends))
 
     def started(self) -> None:
@@ -108,8 +114,10 @@ class Supervised:
             log.warning("the supervisor is gone", extra={"event": "worker.orphaned"})
             ends.stop()
 
-    def _carry_out(self, order: str, gate: Gate, ends: Ends) -> None:
-        if order == REPORT:
+    def _carry_out(self, order: Any, gate: Gate, ends: Ends) -> None:
+        if isinstance(order, dict):
+            gate.obey(orders_of(order[CONTROLS]))
+        elif order == REPORT:
             self._tell()
         elif order == RELOAD:
             gate.reload()

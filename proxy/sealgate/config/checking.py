@@ -12,7 +12,7 @@ from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.loading import Loaded
 from sealgate.config.paths import Path
 from sealgate.config.reload import KeySource, UserSource
-from sealgate.config.sources import permission_warnings
+from sealgate.config.sources import Sources, permission_warnings, read_token
 
 #: Files that must be there, and whether they hold a secret.
 _FILES: Final[tuple[tuple[Path, bool], ...]] = (
@@ -46,6 +46,8 @@ def check(loaded: Loaded, environ: Mapping[str, str] | None = None) -> None:
         and loaded.is_good(("publish",))
     ):
         _check_keys(loaded, environ)
+    if loaded.is_good(("admin",)):
+        _check_token(loaded, environ)
     if loaded.settings.credentials.mode == "replace" and _is_whole(loaded):
         _check_users(loaded, environ)
 
@@ -100,6 +102,16 @@ def _check_keys(loaded: Loaded, environ: Mapping[str, str] | None) -> None:
         loaded.problems += [_placed(loaded, problem) for problem in error.problems]
     else:
         loaded.warnings += source.warnings
+
+
+def _check_token(loaded: Loaded, environ: Mapping[str, str] | None) -> None:
+    sources = Sources(os.environ if environ is None else environ)
+    try:
+        read_token(loaded.settings.admin.token, sources)
+    except ConfigError as error:
+        loaded.problems += [_placed(loaded, problem) for problem in error.problems]
+    else:
+        loaded.warnings += sources.warnings
 
 
 def _is_whole(loaded: Loaded) -> bool:

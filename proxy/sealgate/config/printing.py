@@ -91,9 +91,10 @@ def _redact(loaded: Loaded, tree: dict[str, Any]) -> None:
         loaded.references.get(("upstream", "urls", index)) or redacted(url)
         for index, url in enumerate(upstream["urls"])
     ]
-    password = loaded.settings.credentials.password
-    if password is not None and not is_reference(password):
-        tree["credentials"]["password"] = "***"  # noqa: S105 - none is left
+    for section, key in (("credentials", "password"), ("admin", "token")):
+        secret = tree[section][key]
+        if secret is not None and not is_reference(secret):
+            tree[section][key] = "***"
     for path, table in ((("quarantine", "url"), quarantine), (("replay", "store"), replay)):
         value = table[path[1]]
         if value is not None:

@@ -241,6 +241,11 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
     if password is not None and not is_reference(password):
         yield ("credentials", "password"), "is the password itself; use env:NAME or file:/path"
     yield from bound_warnings(settings)
+    token = settings.admin.token
+    if token is not None and not is_reference(token):
+        yield ("admin", "token"), "is the token itself; use env:NAME or file:/path"
+    if token is not None and settings.control.state is None and settings.replay.store == "memory":
+        yield ("control", "state"), "is not set: what is shed or revoked ends with the process"
     if settings.rate and publish.action != "verify":
         yield ("rate",), 'does nothing: rates are for publish.action = "verify"'
     yield from _delays(settings)

@@ -199,12 +199,14 @@ class Admin(Section):
     """Serve the admin address at all."""
     address: f.ListenAddress = Address("127.0.0.1", 9672)
     """Where /metrics, /livez, /readyz and the status page are. It has no login: keep it private."""
+    token: f.Secret | None = Field(default=None, repr=False)
+    """What who changes something there must know, env:NAME or file:/path; without it nobody can."""
 
 
 class Control(Section):
     state: f.FilePath | None = None
-    """File that carries over a restart what must not be lost: the last hour of the report of `observed`
-    (beside it, as STATE.observed)."""
+    """File that carries over a restart what was shed and revoked (with replay.store in Redis that is there),
+    and the report of `observed` (as STATE.observed)."""
 
 
 class ModeSettings(Section):

@@ -22,6 +22,8 @@ from sealgate.signing.keyring import Keyring
 
 #: A keyring of a few thousand keys; what is larger is the wrong file.
 SOURCE_BYTES_MAX: Final = 1_048_576
+#: Nobody is locked out for guessing at `admin.token`: of so many characters of chance none is guessed.
+TOKEN_CHARACTERS_MIN: Final = 16
 
 
 #: Inode, modification time in ns, size, change time in ns (of its mode as well); None for a file that is not
@@ -183,6 +185,20 @@ def read_users(credentials: Credentials, sources: Sources) -> UserBook:
         raise ConfigError(problems)
     sources.warnings.extend([Problem(where, "", message) for message in warnings])
     return book
+
+
+def read_token(token: str | None, sources: Sources) -> str | None:
+    """What is behind `admin.token`; None where none is set. Raises `ConfigError`."""
+    if token is None:
+        return None
+    try:
+        text = sources.resolve(token)
+    except SourceError as error:
+        raise ConfigError([Problem("", "admin.token", str(error), error.permission)]) from None
+    if len(text) < TOKEN_CHARACTERS_MIN or not text.isascii() or not text.isprintable() or " " in text:
+        wanted = f"must be {TOKEN_CHARACTERS_MIN} characters or more of ASCII without spaces"
+        raise ConfigError([Problem("", "admin.token", wanted)])
+    return text
 
 
 def _broker_password(credentials: Credentials, sources: Sources, problems: list[Problem]) -> str:

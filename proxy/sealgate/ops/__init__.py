@@ -4,6 +4,7 @@
     health    named checks behind /livez and /readyz, and the loop's lag
     status    the small page at /
     tables    rows as a page or as JSON
+    changes   what is asked to be changed there, and by whom it may be
     pages     all of these as answers; admin serves them over HTTP, plain_admin with less memory
     sums      the tallies of several processes as one
     logging   JSON or text on stderr; repeats counted, not printed

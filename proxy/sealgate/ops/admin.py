@@ -1,7 +1,7 @@
 """The HTTP listener for operators and machines.
 
-It only answers GET (and HEAD): nothing can be changed over it. It carries no authentication and belongs on
-loopback or a closed network. aiohttp is imported when it starts: a sidecar without it does not pay.
+Reading takes no login, so it belongs on loopback or a closed network; what may be changed, and by whom, is in
+`changes`. aiohttp is imported when it starts: a sidecar without it does not pay.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sealgate.ops.address import split_address
+from sealgate.ops.changes import BODY_BYTES_MAX
 from sealgate.ops.pages import HEADERS, Pages
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ class Admin:
         """Listen. Raises `OSError` when the address can not be had."""
         from aiohttp import web
 
-        application = web.Application()
+        application = web.Application(client_max_size=BODY_BYTES_MAX)
         for path in self._pages.paths:
             application.router.add_get(path, self._answer)
+        for path in self._pages.changes:
+            application.router.add_post(path, self._change)
         self._runner = web.AppRunner(
             application, handle_signals=False, access_log=None, shutdown_timeout=CLOSE_SECONDS_MAX
         )
@@ -61,5 +64,17 @@ class Admin:
 
         accept = request.headers.get("Accept", "")
         answer = await self._pages.answer(request.path, "verbose" in request.query, accept)
+        headers = {**HEADERS, "Content-Type": answer.content_type}
+        return Response(status=answer.status, body=answer.body, headers=headers)
+
+    async def _change(self, request: Request) -> Response:
+        from aiohttp.web import Response
+
+        answer = await self._pages.changes[request.path].answer(
+            request.headers.get("Authorization", ""),
+            request.headers.get("Content-Type", ""),
+            await request.read(),
+            request.remote or "",
+        )
         headers = {**HEADERS, "Content-Type": answer.content_type}
         return Response(status=answer.status, body=answer.body, headers=headers)

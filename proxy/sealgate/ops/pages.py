@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from sealgate.ops.answers import Answer
+from sealgate.ops.changes import Changes
 from sealgate.ops.health import Health, Report
 from sealgate.ops.metrics import exposition
 from sealgate.ops.status import Facts, render
@@ -26,15 +27,6 @@ HEADERS: Final = {
 }
 
 
-@dataclass(slots=True, frozen=True)
-class Answer:
-    """`status` is HTTP's."""
-
-    status: int
-    body: bytes
-    content_type: str
-
-
 class Pages:
     """Shows `registry`, `health` and `tally`. `refresh` is awaited first, where they come from elsewhere."""
 
@@ -47,7 +39,9 @@ class Pages:
         clock: Callable[[], float] = time.time,
         refresh: Callable[[], Awaitable[None]] | None = None,
         tables: Mapping[str, Callable[[], Table]] | None = None,
+        changes: Mapping[str, Changes] | None = None,
     ) -> None:
+        """`changes` are taken at these paths, which have a table, too."""
         self._registry: Final = registry
         self._health: Final = health
         self._tally: Final = tally
@@ -55,6 +49,7 @@ class Pages:
         self._clock: Final = clock
         self._refresh: Final = refresh
         self._tables: Final = tables or {}
+        self.changes: Final = changes or {}
         self._started_at: Final = clock()
 
     @property

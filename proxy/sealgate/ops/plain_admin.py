@@ -1,7 +1,7 @@
 """The admin address of a supervisor: the pages of `Admin`, served by as little as that takes.
 
-aiohttp alone would be a third of a supervisor's memory. One request for each connection, GET or HEAD, and
-no body.
+aiohttp alone would be a third of a supervisor's memory. One request for each connection: GET or HEAD without
+a body, and POST where there is something to change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from http import HTTPStatus
 from typing import Final
 
 from sealgate.ops.address import split_address
-from sealgate.ops.pages import HEADERS, Answer, Pages
+from sealgate.ops.answers import Answer
+from sealgate.ops.changes import BODY_BYTES_MAX
+from sealgate.ops.pages import HEADERS, Pages
 
 #: Of a request line and its headers: what browsers and scrapers send is a tenth of it.
 HEAD_BYTES_MAX: Final = 16_384
@@ -24,6 +26,10 @@ CONNECTIONS_MAX: Final = 64
 LINGER_S: Final = 0.5
 
 _METHODS: Final = ("GET", "HEAD")
+_POST: Final = "POST"
+_CHANGE_HEADERS: Final = ("authorization", "content-type")
+#: Of a length: more digits are no number of octets that anybody sends.
+_DIGITS_MAX: Final = 10
 
 
 class PlainAdmin:
@@ -70,7 +76,8 @@ class PlainAdmin:
         try:
             async with asyncio.timeout(REQUEST_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-            answer, with_body = await self._answer(head)
+                body = await reader.readexactly(_body_bytes(head))
+            answer, with_body = await self._answer(head, body, _client(writer))
             writer.write(_written(answer, with_body))
             async with asyncio.timeout(REQUEST_S):
                 await writer.drain()
@@ -83,26 +90,51 @@ class PlainAdmin:
             with contextlib.suppress(OSError):
                 writer.close()
 
-    async def _answer(self, head: bytes) -> tuple[Answer, bool]:
+    async def _answer(self, head: bytes, body: bytes, client: str) -> tuple[Answer, bool]:
         """The answer, and whether its body goes with it."""
         lines = head.decode("latin-1").split("\r\n")
         method, _, rest = lines[0].partition(" ")
         target, _, protocol = rest.partition(" ")
         if not protocol.startswith("HTTP/1."):
             return _error(HTTPStatus.BAD_REQUEST), True
+        path, _, query = target.partition("?")
+        if method == _POST and path in self._pages.changes:
+            if _declared(lines[1:]) > BODY_BYTES_MAX:
+                return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), True
+            authorization, content_type = (_header(lines[1:], name) for name in _CHANGE_HEADERS)
+            return await self._pages.changes[path].answer(authorization, content_type, body, client), True
         if method not in _METHODS:
             return _error(HTTPStatus.METHOD_NOT_ALLOWED), True
-        path, _, query = target.partition("?")
         with_body = method == "GET"
         if path not in self._pages.paths:
             return _error(HTTPStatus.NOT_FOUND), with_body
         names = [part.partition("=")[0] for part in query.split("&")]
-        return await self._pages.answer(path, "verbose" in names, _accept(lines[1:])), with_body
+        return await self._pages.answer(path, "verbose" in names, _header(lines[1:], "accept")), with_body
 
 
-def _accept(lines: list[str]) -> str:
-    values = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("accept:")]
+def _header(lines: list[str], name: str) -> str:
+    """All values of a header; of one that is there twice a list, which is no token and no type."""
+    values = [line.partition(":")[2].strip() for line in lines if line.lower().startswith(name + ":")]
     return ", ".join(values)
+
+
+def _declared(lines: list[str]) -> int:
+    """The length of the body, 0 where it is not told as one number."""
+    length = _header(lines, "content-length")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < _DIGITS_MAX else 0
+
+
+def _body_bytes(head: bytes) -> int:
+    """What is to be read behind `head`: nothing of a body that is too long to be looked at."""
+    if not head.startswith(_POST.encode()):
+        return 0
+    declared = _declared(head.decode("latin-1").split("\r\n")[1:])
+    return declared if declared <= BODY_BYTES_MAX else 0
+
+
+def _client(writer: asyncio.StreamWriter) -> str:
+    peer = writer.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
 
 
 def _error(status: HTTPStatus) -> Answer:

@@ -207,5 +207,12 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     else:
         for at in known.ids_at:
             check_id(alike.texts[at][LENGTH_BYTES:].decode())
+    controls = policy.controls
+    if controls is not None:
+        if controls.may_concern(task):
+            return None
+        for at in known.ids_at:
+            if alike.texts[at][LENGTH_BYTES:].decode() in controls.revoked:
+                return None
     claim = claim_of(task, message, value, peer, token, signed, policy, now, None)
     return Accepted(key.kid, task, claim, (), None, token.created - now)

@@ -21,6 +21,7 @@ from sealgate.verify.envelopes import Envelope, check_envelope
 from sealgate.verify.fields import check_headers, check_properties
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task, header_names, run_tasks
+from sealgate.verify.ordered import check_orders, check_unproven
 from sealgate.verify.policy import CELERY, ContentRules, Policy
 from sealgate.verify.seals import check_snapshot, check_times, claim_of, context_of, covered_by, read_token
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
@@ -29,6 +30,8 @@ OTHER: Final = "other"
 #: What can not be forwarded even where rules only observe: the broker could not read it, or it is too large
 #: to hold. A body that is too large for its task only (found once it is authenticated) can.
 _NEVER_OBSERVED: Final = frozenset({Reason.BODY_SIZE, Reason.PROPS_FLAGS, Reason.PROPS_TRUNCATED})
+#: What an operator has ordered is no rule on trial.
+_ORDERED: Final = frozenset({Reason.ACL_REVOKED, Reason.RATE_SHED})
 _REFUSALS: Final = {
     ClaimStatus.INFLIGHT: Reason.REPLAY_INFLIGHT,
     ClaimStatus.DUPLICATE: Reason.REPLAY_DUPLICATE,
@@ -93,7 +96,18 @@ class Verifier:
                 task=examination.task or claimed_task(message, rules.profile),
                 authenticated=examination.authenticated,
             )
-            return self.refusal(refused, message, peer)
+            return self._ordered(self.refusal(refused, message, peer), message, rules, now)
+
+    def _ordered(self, verdict: Verdict, message: Message, rules: ContentRules, now: float) -> Verdict:
+        """`verdict`, or the refusal that was ordered of what would pass because it is observed."""
+        if self.policy.controls is None or isinstance(verdict, Refused):
+            return verdict
+        try:
+            check_unproven(message, rules, self.policy, now)
+        except GateError as error:
+            # It is not refused for who sent it: no guess was made.
+            return Refused(error.reason, error.detail, verdict.kid, verdict.task, authenticated=True)
+        return verdict
 
     def _known(self, message: Message, peer: Peer) -> Known | None:
         for known in peer.known:
@@ -158,7 +172,7 @@ class Verifier:
     def refusal(self, refused: Refused, message: Message, peer: Peer) -> Verdict:
         """`refused`, or where rules only observe an `Accepted` that says so."""
         reason = refused.reason
-        never = reason in _NEVER_OBSERVED and not refused.authenticated
+        never = reason in _ORDERED or (reason in _NEVER_OBSERVED and not refused.authenticated)
         if never or reason.family in CONNECTION_FAMILIES or not self._is_observed(message, peer):
             return refused
         return Accepted(refused.kid, refused.task, observed=reason)
@@ -202,6 +216,8 @@ class Verifier:
         check_snapshot(message, token)
         envelope, flags = self.authorise(examination, key, token)
         examination.task = envelope.task
+        if policy.controls is not None:
+            check_orders(envelope, examination.rules.profile, policy, now)
         task = envelope.task if envelope.message_class is MessageClass.TASK else None
         edits: Edits | None = None
         if task is not None:

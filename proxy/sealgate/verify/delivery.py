@@ -28,6 +28,7 @@ from sealgate.verify.fields import check_delivered_headers, check_properties
 from sealgate.verify.globs import compiled
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task
+from sealgate.verify.ordered import check_revoked
 from sealgate.verify.policy import CELERY
 from sealgate.verify.seals import STORE_MARGIN_S, context_of, covered_by, nonce_name, read_token
 from sealgate.verify.targets import TargetPolicy, check_delivered_target
@@ -164,6 +165,7 @@ class DeliveryVerifier:
         if policy.bounds is not None and envelope.message_class is MessageClass.TASK:
             task = subject_of(message, envelope.task, envelope.body.value)
             check_delivered(policy.bounds, task, now, policy.clock_skew_s)
+        check_revoked(envelope, rules.profile, policy, now)
         claim: Claim | None = None
         if terms.once:
             claim = _claim(queue, token, seal.signed, policy.deployment, policy.clock_skew_s)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sealgate.verify.bounds import BoundTable
+from sealgate.verify.controls import Controls
 from sealgate.verify.globs import compiled
 from sealgate.verify.rates import RateTable
 
@@ -88,6 +89,8 @@ class Policy:
     observe_default: bool = False
     rules: tuple[Rule, ...] = ()
     bounds: BoundTable | None = None
+    #: An operator's orders; None while there are none.
+    controls: Controls | None = None
 
     def observes(self, vhost: str, exchange: str, task: str | None, user: str) -> bool:
         """Whether a refusal of such a message is only counted.

@@ -1,0 +1,43 @@
+"""What an operator has ordered while the gateway runs: tasks that are shed, and task ids that are revoked.
+
+Orders are no rules on trial: they hold also where rules only observe. They are asked of what would be let
+through, so that nobody learns of them by guessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.verify.globs import Patterns
+
+
+class Controls:
+    """Replaced whole on every change, with the policy that holds it, so that nothing remembered outlives it.
+
+    `shed` are task names and globs; `revoked` is task id to the moment (Unix seconds) until which it is.
+    """
+
+    __slots__ = ("_shed", "revoked")
+
+    def __init__(self, shed: tuple[str, ...], revoked: dict[str, float]) -> None:
+        self._shed: Final = Patterns(shed)
+        self.revoked: Final = revoked
+
+    def may_concern(self, task: str) -> bool:
+        """Whether an order on tasks is for `task`; ids are asked for apart."""
+        return self._shed.match(task)
+
+    def check_tasks(self, tasks: Iterable[str]) -> None:
+        """Raises `GateError` rate.shed when one of `tasks` is shed."""
+        for task in tasks:
+            if self._shed.match(task):
+                raise GateError(Reason.RATE_SHED, "by order of an operator")
+
+    def check_ids(self, ids: Iterable[str], now: float) -> None:
+        """Raises `GateError` acl.revoked when one of `ids` is revoked at `now`, Unix seconds."""
+        for task_id in ids:
+            until = self.revoked.get(task_id)
+            if until is not None and now < until:
+                raise GateError(Reason.ACL_REVOKED, "by order of an operator")
