@@ -14,7 +14,6 @@ import (
 	"strings"
 )
 
-type Key struct{ Kid, Alg, Secret string }
 type Timestamp uint64 // a time.Time in Unix seconds
 type Decimal struct{ Scale, Unscaled uint32 }
 
@@ -87,7 +86,7 @@ func table(headers map[string]any, without string) string {
 }
 
 // Seal is the value of x-seal. Times are Unix seconds; a nonce is 16 random octets, or the challenge and a number.
-func Seal(key Key, deployment, vhost string, m Message, created, expires int64, nonce []byte) string {
+func Seal(kid, alg, secret, deployment, vhost string, m Message, created, expires int64, nonce []byte) string {
 	snapshot, p := short(1, m.Exchange)+short(2, m.RoutingKey), ""
 	for index := byte(0); index < 14; index++ {
 		v, there := m.Properties[index]
@@ -100,13 +99,13 @@ func Seal(key Key, deployment, vhost string, m Message, created, expires int64, 
 			p += string([]byte{index}) + lp(v)
 		}
 	}
-	prefix := fmt.Sprintf("seal1.%s.%d.%d.%s.c1.%s", key.Kid, created, expires, b64(nonce), b64([]byte(snapshot)))
-	input := "seal1/amqp-0-9-1/message\n" + lp(key.Alg) + lp(deployment) + lp(vhost) + lp(prefix) + digest(p) +
+	prefix := fmt.Sprintf("seal1.%s.%d.%d.%s.c1.%s", kid, created, expires, b64(nonce), b64([]byte(snapshot)))
+	input := "seal1/amqp-0-9-1/message\n" + lp(alg) + lp(deployment) + lp(vhost) + lp(prefix) + digest(p) +
 		digest(table(m.Headers, uncovered)) + u64(uint64(len(m.Body))) + digest(string(m.Body))
-	if key.Alg == "ed25519" {
-		return prefix + "." + b64(ed25519.Sign(ed25519.NewKeyFromSeed([]byte(key.Secret)), []byte(input)))
+	if alg == "ed25519" {
+		return prefix + "." + b64(ed25519.Sign(ed25519.NewKeyFromSeed([]byte(secret)), []byte(input)))
 	}
-	mac := hmac.New(sha256.New, []byte(key.Secret))
+	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(input))
 	return prefix + "." + b64(mac.Sum(nil))
 }

@@ -82,8 +82,7 @@ func main() {
 			}
 		}
 		message := Message{text("exchange"), text("routingKey"), properties, typed(headers).(map[string]any), octets("body")}
-		key := Key{text("kid"), text("alg"), string(octets("secret"))}
-		fmt.Println(Seal(key, text("deployment"), text("vhost"), message,
+		fmt.Println(Seal(text("kid"), text("alg"), string(octets("secret")), text("deployment"), text("vhost"), message,
 			int64(m["created"].(float64)), int64(m["expires"].(float64)), octets("nonce")))
 	}
 }
