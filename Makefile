@@ -36,7 +36,7 @@ TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
 
-.PHONY: help setup plain compiled compile demo test test-others coverage interop check faults simulate ledger format bench profile fuzz fuzz-corpus clean
+.PHONY: help setup plain compiled compile demo test test-others coverage interop check faults pacing simulate ledger format bench profile fuzz fuzz-corpus clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ if $(INSTALL) rabbitmq redis; then servers=1; else servers=0; \
     echo "Without these servers only the tests that need none of them are run." >&2; fi; \
 env SEALGATE_TESTS_REQUIRE_SERVERS=$$servers SEALGATE_TESTS_EXPECT=$(VARIANT)
 endef
+
+pacing: $(VARIANT)  ## rates at full size, with figures: a minute of paced tasks while gateway and broker die
+	@$(RUN_TESTS) $(RUN)/python -m pytest --full tests/system/test_pacing.py
 
 interop: setup  ## client libraries' own suites, directly and through Sealgate (INTEROP="--suite kombu")
 	@$(INSTALL) rabbitmq

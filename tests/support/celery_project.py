@@ -58,7 +58,10 @@ class Counted(Task):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if RUNS:
-            line = json.dumps([self.request.id, self.name, self.request.retries, os.getpid()]) + "\n"
+            line = (
+                json.dumps([self.request.id, self.name, self.request.retries, os.getpid(), time.time()])
+                + "\n"
+            )
             descriptor = os.open(RUNS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(descriptor, line.encode())

@@ -31,6 +31,7 @@ RATES = {
     "rated.scarce": "1/h burst 5",
     "rated.*": "1000/s burst 10000",
 }
+REFUSING = {"refuse": {"over_rate": "refuse"}}
 #: So that the horizon of a memory store without a journal is a second away.
 SOON = {"clock_skew": "1s"}
 #: What each configuration has that the default one has not.
@@ -49,12 +50,12 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "countersign": {"publish": {"countersign_with": "gw1"}, "limits": {"frame_bytes_max": 8192}},
     "hasty": {"limits": {"handshake_s": 1.0, "message_s": 1.0}},
     "fresh": {},
-    "stored": {"replay": SOON, "rate": RATES},
+    "stored": {"replay": SOON, "rate": RATES, **REFUSING},
     "held": {"replay": SOON},
-    "shared": {"rate": RATES},
-    "twin": {"rate": RATES},
+    "shared": {"rate": RATES, **REFUSING},
+    "twin": {"rate": RATES, **REFUSING},
     "doomed": {},
-    "orphaned": {"rate": RATES},
+    "orphaned": {"rate": RATES, **REFUSING},
 }
 #: Gateways whose way to the broker has a valve in it.
 VALVED = ("plain", "held", "doomed")

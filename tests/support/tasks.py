@@ -54,10 +54,10 @@ class StoredNonceSigner:
     `afresh` is the log of the tasks that were sealed again all the same.
     """
 
-    def __init__(self, secret: str, vhost: str, queue: str) -> None:
+    def __init__(self, secret: str, vhost: str, queue: str, deployment: str = "prod") -> None:
         algorithm = HmacSha256(bytes.fromhex(secret.removeprefix("hex:")))
-        self._sealer = Sealer(Keyring([Key("k1", algorithm)]), "k1", "prod", os.urandom)
-        self._peer = Peer("prod", vhost)
+        self._sealer = Sealer(Keyring([Key("k1", algorithm)]), "k1", deployment, os.urandom)
+        self._peer = Peer(deployment, vhost)
         self._queue = queue
         self._made: dict[int, bytes] = {}
         self.afresh: list[int] = []

@@ -26,6 +26,7 @@ FLOOD_SECONDS = 10
 SETTINGS = {
     "rate": {"shop.limited": f"{RATE}/s burst {BURST}"},
     "limits": {"failed_verifications_max": 1_000_000},
+    "refuse": {"over_rate": "refuse"},
 }
 
 

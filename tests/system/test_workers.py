@@ -313,6 +313,7 @@ def test_rate_is_one_for_all_workers(stage: Stage, rabbitmq: RabbitMQServer) -> 
         "listen": {"workers": WORKERS},
         "replay": {"store": stage.shared_redis.url},
         "rate": {"*": "3/h burst 3"},
+        "refuse": {"over_rate": "refuse"},
     }
     gate = stage.start_gateway("workers.rate", rabbitmq.port, settings)
     with ExitStack() as stack:
