@@ -9,10 +9,11 @@ from sealgate.verify.pidbox import (
     CLOCK_MAX,
     EVENTS_MAX,
     Command,
+    Events,
     check_clock,
     check_reply,
-    read_actions,
     read_command,
+    read_events,
 )
 
 PING: dict[str, Any] = {
@@ -28,6 +29,10 @@ PING: dict[str, Any] = {
 
 def of_mailbox(value: object) -> Command:
     return read_command(value, "celery.pidbox")
+
+
+def of_events(value: object, routing_key: str = "task.multi") -> Events:
+    return read_events(value, routing_key)
 
 
 def refusal(check: Any, value: object) -> Reason | None:
@@ -90,22 +95,18 @@ def test_reply_is_a_table_by_worker() -> None:
 
 @pytest.mark.parametrize("value", [None, {}, {"type": 5}, [{"type": "a"}, 5], "x"])
 def test_event_has_a_type(value: object) -> None:
-    assert refusal(read_actions, value) is Reason.CELERY_ENVELOPE
+    assert refusal(of_events, value) is Reason.CELERY_ENVELOPE
 
 
 def test_events_come_alone_or_many_at_once() -> None:
-    assert read_actions({"type": "task-sent", "action": None}) == []
-    assert read_actions([{"type": "task-sent"}] * EVENTS_MAX) == []
-    assert refusal(read_actions, [{"type": "task-sent"}] * (EVENTS_MAX + 1)) is Reason.CELERY_ENVELOPE
+    assert of_events({"type": "task-sent", "action": None}).actions == []
+    assert of_events([{"type": "task-sent"}] * EVENTS_MAX).actions == []
+    assert refusal(of_events, [{"type": "task-sent"}] * (EVENTS_MAX + 1)) is Reason.CELERY_ENVELOPE
 
 
 def test_what_an_election_shall_publish_is_found_in_events_and_commands() -> None:
-    assert read_actions(
-        [{"type": "worker-elect", "action": 1}, {"type": "x"}, {"type": "x", "action": 2}]
-    ) == [
-        1,
-        2,
-    ]
+    events = [{"type": "x", "action": 1}, {"type": "x"}, {"type": "x", "action": 2}]
+    assert of_events(events).actions == [1, 2]
     assert of_mailbox({**PING, "method": "election", "arguments": {"action": {"task": "t"}}}).action == {
         "task": "t"
     }
@@ -121,10 +122,39 @@ def test_a_pattern_that_is_no_glob_is_told(matcher: str | None, expression: bool
 @pytest.mark.parametrize("clock", [-1, CLOCK_MAX + 1, 2**63 - 1, 1.0, True, "5", [1]])
 def test_a_clock_that_no_process_counts_to_is_refused(clock: object) -> None:
     assert refusal(check_clock, clock) is Reason.CELERY_ENVELOPE
-    assert refusal(read_actions, {"type": "task-sent", "clock": clock}) is Reason.CELERY_ENVELOPE
+    assert refusal(of_events, {"type": "task-sent", "clock": clock}) is Reason.CELERY_ENVELOPE
 
 
 @pytest.mark.parametrize("clock", [None, 0, CLOCK_MAX])
 def test_a_clock_is_a_number_or_nothing(clock: object) -> None:
     assert refusal(check_clock, clock) is None
-    assert refusal(read_actions, {"type": "task-sent", "clock": clock}) is None
+    assert refusal(of_events, {"type": "task-sent", "clock": clock}) is None
+
+
+HEARTBEAT = {"type": "worker-heartbeat", "hostname": "w@h", "timestamp": 1.5, "clock": 3, "pid": 4}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [HEARTBEAT],
+        {**HEARTBEAT, "hostname": None},
+        {**HEARTBEAT, "hostname": ["w@h"]},
+        {**HEARTBEAT, "hostname": "w" * 256},
+        {**HEARTBEAT, "timestamp": "now"},
+        {**HEARTBEAT, "alive": True},
+        {**HEARTBEAT, "id": "w@h.4"},
+        {**HEARTBEAT, "type": "worker-elect", "id": "w@h.4"},
+    ],
+)
+def test_what_workers_read_of_each_other_is_as_they_write_it(wrong: object) -> None:
+    assert refusal(lambda value: of_events(value, "worker.heartbeat"), HEARTBEAT) is None
+    assert refusal(lambda value: of_events(value, "worker.heartbeat"), wrong) is Reason.CELERY_ENVELOPE
+
+
+@pytest.mark.parametrize(
+    ("routing_key", "elects"),
+    [("worker.elect", True), ("worker.elect.ack", True), ("worker.online", False), ("task.multi", False)],
+)
+def test_an_election_is_told_by_its_routing_key(routing_key: str, elects: bool) -> None:
+    assert of_events({**HEARTBEAT, "type": "worker-elect"}, routing_key).elects is elects

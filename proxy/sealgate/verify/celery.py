@@ -260,7 +260,7 @@ def _check_stamps(fields: Mapping[str, object]) -> None:
     """`stamps` is None or a table of names of the application's own, `stamped_headers` a list of them."""
     stamped = fields.get("stamped_headers")
     if stamped is not None:
-        # A worker goes through it for every task, and dies of what it can not go through (M).
+        # A worker goes through it for every task, and leaves one where it can not unrun and unanswered (M).
         if not isinstance(stamped, list):
             raise GateError(Reason.CELERY_ENVELOPE, "stamped_headers")
         for name in stamped:

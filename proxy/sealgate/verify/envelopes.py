@@ -41,8 +41,7 @@ def check_envelope(
     if envelope.message_class is MessageClass.CONTROL:
         _check_control(envelope, rules, key, grant)
     elif envelope.message_class is MessageClass.EVENT:
-        for action in pidbox.read_actions(envelope.body.value):
-            check_action(key, grant, rules, action)
+        _check_events(envelope, rules, key, grant)
     elif rules.profile == CELERY:
         _check_celery(envelope, rules, key, grant, clock, protocol_1)
     else:
@@ -63,6 +62,15 @@ def _check_control(envelope: Envelope, rules: ContentRules, key: Key, grant: Tas
         # An expression of anybody's choice can hold a worker up for good (M).
         check_all_commands(key)
     check_action(key, grant, rules, command.action)
+
+
+def _check_events(envelope: Envelope, rules: ContentRules, key: Key, grant: TaskGrant) -> None:
+    events = pidbox.read_events(envelope.body.value, envelope.message.routing_key)
+    if events.elects:
+        # To vote is to have a worker do what the winner was asked to: as much as the command that asks.
+        check_command(key, pidbox.ELECTION)
+    for action in events.actions:
+        check_action(key, grant, rules, action)
 
 
 def _check_celery(

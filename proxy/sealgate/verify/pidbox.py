@@ -15,13 +15,22 @@ _COMMAND_NAMES: Final = frozenset(
 _GLOB: Final = "glob"
 #: A pattern of node names, a ticket (a UUID), a routing key of an answer.
 _TEXT_CHARACTERS_MAX: Final = 255
+#: The command that has workers elect one of them.
+ELECTION: Final = "election"
 #: The header, and the field of an event, with the logical clock of who sent it.
 CLOCK: Final = "clock"
 #: Every process adds one to the highest clock it has seen, and writes it as 64 bits: at the end of those a
-#: worker can send nothing more. This is far beyond what counting reaches, and far from that end.
+#: worker answers no command any more (M). This is far beyond what counting reaches, and far from that end.
 CLOCK_MAX: Final = 2**53
 #: A worker buffers up to 24 events of a kind; the list may be somebody else's setting.
 EVENTS_MAX: Final = 1000
+
+
+#: Where workers send what is about themselves. They read it one by one, and leave tasks to monitors.
+_WORKER_KEYS: Final = "worker."
+_ELECTION_KEYS: Final = "worker.elect"
+#: What Celery computes of a worker, and no event can set.
+_COMPUTED_NAMES: Final = frozenset({"alive", "heartbeat_expires", "id", "status_string"})
 
 
 class Command:
@@ -85,20 +94,49 @@ def check_clock(value: object) -> None:
         raise GateError(Reason.CELERY_ENVELOPE, "clock")
 
 
-def read_actions(value: object) -> list[object]:
-    """The signatures in an event or a list of them: whoever wins an election publishes its.
+class Events:
+    """What events say that their key is asked for: signatures to publish, and whether workers are to vote."""
 
-    Raises `GateError` celery.envelope.
-    """
-    events = value if isinstance(value, list) else [value]
+    __slots__ = ("actions", "elects")
+
+    def __init__(self) -> None:
+        self.actions: Final[list[object]] = []
+        self.elects = False
+
+
+def read_events(value: object, routing_key: str) -> Events:
+    """One event or a list of them. Raises `GateError` celery.envelope."""
+    of_workers = routing_key.startswith(_WORKER_KEYS)
+    events = value if isinstance(value, list) and not of_workers else [value]
     if len(events) > EVENTS_MAX:
         raise GateError(Reason.CELERY_ENVELOPE, f"over {EVENTS_MAX} events")
-    actions: list[object] = []
+    found = Events()
+    found.elects = routing_key.startswith(_ELECTION_KEYS)
     for event in events:
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        if not isinstance(event, dict):
             raise GateError(Reason.CELERY_ENVELOPE, "not an event")
-        check_clock(event.get(CLOCK))
+        _check_event(event)
+        if of_workers:
+            _check_worker_event(event, found.elects)
         action = event.get("action")
         if action is not None:
-            actions.append(action)
-    return actions
+            found.actions.append(action)
+    return found
+
+
+def _check_event(event: dict[str, object]) -> None:
+    if not isinstance(event.get("type"), str):
+        raise GateError(Reason.CELERY_ENVELOPE, "not an event")
+    check_clock(event.get(CLOCK))
+    _check_text(event.get("hostname"), "hostname")
+    timestamp = event.get("timestamp")
+    if timestamp is not None and not isinstance(timestamp, int | float):
+        raise GateError(Reason.CELERY_ENVELOPE, "timestamp")
+
+
+def _check_worker_event(event: dict[str, object], elects: bool) -> None:
+    """Workers read each other's events, and may end with an exception over one that no worker writes (M)."""
+    if event.get("hostname") is None:
+        raise GateError(Reason.CELERY_ENVELOPE, "an event of no worker")
+    if not elects and not _COMPUTED_NAMES.isdisjoint(event):
+        raise GateError(Reason.CELERY_ENVELOPE, "an event with what is computed of a worker")

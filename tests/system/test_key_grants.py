@@ -1,4 +1,4 @@
-"""Permitted and forbidden embeddings on a real prefork worker: those run, and only those.
+"""What a key may have a real worker do, by embeddings, remote control and events: that works, and only that.
 
 Every message goes through a signing sidecar and the gateway to RabbitMQ. What is refused is also published
 to the broker itself, where another worker of the same application obeys it: else a refusal would show little.
@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from celery import Celery
 
 from support.canvas_cases import FORBIDDEN, PERMITTED
 from support.canvas_project import PARKED, SECRET
-from support.canvas_shapes import EVIL
+from support.canvas_shapes import EVIL, STEP, sig
 from support.canvas_stage import RUN_SECONDS_MAX, CanvasStage, canvas_stage
+from support.control_messages import ASKED, candidate, election
 from support.hostile_broker import Arrived
 from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
@@ -115,3 +117,72 @@ def test_nothing_forbidden_ran_later_either(stage: CanvasStage) -> None:
     assert [run for run in ran if run.task == EVIL] == []
     assert stage.direct.drain(SECRET) + stage.direct.drain(PARKED) == []
     assert stage.worker.alive()
+
+
+@pytest.fixture(scope="module")
+def monitor(stage: CanvasStage) -> Iterator[Celery]:
+    """Celery's own remote control, through the sidecar that may ping and ask what is active."""
+    app = Celery("monitor", broker=stage.sidecars["monitor"].url(stage.vhost), set_as_current=False)
+    yield app
+    app.close()
+
+
+def test_remote_control_does_what_its_key_may(stage: CanvasStage, monitor: Celery) -> None:
+    name = stage.worker.name
+    refused = stage.gateway.refusals().get("celery.control", 0)
+    assert monitor.control.ping(timeout=10, limit=1) == [{name: {"ok": "pong"}}]
+    assert monitor.control.inspect(destination=[name], timeout=10).active() == {name: []}
+    monitor.control.shutdown()
+    wait_until(
+        lambda: stage.gateway.refusals().get("celery.control", 0) == refused + 1,
+        10,
+        "the shutdown to be refused",
+    )
+    assert monitor.control.ping(timeout=10, limit=1) == [{name: {"ok": "pong"}}]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_commands_and_events_are_held_to_the_key(name: str, stage: CanvasStage) -> None:
+    asked = ASKED[name]
+    told = stage.send(asked.draft(stage.worker.name), asked.kid)
+    assert told.startswith(f"ACCESS_REFUSED - sealgate: {asked.reason}") if asked.reason else told == ""
+    assert stage.worker.alive()
+
+
+def test_a_worker_still_answers_and_sends_events_after_all_that(stage: CanvasStage, monitor: Celery) -> None:
+    stage.direct.declare("watched")
+    stage.direct.bind("watched", "celeryev", "task.#")
+    case = PERMITTED["callback"]
+    before = stage.worker.runs_of("callback")
+    assert stage.send(case.draft("callback"), case.kid) == ""
+    wait_until(
+        lambda: stage.worker.runs_of("callback") == before + case.runs, RUN_SECONDS_MAX, "the tasks to run"
+    )
+    seen = b""
+
+    def succeeded() -> bool:
+        nonlocal seen
+        seen += b"".join(message.body for message in stage.direct.drain("watched"))
+        return b"task-succeeded" in seen
+
+    wait_until(succeeded, RUN_SECONDS_MAX, "the worker's events")
+    assert monitor.control.ping(timeout=10, limit=1) == [{stage.worker.name: {"ok": "pong"}}]
+
+
+def test_a_worker_that_nothing_protects_does_as_it_is_told(stage: CanvasStage) -> None:
+    """The last of this file: the unprotected worker ends with it."""
+    bare = stage.bare
+    app = Celery("direct", broker=bare.broker, set_as_current=False)
+    try:
+        stage.send_bare(candidate(bare.name, bare.process.pid, sig(EVIL, "elected")))
+        stage.send_bare(election(sig(STEP)))
+        wait_until(
+            lambda: any("elected" in run.arguments for run in bare.runs()), 20, "an election of another task"
+        )
+        assert app.control.ping(timeout=10, limit=1) == [{bare.name: {"ok": "pong"}}]
+        stage.send_bare(ASKED["end_of_the_clock"].draft(bare.name))
+        assert app.control.ping(timeout=2) == []
+        stage.send_bare(ASKED["shutdown"].draft(bare.name))
+        wait_until(lambda: not bare.alive(), 30, "the worker to shut down")
+    finally:
+        app.close()
