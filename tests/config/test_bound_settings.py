@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealgate.app.bounds import build_prefetch
+from sealgate.app.bounds import build_expiry, build_prefetch
 from sealgate.app.build import build_policy
 from sealgate.config.loading import Loaded, load
 from sealgate.config.printing import print_settings
@@ -15,6 +15,7 @@ from sealgate.config.rules import warnings_of
 from sealgate.config.settings import Settings
 from sealgate.session.prefetch import PrefetchTerms
 from sealgate.verify.bounds import Bound, Limit
+from sealgate.verify.expiry import Expiry
 from support.config_files import GOOD, write
 
 FULL = """
@@ -174,3 +175,32 @@ def test_prefetch_reaches_the_core(tmp_path: Path) -> None:
     settings = read(tmp_path, "[prefetch]\nmax = 5\ndefault = 2\nconnection_max = 9\n").require()
     assert build_prefetch(settings) == PrefetchTerms(5, 2, 9)
     assert build_prefetch(read(tmp_path, "").require()) is None
+
+
+def test_expiry_reaches_the_core(tmp_path: Path) -> None:
+    text = 'publish.countersign_with = "gw"\n[expiry]\nexpiration_max = "1h"\nexpires_max = "1d"\n'
+    settings = read(tmp_path, text + 'message_ttl_max = "1500ms"\nqueues = ["re.*"]\n').require()
+    assert build_expiry(settings) == Expiry(3_600_000, 86_400_000, 1500, ("re.*",))
+    assert build_expiry(read(tmp_path, "").require()) is None
+    expiry = build_expiry(read(tmp_path, text + '[mode]\ndefault = "observe"\n').require())
+    assert expiry is not None and expiry.observed
+
+
+def test_expiration_changes_messages_and_needs_a_key(tmp_path: Path) -> None:
+    (problem,) = read(tmp_path, '[expiry]\nexpiration_max = "1h"\n').problems
+    assert "expiry.expiration_max: changes messages" in str(problem)
+    assert not read(tmp_path, '[expiry]\nexpires_max = "1h"\n').problems
+    (problem,) = read(tmp_path, '[expiry]\nexpires_max = "50d"\n').problems
+    assert "expiry.expires_max" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[expiry]\nqueues = ["a"]\n', "queues"),
+        ('publish.action = "pass"\n[expiry]\nexpiration_max = "1h"\n', "expiration_max"),
+    ],
+)
+def test_expiry_that_does_nothing_is_warned_about(tmp_path: Path, text: str, key: str) -> None:
+    told = [path for path, _ in warnings_of(read(tmp_path, text).require()) if path[0] == "expiry"]
+    assert told == [("expiry", key)]

@@ -39,6 +39,7 @@ SERIES = {
     "sealgate_clamped_total",
     "sealgate_prefetch_limited_total",
     "sealgate_prefetch_granted",
+    "sealgate_queue_arguments_limited_total",
     "sealgate_would_clamp_total",
     "sealgate_stripped_headers_total",
     "sealgate_limits_hit_total",
@@ -73,6 +74,7 @@ def full_tally() -> Tally:
     tally.clamped["expires"] = 3
     tally.prefetch_limited["max"] = 2
     tally.prefetch_granted = 70
+    tally.queue_arguments_limited["x-expires"] = 5
     tally.would_clamp["priority"] = 4
     tally.stripped_headers = 6
     tally.unconfirmed_refusals = 7
@@ -155,6 +157,7 @@ def test_an_empty_tally_still_declares_every_metric() -> None:
         ("clamped_total", {"bound": "expires"}, 3),
         ("prefetch_limited_total", {"how": "max"}, 2),
         ("prefetch_granted", {}, 70),
+        ("queue_arguments_limited_total", {"argument": "x-expires"}, 5),
         ("would_clamp_total", {"bound": "priority"}, 4),
         ("stripped_headers_total", {}, 6),
         ("unconfirmed_refusals_total", {}, 7),

@@ -36,7 +36,8 @@ def full(number: int) -> Tally:
     for counts in (tally.quarantined, tally.quarantine_dropped, tally.config_reloads):
         counts["sig.bad"] = number
     tally.delayed["*"] = number
-    tally.prefetch_limited["max"] = tally.clamped["expires"] = tally.would_clamp["expires"] = number
+    tally.queue_arguments_limited["x-expires"] = tally.prefetch_limited["max"] = number
+    tally.clamped["expires"] = tally.would_clamp["expires"] = number
     tally.limits_hit["channel_max"] = tally.logins["ok"] = number
     return tally
 

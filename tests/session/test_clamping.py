@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -23,11 +24,12 @@ from sealgate.signing.canonical import (
 )
 from sealgate.signing.token import TokenReader
 from sealgate.verify.bounds import Bound, BoundTable, Limit
+from sealgate.verify.expiry import Expiry
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy
 from sealgate.verify.sealer import Sealer, SignerSession
 from sealgate.verify.seals import covered_by
-from sealgate.wire.properties import ContentHeader, scan_content_header, splice
+from sealgate.wire.properties import EXPIRATION, ContentHeader, scan_content_header, splice
 from support.sealed import BODY, a_message, task_headers
 from support.talk import DEPLOYMENT, KEY, KEYRING, START_S, RawHeader, Spoken, Talk, on
 
@@ -258,3 +260,28 @@ def test_signer_leaves_what_is_no_task_alone() -> None:
         body.ContentBody(b"hello"),
     )
     assert talk.to_broker
+
+
+@pytest.mark.parametrize("role", [Role.SIGN, Role.VERIFY])
+def test_result_gets_its_expiration_before_it_is_sealed(role: Role) -> None:
+    """And the seal ends with it."""
+    expiry = Expiry(expiration_ms_max=60_000, queues=("q",))
+    policy = Policy(DEPLOYMENT, expiry=expiry)
+    talk = Talk(role=role, policy=policy, countersign=role is Role.VERIFY).shake_hands().open_channel(1)
+    result = json.dumps({"task_id": "1", "status": "SUCCESS", "result": 5}).encode()
+    message = a_message(result, {"n": 1}, routing_key="q")
+    payload = message.header.payload
+    if role is Role.VERIFY:
+        sealer = Sealer(KEYRING, "k1", DEPLOYMENT, lambda size: next(NONCES).to_bytes(size, "big"))
+        payload = splice(
+            message.header, frozenset(), sealer.seal(message, Peer(DEPLOYMENT), SignerSession(), START_S)
+        )
+    talk.client(1, commands.Basic.Publish(routing_key="q"), RawHeader(payload), body.ContentBody(result))
+    _, sent = sent_header(talk)
+    name = TOKEN_NAME if role is Role.SIGN else COUNTERSIGN_NAME
+    value = sent.table.values[name]
+    assert isinstance(value, str)
+    token = TokenReader().read(value.encode())
+    assert sent.fields[EXPIRATION] == token.target.expiration == b"60000"
+    assert token.expires == START_S + 60
+    assert talk.tally.clamped == {"expiration": 1}

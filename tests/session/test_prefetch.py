@@ -250,3 +250,20 @@ def test_without_terms_nothing_is_looked_at() -> None:
     talk.heard_by_broker()
     talk.client(1, qos(0), consume())
     assert asked(talk) == [(0, False), CONSUMER]
+
+
+def test_observed_counts_go_as_they_came_and_are_counted() -> None:
+    talk = Talk(prefetch=PrefetchTerms(count_max=8, count_default=3, observed=True)).shake_hands()
+    talk.open_channel(1)
+    data = on(1, consume("a"), qos(1000), consume("b"))
+    talk.to_broker = b""
+    talk.client_bytes(data)
+    assert talk.to_broker == data
+    talk.heard_by_client()
+    talk.broker(1, Basic.ConsumeOk("a"), Basic.QosOk(), Basic.ConsumeOk("b"))
+    assert [part.name for part in talk.heard_by_client()] == [
+        "Basic.ConsumeOk",
+        "Basic.QosOk",
+        "Basic.ConsumeOk",
+    ]
+    assert talk.tally.prefetch_limited == {"observed": 2}

@@ -100,10 +100,13 @@ class Listening:
             replace_credentials=logins is not None,
         )
         self.dialer = NotingDialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
-        shared = Shared(terms, self.store, self.dialer, self.kept.append, self.warn, logins)
+        shared = Shared(terms, self.store, self.dialer, self._keep, self.warn, logins)
         self.listener = Listener(
             shared, host, port, lambda: self.tls, connections_per_address_max, reuse_port, proxies
         )
+
+    def _keep(self, record: RefusalRecord, kept: Callable[[bool], None] | None) -> None:
+        self.kept.append(record)
 
     def warn(self, event: str, key: str = "", **fields: Any) -> None:
         self.warned.append({"event": event, **fields})

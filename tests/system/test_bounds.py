@@ -5,7 +5,9 @@ Mitigations (spec/mitigations.md): hard and soft time limits, prefetch, result e
 
 from __future__ import annotations
 
+import json
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +26,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 BOUNDS: dict[str, Any] = {
     "publish": {"countersign_with": "gate"},
     "prefetch": {"max": 8, "default": 3},
+    "expiry": {"expiration_max": "60s", "expires_max": "5m", "message_ttl_max": "90s"},
     "bound": [
         {
             "task": "shop.stubborn",
@@ -165,3 +168,45 @@ def shared_counts(rabbitmq: RabbitMQServer, vhost: str) -> list[int]:
 
 def _ignore(*delivery: object) -> None:
     """A consumer that acknowledges nothing."""
+
+
+# Results and replies
+
+
+def test_reply_queues_get_their_arguments_and_work(celery: Setup, rabbitmq: RabbitMQServer) -> None:
+    """Celery itself lets the queue of its results live for ten minutes here."""
+    assert celery.app.send_task("shop.add", [1, 2]).get(timeout=60) == 3
+    assert celery.app.control.ping(timeout=10, destination=["w1@tests"]) == [{"w1@tests": {"ok": "pong"}}]
+    lines = rabbitmq.ctl("list_queues", "--vhost", celery.vhost, "--no-table-headers", "name", "arguments")
+    arguments = dict(line.split("\t") for line in lines.splitlines())
+    results = arguments[celery.app.thread_oid]
+    assert '{"x-expires",300000}' in results and '{"x-message-ttl",90000}' in results
+    assert "x-message-ttl" not in arguments["celery"]
+    limited = [
+        celery.gateway.metric("sealgate_queue_arguments_limited_total", argument=argument)
+        for argument in ("x-expires", "x-message-ttl")
+    ]
+    # The queue for answers to the ping, which is gone with them, had a shorter x-expires of its own.
+    assert 1 <= limited[0] < limited[1]
+
+
+def test_result_that_nobody_fetches_expires(celery: Setup, rabbitmq: RabbitMQServer) -> None:
+    """It lies in a queue of a process that is gone, with the gateway's countersignature."""
+    queue = str(uuid.uuid4())
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq.url_of(celery.vhost))) as connection:
+        channel = connection.channel()
+        channel.queue_declare(queue)
+        celery.app.send_task("shop.add", [2, 3], reply_to=queue)
+        found: list[Any] = []
+
+        def arrived() -> bool:
+            method, properties, body = channel.basic_get(queue, auto_ack=True)
+            found.append((properties, body))
+            return method is not None
+
+        wait_until(arrived, 60, "the result")
+    properties, body = found[-1]
+    assert json.loads(body)["result"] == 5
+    assert properties.expiration == "60000"
+    assert "x-countersign" in properties.headers
+    assert celery.gateway.metric("sealgate_clamped_total", bound="expiration") >= 1

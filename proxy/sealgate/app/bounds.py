@@ -1,4 +1,4 @@
-"""From `[[bound]]` and `[prefetch]` to the bounds of the core."""
+"""From `[[bound]]`, `[prefetch]` and `[expiry]` to the bounds of the core."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from sealgate.config import bound_settings as given
 from sealgate.config.settings import Settings
 from sealgate.session.prefetch import PrefetchTerms
 from sealgate.verify.bounds import Bound, BoundTable, Limit
+from sealgate.verify.expiry import Expiry
 
 
 def build_bounds(settings: Settings) -> BoundTable | None:
@@ -16,8 +17,25 @@ def build_bounds(settings: Settings) -> BoundTable | None:
 def build_prefetch(settings: Settings) -> PrefetchTerms | None:
     """What clients may hold unacknowledged; None where that is left to them."""
     prefetch = settings.prefetch
-    terms = PrefetchTerms(prefetch.max, prefetch.default, prefetch.connection_max)
-    return None if terms == PrefetchTerms() else terms
+    counts = (prefetch.max, prefetch.default, prefetch.connection_max)
+    return PrefetchTerms(*counts, settings.mode.default == "observe") if any(counts) else None
+
+
+def build_expiry(settings: Settings) -> Expiry | None:
+    """How long results and replies may stay; None where that is left to them."""
+    given = settings.expiry
+    expiry = Expiry(
+        _milliseconds(given.expiration_max),
+        _milliseconds(given.expires_max),
+        _milliseconds(given.message_ttl_max),
+        given.queues,
+        settings.mode.default == "observe",
+    )
+    return expiry if expiry.expiration_ms_max is not None or expiry.bounds_queues else None
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else max(round(seconds * 1000), 1)
 
 
 def _bound(bound: given.Bound) -> Bound:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
-from sealgate.app.bounds import build_bounds, build_prefetch
+from sealgate.app.bounds import build_bounds, build_expiry, build_prefetch
 from sealgate.app.deliveries import build_delivery
 from sealgate.app.errors import start_error
 from sealgate.config.fields import is_reference, split_url
@@ -145,6 +145,7 @@ def build_policy(settings: Settings) -> Policy:
         observe_default=settings.mode.default == "observe",
         rules=tuple([_rule(settings, rule) for rule in settings.rule]),
         bounds=build_bounds(settings),
+        expiry=build_expiry(settings),
     )
 
 

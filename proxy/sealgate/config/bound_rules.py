@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sealgate.config.bound_settings import Bound, ExpiresBound, PriorityBound, TimeLimitBound
+from sealgate.config.bound_settings import Bound, ExpiresBound, Expiry, PriorityBound, TimeLimitBound
 from sealgate.config.paths import Path
 from sealgate.config.settings import Settings
 
 Finding = tuple[Path, str]
 _Limit = TimeLimitBound | ExpiresBound | PriorityBound
 
+_UNSIGNED: Final = "changes messages, which breaks their seals: it needs publish.countersign_with"
 #: Those that change messages when they are told to.
 _CLAMPING: Final = ("time_limit", "soft_time_limit", "expires", "priority")
 
@@ -48,19 +49,23 @@ def clamps_are_signed(settings: Settings) -> Iterator[Finding]:
     """A change breaks the producer's seal: a gateway has to answer for it with a signature of its own."""
     if settings.publish.action != "verify" or settings.publish.countersign_with is not None:
         return
+    if settings.expiry.expiration_max is not None:
+        yield ("expiry", "expiration_max"), _UNSIGNED
     for index, bound in enumerate(settings.bound):
         for name, limit in _limits(bound):
             key = "over" if limit.over == "clamp" else "default"
             if limit.over == "clamp" or limit.default is not None:
-                yield (
-                    ("bound", index, name, key),
-                    "changes messages, which breaks their seals: it needs publish.countersign_with",
-                )
+                yield ("bound", index, name, key), _UNSIGNED
 
 
 def bound_warnings(settings: Settings) -> Iterator[Finding]:
     if settings.bound and settings.publish.action == "pass" and settings.deliver.action == "pass":
         yield ("bound",), "does nothing where all is passed on"
+    expiry = settings.expiry
+    if settings.publish.action == "pass" and expiry.expiration_max is not None:
+        yield ("expiry", "expiration_max"), "does nothing where messages are passed on"
+    if expiry.queues != Expiry().queues and expiry == Expiry(queues=expiry.queues):
+        yield ("expiry", "queues"), "does nothing without a maximum"
     for index, bound in enumerate(settings.bound):
         soft = bound.soft_time_limit
         if bound.time_limit is not None and (soft is None or soft.default is None):

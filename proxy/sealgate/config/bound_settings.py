@@ -9,11 +9,15 @@ from pydantic import AfterValidator, Field, StrictBool
 from sealgate.config import fields as f
 from sealgate.config.section import Section
 from sealgate.verify.celery import RETRIES_MAX, TIME_LIMIT_S_MAX
+from sealgate.verify.expiration import EXPIRATION_MS_MAX
+from sealgate.verify.expiry import REPLY_QUEUES
 
 Over = Literal["refuse", "clamp"]
 
 #: Seconds that a worker can add to the time of day.
 _Limit = Annotated[f.PositiveDuration, Field(le=TIME_LIMIT_S_MAX)]
+#: What RabbitMQ takes as a TTL, a whole number of milliseconds.
+_Ttl = Annotated[f.PositiveDuration, Field(le=EXPIRATION_MS_MAX / 1000)]
 #: AMQP has an octet for it.
 _Priority = Annotated[f.WholeNumber, Field(le=255)]
 #: And two for this.
@@ -88,6 +92,17 @@ class Prefetch(Section):
     """For consumers of clients that send no basic.qos; max when absent."""
     connection_max: f.Count | None = None
     """Most for all consumers of a connection together; a consumer that finds nothing left has 1."""
+
+
+class Expiry(Section):
+    expiration_max: _Ttl | None = None
+    """Longest TTL (the property expiration) of results and replies; put in where they have none."""
+    expires_max: _Ttl | None = None
+    """Longest x-expires of reply queues as clients declare them; put in where they have none."""
+    message_ttl_max: _Ttl | None = None
+    """Longest x-message-ttl of reply queues; put in where they have none."""
+    queues: tuple[f.Glob, ...] = REPLY_QUEUES
+    """Names of reply queues, exact or globs; arguments are changed of exclusive or auto-delete ones only."""
 
 
 class Bound(Section):

@@ -222,7 +222,7 @@ RULES: Final = (
     Rule((("deliver", "queue"), ("listen",), ("replay", "store")), once_is_shared),
     Rule((("bound",),), bounds_make_sense),
     Rule((("bound",),), bounds_are_reached),
-    Rule((("bound",), ("publish",)), clamps_are_signed),
+    Rule((("bound",), ("publish",), ("expiry",)), clamps_are_signed),
     Rule(
         (("content", "body_bytes_max"), ("limits", "connection_bytes_max"), ("limits", "process_bytes_max")),
         _body_fits_the_buffers,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from sealgate.config import fields as f
-from sealgate.config.bound_settings import Bound, Prefetch
+from sealgate.config.bound_settings import Bound, Expiry, Prefetch
 from sealgate.config.deliver_settings import Deliver
 from sealgate.config.fields import AMQP_PORT, AMQPS_PORT, Address
 from sealgate.config.section import Section
@@ -326,6 +326,7 @@ class Settings(Section):
     rule: tuple[Rule, ...] = ()
     """First match wins; narrows or relaxes for part of the traffic."""
     prefetch: Prefetch = Prefetch()
+    expiry: Expiry = Expiry()
     bound: tuple[Bound, ...] = ()
     """What tasks may ask of workers; the first bound that matches a task counts."""
     limits: Limits = Limits()

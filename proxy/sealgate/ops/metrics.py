@@ -131,6 +131,12 @@ class TallyCollector(Collector):
             _single(tally.prefetch_limited),
         )
         yield _counter(
+            "queue_arguments_limited",
+            "Times an argument of a reply queue was lowered, or put in.",
+            ("argument",),
+            _single(tally.queue_arguments_limited),
+        )
+        yield _counter(
             "stripped_headers",
             "Headers that only a broker may write, taken off what clients sent.",
             (),

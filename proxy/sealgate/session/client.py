@@ -9,6 +9,7 @@ from sealgate.session.answers import Answers
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, Channel, Content, Held, Publication, frame_bytes
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.declaring import bounded_declare
 from sealgate.session.deliveries import Deliveries
 from sealgate.session.prefetch import CLIENT_METHODS
 from sealgate.session.publishing import Publishing
@@ -24,6 +25,7 @@ from sealgate.wire.constants import (
     FRAME_BODY,
     FRAME_HEADER,
     FRAME_METHOD,
+    QUEUE_DECLARE,
     TX_SELECT,
 )
 from sealgate.wire.frames import Frame
@@ -48,7 +50,7 @@ def _opens(item: Held) -> bool:
 class ClientFrames:
     """Takes the client's frames on channels above 0."""
 
-    __slots__ = ("_answers", "_conversation", "_deliveries", "_headers", "_publishing", "_role")
+    __slots__ = ("_answers", "_apart", "_conversation", "_deliveries", "_headers", "_publishing", "_role")
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class ClientFrames:
         self._publishing: Final = publishing
         self._role: Final = conversation.terms.role
         self._headers: Final = headers
+        self._apart: Final = conversation.apart
 
     def frame(self, frame: Frame) -> None:
         """Raises GateError of the families frame, conn and method: the connection is to be closed."""
@@ -168,25 +171,29 @@ class ClientFrames:
                 conversation.confirming.discard(frame.channel)
                 if conversation.prefetch is not None:
                     conversation.prefetch.closed(frame.channel)
-            elif self._consumes(frame):
+            elif self._apart is not None and self._bounded(frame):
                 return
         conversation.out.upstream(frame.raw)
 
-    def _consumes(self, frame: Frame) -> bool:
-        """Send a method about consumers upstream, bounded; False for any other, which is left to do."""
+    def _bounded(self, frame: Frame) -> bool:
+        """Send a method about consumers and queues upstream, bounded; False for what is left to do."""
         conversation = self._conversation
-        prefetch = conversation.prefetch
-        if prefetch is None:
-            return False
-        if len(frame.payload) < methods.METHOD_ID_BYTES:
+        payload = frame.payload
+        if len(payload) < methods.METHOD_ID_BYTES:
             # No method at all: the broker says so.
             return False
-        method = methods.method_id(frame.payload)
-        if method not in CLIENT_METHODS:
-            return False
-        for payload in prefetch.said(frame.channel, method, frame.payload):
-            conversation.out.upstream_method(frame.channel, payload)
-        return True
+        method = methods.method_id(payload)
+        prefetch = conversation.prefetch
+        if prefetch is not None and method in CLIENT_METHODS:
+            for said in prefetch.said(frame.channel, method, payload):
+                conversation.out.upstream_method(frame.channel, said)
+            return True
+        expiry = conversation.declares
+        if expiry is not None and method == QUEUE_DECLARE:
+            said = bounded_declare(expiry, payload, conversation.terms.tally)
+            conversation.out.upstream_method(frame.channel, said)
+            return True
+        return False
 
     def _unopened(self, frame: Frame) -> None:
         conversation = self._conversation
@@ -261,7 +268,7 @@ class ClientFrames:
                 if answered is None:
                     return
                 frame = answered
-            if self._consumes(frame):
+            if self._apart is not None and self._bounded(frame):
                 return
         self._conversation.out.upstream(frame.raw)
 

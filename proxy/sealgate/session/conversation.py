@@ -14,13 +14,15 @@ from sealgate.session.holding import ReadyQueues, Waits
 from sealgate.session.limits import Limits
 from sealgate.session.originals import Originals
 from sealgate.session.outbox import Outbox
-from sealgate.session.prefetch import Prefetch, PrefetchTerms
+from sealgate.session.prefetch import CLIENT_METHODS, Prefetch, PrefetchTerms
 from sealgate.session.records import Tally
 from sealgate.session.states import Leg, State
 from sealgate.verify.checks import Verifier
 from sealgate.verify.delivery import DeliveryVerifier
+from sealgate.verify.expiry import Expiry
 from sealgate.verify.message import Peer
 from sealgate.verify.sealer import Sealer, SignerSession
+from sealgate.wire.constants import QUEUE_DECLARE
 
 
 @unique
@@ -138,6 +140,8 @@ class Conversation:
     strayed: bool = False
     #: Why the gate closes the connection, once it does; the first reason counts.
     cause: GateError | None = None
+    #: How long reply queues that the client declares may live, where that is bounded.
+    declares: Expiry | None = None
     #: The client's consumers, where they are bounded.
     prefetch: Prefetch | None = None
     #: What clients sent of publishes that were changed and may come back; made with the first of them.
@@ -187,6 +191,13 @@ class Conversation:
             return number not in self.confirming
         channel = self.channels.get(number)
         return channel is not None and channel.ledger is None
+
+    @property
+    def apart(self) -> frozenset[int] | None:
+        """The client's methods that are bounded and never passed on unread, None without any."""
+        consuming = CLIENT_METHODS if self.prefetch is not None else frozenset()
+        declaring = {QUEUE_DECLARE} if self.declares is not None else set()
+        return frozenset(consuming | declaring) or None
 
     def forget_channel(self, number: int) -> None:
         """Both sides are done with a channel."""

@@ -46,16 +46,18 @@ _NONE_YET: Final = -1
 _MAX: Final = "max"
 _DEFAULT: Final = "default"
 _CONNECTION: Final = "connection"
+_OBSERVED: Final = "observed"
 
 
 @dataclass(slots=True, frozen=True)
 class PrefetchTerms:
     """`count_max` of one `basic.qos`, `count_default` where there is none, `connection_max` for all consumers
-    of a connection together. None bounds nothing."""
+    of a connection together. None bounds nothing. With `observed` what would be changed is only counted."""
 
     count_max: int | None = None
     count_default: int | None = None
     connection_max: int | None = None
+    observed: bool = False
 
 
 class _Consumers:
@@ -155,7 +157,7 @@ class Prefetch:
     def _qos(self, consumers: _Consumers, qos: Qos, payload: bytes) -> bytes:
         count = self._limited(qos.count)
         if count != qos.count:
-            self._tally.prefetch_limited[_MAX] += 1
+            self._note(_MAX)
         if qos.shared:
             count = self._within_connection(consumers, count, consumers.counted)
             consumers.shared = count
@@ -165,7 +167,8 @@ class Prefetch:
             consumers.asked = consumers.sent = count
         _expect(consumers.answers)
         consumers.answers.append(False)
-        return payload if count == qos.count else encode_qos(Qos(0, count, qos.shared))
+        same = count == qos.count or self._terms.observed
+        return payload if same else encode_qos(Qos(0, count, qos.shared))
 
     def _consume(self, consumers: _Consumers, consume: Consume, payload: bytes) -> list[bytes]:
         wanted = consumers.asked
@@ -184,11 +187,16 @@ class Prefetch:
         if wanted == max(consumers.sent, 0):
             return [payload]
         if why:
-            self._tally.prefetch_limited[why] += 1
+            self._note(why)
         consumers.sent = wanted
+        if self._terms.observed:
+            return [payload]
         _expect(consumers.answers)
         consumers.answers.append(True)
         return [encode_qos(Qos(0, wanted, False)), payload]
+
+    def _note(self, how: str) -> None:
+        self._tally.prefetch_limited[_OBSERVED if self._terms.observed else how] += 1
 
     def _default(self) -> int:
         terms = self._terms
@@ -208,7 +216,7 @@ class Prefetch:
         left = max(most - self._total + own, 1)
         if 0 < count <= left:
             return count
-        self._tally.prefetch_limited[_CONNECTION] += 1
+        self._note(_CONNECTION)
         return min(left, _COUNT_MAX)
 
     def _keep(self, consumers: _Consumers, tag: str, count: int) -> None:

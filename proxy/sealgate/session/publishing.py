@@ -54,8 +54,9 @@ class Publishing:
         self._role: Final = conversation.terms.role
         self._clamping: Final = Clamping(conversation)
         #: A signer reads no message but for its bounds.
-        self._bounds: Final = (
-            self._role is Role.SIGN and conversation.terms.verifier.policy.bounds is not None
+        policy = conversation.terms.verifier.policy
+        self._bounds: Final = self._role is Role.SIGN and (
+            policy.bounds is not None or policy.expiry is not None
         )
         self.refuser: Final = refuser
         #: Accepted in a row with the key, task and flags of this one, and signed, and not in the tally yet.

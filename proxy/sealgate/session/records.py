@@ -76,6 +76,8 @@ class Tally:
     prefetch_granted: int = 0
     #: bucket -> messages that went through a queue where messages over its rate wait
     delayed: Counter[str] = field(default_factory=Counter)
+    #: argument of a reply queue -> times it was lowered or put in, "observed" for times it would have been
+    queue_arguments_limited: Counter[str] = field(default_factory=Counter)
     stripped_headers: int = 0
     unconfirmed_refusals: int = 0
     #: reason -> refusals the broker confirmed in quarantine; those dropped because it was full or away

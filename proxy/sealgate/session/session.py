@@ -89,6 +89,9 @@ class Session:
         conversation.now = now
         if terms.prefetch is not None:
             conversation.prefetch = Prefetch(terms.prefetch, terms.tally)
+        expiry = terms.verifier.policy.expiry
+        if expiry is not None and expiry.bounds_queues:
+            conversation.declares = expiry
         refuser = Refuser(conversation)
         self._publishing: Final = Publishing(conversation, refuser)
         headers = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)

@@ -12,7 +12,6 @@ from typing import Final
 from sealgate.reason import GateError
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, FRAME_OBJECTS_BYTES, Channel
 from sealgate.session.conversation import Conversation, Role
-from sealgate.session.prefetch import CLIENT_METHODS
 from sealgate.session.publishing import Publishing
 from sealgate.session.states import ChannelState
 from sealgate.verify.message import Message
@@ -51,7 +50,7 @@ class Straight:
         self._conversation: Final = conversation
         self._passes: Final = conversation.terms.role is Role.PASS
         #: Methods that are not passed on unread.
-        self._apart: Final = CLIENT_METHODS if conversation.prefetch is not None else None
+        self._apart: Final = conversation.apart
         #: Then what a client says of them is looked at.
         self._judges_deliveries: Final = conversation.terms.delivery is not None
         self._headers: Final = headers

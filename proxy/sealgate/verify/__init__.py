@@ -11,7 +11,8 @@ The map:
 - `naming`: what a message runs, for rules that name tasks, before it is proven.
 - `fields`: properties and headers, before the signature; `expiration`: one of them. `authority`: what the
   key may do. `classes`: task, result, control or event.
-- `bounds`: what tasks may ask of workers, and what is changed in one that asks for more.
+- `bounds`: what tasks may ask of workers, and what is changed in one that asks for more. `expiry`: how long
+  results and replies stay.
 - `content`: types, encodings, compression (`inflate`), and bodies proven by parsing (`strict_json`,
   `strict_msgpack`; `pickles` finds pickles wrapped in base64).
 - `celery`, `pidbox`, `canvas`, `dramatiq`, `taskiq`: the envelopes, and what a worker would publish because

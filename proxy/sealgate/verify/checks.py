@@ -118,19 +118,18 @@ class Verifier:
     def bound(self, message: Message, peer: Peer, now: float) -> Verdict:
         """What its bounds make of a message that is about to be signed here, at `now` (Unix seconds).
 
-        Only tasks that headers name are looked at (Celery 2): who sent them is trusted, and a gateway judges
-        the rest.
+        Only tasks that headers name (Celery 2), and replies that their target tells, are looked at: who sent
+        them is trusted, and a gateway judges the rest.
         """
         policy = self.policy
         task = header_names(message).celery
         found = policy.bounds.of(task) if policy.bounds is not None and task else None
-        if found is None:
-            return Accepted("", task)
         try:
             value: object = None
-            if found.arguments_bytes_max is not None:
+            if found is not None and found.arguments_bytes_max is not None:
                 value = read_body(message, self.content_for(message, peer), policy).value
-            return Accepted("", task, edits=self._bound(message, peer, task, value, now))
+            bound_task = task if found is not None else None
+            return Accepted("", task, edits=self._bound(message, peer, bound_task, value, now, False))
         except GateError as error:
             refused = Refused(error.reason, error.detail, task=task, authenticated=True)
             return self.refusal(refused, message, peer)
@@ -185,12 +184,16 @@ class Verifier:
             tasks = run_tasks(message, self.content_for(message, peer), policy)
         return all(self.observes(peer, message.exchange, task) for task in tasks)
 
-    def _bound(self, message: Message, peer: Peer, task: str, value: object, now: float) -> Edits | None:
-        """Step 9, at its end: what the bounds of `task` change in the message. Raises GateError."""
+    def _bound(
+        self, message: Message, peer: Peer, task: str | None, value: object, now: float, is_result: bool
+    ) -> Edits | None:
+        """Step 9, at its end: what bounds change in the message, a `task` (or None). Raises GateError."""
         policy = self.policy
-        if policy.bounds is None:
-            return None
-        edits = apply_bounds(policy.bounds, subject_of(message, task, value), now, policy.clock_skew_s)
+        edits: Edits | None = None
+        if task is not None and policy.bounds is not None:
+            edits = apply_bounds(policy.bounds, subject_of(message, task, value), now, policy.clock_skew_s)
+        if policy.expiry is not None:
+            edits = policy.expiry.edits(message, is_result, edits)
         if edits is not None and self._is_observed(message, peer):
             edits.observed = True
         return edits
@@ -219,9 +222,8 @@ class Verifier:
         if policy.controls is not None:
             check_orders(envelope, examination.rules.profile, policy, now)
         task = envelope.task if envelope.message_class is MessageClass.TASK else None
-        edits: Edits | None = None
-        if task is not None:
-            edits = self._bound(message, peer, task, envelope.body.value, now)
+        is_result = envelope.message_class is MessageClass.RESULT
+        edits = self._bound(message, peer, task, envelope.body.value, now, is_result)
         claim = claim_of(task, message, envelope.body.value, peer, token, signed, policy, now, edits)
         if task is not None and self._known(message, peer) is None:
             learnt = learn(message, peer, key, self.keyring, policy, examination.rules)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sealgate.verify.bounds import BoundTable
 from sealgate.verify.controls import Controls
+from sealgate.verify.expiry import Expiry
 from sealgate.verify.globs import compiled
 from sealgate.verify.rates import RateTable
 
@@ -73,7 +74,8 @@ class Policy:
     """Times in seconds, sizes in bytes. `deployment` is part of every signature.
 
     `strict_b64` refuses a pickle in base64 inside a body instead of flagging it. `protocol_1` lets Celery 1
-    messages in. `session_nonces_only` refuses every nonce that a store would have to remember.
+    messages in. `session_nonces_only` refuses every nonce that a store would have to remember. `bounds` is
+    None where no task has any, and `expiry` where replies may stay for ever.
     """
 
     deployment: str
@@ -91,6 +93,7 @@ class Policy:
     bounds: BoundTable | None = None
     #: An operator's orders; None while there are none.
     controls: Controls | None = None
+    expiry: Expiry | None = None
 
     def observes(self, vhost: str, exchange: str, task: str | None, user: str) -> bool:
         """Whether a refusal of such a message is only counted.

@@ -11,8 +11,13 @@ from typing import Final
 
 from sealgate.wire.arguments import Arguments
 from sealgate.wire.constants import BASIC_QOS
+from sealgate.wire.table import Table, with_entries
 
 _QOS: Final = struct.Struct(">IIHB")
+_U32: Final = struct.Struct(">I")
+_PASSIVE: Final = 1
+_EXCLUSIVE: Final = 4
+_AUTO_DELETE: Final = 8
 _NO_ACK: Final = 2
 _CONSUME_NOWAIT: Final = 8
 _CANCEL_NOWAIT: Final = 1
@@ -37,6 +42,34 @@ class Consume:
     tag: str
     no_ack: bool
     nowait: bool
+
+
+@dataclass(slots=True)
+class Declare:
+    """`queue.declare`. `span` is where its arguments lie in the payload, without their length."""
+
+    queue: str
+    passive: bool
+    exclusive: bool
+    auto_delete: bool
+    span: tuple[int, int]
+
+
+def read_declare(payload: bytes) -> Declare:
+    arguments = Arguments(payload)
+    arguments.u16()
+    queue = arguments.short_text()
+    bits = arguments.octet()
+    span = arguments.long_span()
+    arguments.finish()
+    return Declare(queue, bits & _PASSIVE != 0, bits & _EXCLUSIVE != 0, bits & _AUTO_DELETE != 0, span)
+
+
+def with_arguments(payload: bytes, declare: Declare, table: Table, entries: dict[str, bytes]) -> bytes:
+    """The `queue.declare` that was read as `declare`, with `entries` put into its arguments, `table`."""
+    begin, end = declare.span
+    content = with_entries(table, entries)
+    return payload[: begin - _U32.size] + _U32.pack(len(content)) + content + payload[end:]
 
 
 def read_qos(payload: bytes) -> Qos:

@@ -400,6 +400,13 @@ def entry_array(name: str, items: list[bytes]) -> bytes:
     return _entry(name, b"A", b"".join(items))
 
 
+def entry_number(name: str, value: float) -> bytes:
+    """The bytes of an entry that holds a number."""
+    key = name.encode()
+    assert 0 < len(key) <= KEY_BYTES_MAX
+    return bytes((len(key),)) + key + encode_number(value)
+
+
 def encode_number(value: float) -> bytes:
     """A number as a table holds it, with its type octet: whole ones as I or l, others as d."""
     if value != int(value):
