@@ -13,6 +13,14 @@
     agreement.py       checks: whether signer and verifier agree
     toml_lines.py      the line of a TOML file that sets a key
 
+    live.py            everything that is asked of servers that run
+    greeting.py        what a broker says to a client that has just connected
+    live_broker.py     checks: brokers, certificates, ways around the gateway
+    own_login.py       checks: Sealgate's own user, and the quarantine
+    live_management.py checks: who else is connected
+    live_redis.py      checks: the replay store
+    live_traffic.py    checks: what a gateway has counted
+
     celery_command.py  `doctor celery`: one Celery application
     probe.py           run by the application's own Python: its configuration as JSON
     probing.py         the child process around it, with its deadline
@@ -46,7 +54,9 @@ _OUTPUT = ("form", "output", "ignore", "fail_on")
     epilog="""\b
 Examples:
   sealgate doctor --config gateway.toml
+  sealgate doctor --config gateway.toml --offline --format sarif --output doctor.sarif
   sealgate doctor --config sidecar.toml --against gateway.toml
+  sealgate doctor --config gateway.toml --admin 127.0.0.1:9672 --fail-on error
   sealgate doctor celery -A proj
   sealgate doctor rules
 
@@ -61,19 +71,48 @@ used.""",
     help="The configuration of the other side: do signer and gateway agree on deployment, kids and secrets?",
 )
 @click.option("--offline", is_flag=True, help="Connect to nothing.")
+@click.option(
+    "--management",
+    metavar="URL",
+    envvar="SEALGATE_DOCTOR_MANAGEMENT",
+    show_envvar=True,
+    help="RabbitMQ's management API with a login, as http://user:password@host:15672: who else is connected?",
+)
+@click.option(
+    "--from",
+    "gateways",
+    multiple=True,
+    metavar="ADDRESS",
+    help="With --management: an address that connections of a gateway come from. This host's, and those of "
+    "gateways that keep a quarantine, are known. Can be repeated.",
+)
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds for each question to a server.")
 @output_options
 @click.pass_context
-def doctor(ctx: click.Context, /, against: Path | None, offline: bool, **options: Any) -> int | None:
+def doctor(
+    ctx: click.Context,
+    /,
+    against: Path | None,
+    offline: bool,
+    management: str | None,
+    gateways: tuple[str, ...],
+    timeout: float,
+    **options: Any,
+) -> int | None:
     """Find what is wrong with a set-up: what, why it matters, and the line to change.
 
-    Without a command: a configuration and its keys. The configuration is given as for `sealgate run`.
+    Without a command: a configuration, its keys, and what it leads to: the brokers, the replay store, and the
+    traffic of the gateway at the admin address, if one runs there. Nothing is published, declared or changed.
+    The configuration is given as for `sealgate run`.
     """
     if ctx.invoked_subcommand is not None:
         return None
     from sealgate.cli.doctor.config_command import examine_config
+    from sealgate.cli.doctor.live import Live
 
     output = output_of(**{name: options.pop(name) for name in _OUTPUT})
-    return examine_config(options, against, output)
+    live = None if offline else Live(timeout, options["admin"] is not None, management or "", gateways)
+    return examine_config(options, against, live, output)
 
 
 @doctor.command("rules")

@@ -7,5 +7,6 @@ from typing import Final
 from sealgate.cli.doctor.celery_rules import CELERY_RULES
 from sealgate.cli.doctor.config_rules import CONFIG_RULES
 from sealgate.cli.doctor.findings import Rule
+from sealgate.cli.doctor.live_rules import LIVE_RULES
 
-RULES: Final[tuple[Rule, ...]] = (*CONFIG_RULES, *CELERY_RULES)
+RULES: Final[tuple[Rule, ...]] = (*CONFIG_RULES, *LIVE_RULES, *CELERY_RULES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sealgate.cli.doctor.config_case import Case
 from sealgate.cli.doctor.config_checks import check_config
@@ -18,8 +18,11 @@ from sealgate.config.errors import ConfigError
 from sealgate.config.loading import Loaded, load
 from sealgate.config.reload import KeySource
 
+if TYPE_CHECKING:
+    from sealgate.cli.doctor.live import Live
 
-def examine_config(options: dict[str, Any], against: Path | None, output: Output) -> int:
+
+def examine_config(options: dict[str, Any], against: Path | None, live: Live | None, output: Output) -> int:
     """Examine, tell, and return the exit code: 78 where the configuration can not be used at all."""
     case = case_of(load_settings(**options))
     report = Report(f"configuration {case.name}: publish.action = {case.settings.publish.action}")
@@ -35,6 +38,12 @@ def examine_config(options: dict[str, Any], against: Path | None, output: Output
         report.examined.append(f"whether its keys are those of {against}")
     else:
         report.skipped.append("whether signers and gateway have the same keys (--against FILE)")
+    if live is None:
+        report.skipped.append("broker, store and traffic (--offline)")
+    else:
+        from sealgate.cli.doctor.live import check_live
+
+        check_live(case, report, live)
     return output.tell(report)
 
 
