@@ -36,7 +36,7 @@ TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
 
-.PHONY: help setup plain compiled compile demo test test-others coverage interop check faults pacing simulate ledger format bench profile fuzz fuzz-corpus clean
+.PHONY: help setup emulators plain compiled compile demo test test-others coverage interop check faults pacing simulate ledger format bench profile fuzz fuzz-corpus clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ $(BIN)/python:
 
 demo: $(VARIANT)  ## attack a small set-up and see what stops (UPSTREAM=amqp://... to use a real RabbitMQ)
 	@$(RUN)/sealgate demo $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
+
+emulators: setup  ## a Vault and an AWS for the tests of key sources: 120 MB more in .venv
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install -c constraints.txt -e '.[emulators]'
 
 plain: setup
 

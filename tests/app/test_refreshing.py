@@ -12,6 +12,7 @@ from sealgate.app import refreshing
 from sealgate.app.refreshing import RETRY_S_MAX, UNENDED_MAX, Refresher
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.reload import Watched
+from sealgate.config.settings import Settings
 from sealgate.config.sources import Sources
 from sealgate.session.records import Tally
 from support.config_files import write
@@ -22,7 +23,7 @@ class Given(Watched[str]):
     """Gives what it is told to, or raises it."""
 
     def __init__(self, file: Path) -> None:
-        super().__init__({})
+        super().__init__(Settings(), {})
         self.file = file
         self.gate: threading.Event | None = None
         self.broken: BaseException | None = None
@@ -48,7 +49,7 @@ class Fixture:
         self.tally = Tally()
         self.now = 0.0
         self.used: list[str] = []
-        self.refresher = Refresher("keys", self.source, self.tally, lambda: self.now, lambda: 0.0)
+        self.refresher = Refresher("keys", self.source, self.tally, 60.0, lambda: self.now, lambda: 0.0)
 
     def replace(self, text: str) -> None:
         write(self.file.with_name("new"), text).replace(self.file)
@@ -136,14 +137,14 @@ def test_failing_source_is_tried_ever_less_often(given: Fixture) -> None:
 
 def test_readers_do_not_come_back_at_the_same_moment(given: Fixture) -> None:
     given.source.broken = ConfigError([Problem("", "keys.source", "away")])
-    early = Refresher("keys", given.source, Tally(), lambda: 0.5, lambda: 1.0)
+    early = Refresher("keys", given.source, Tally(), 60.0, lambda: 0.5, lambda: 1.0)
 
     async def look() -> None:
         await early.reload(given.used.append)
         before = given.source.readings
         await early.poll(given.used.append)  # at 0.5 s: half of the pause of one second
         assert given.source.readings == before
-        early._retry_at -= 0.5
+        early._next_at -= 0.5
         await early.poll(given.used.append)
         assert given.source.readings == before + 1
 

@@ -57,8 +57,12 @@ def test_credential_names_no_path(name: str, tmp_path: Path) -> None:
         ("env:NONE", "env:NONE is not set"),
         ("env:EMPTY", "env:EMPTY is empty"),
         ("file:/nowhere", "file:/nowhere can not be read: No such file or directory"),
-        ("vault:secret/k1", "vault: references are not in this version"),
-        ("aws:arn", "aws: references are not in this version"),
+        ("vault:secret/k1", "vault: must be followed by MOUNT/data/PATH#FIELD"),
+        ("vault:a/data/../b#c", "vault: must be followed by MOUNT/data/PATH#FIELD"),
+        ("vault:a/data/b?version=1#c", "vault: must be followed by MOUNT/data/PATH#FIELD"),
+        ("vault:a//data/b#c", "vault: must be followed by MOUNT/data/PATH#FIELD"),
+        ("aws:arn:aws:s3", "aws: must be followed by NAME"),
+        ("aws:a b", "aws: must be followed by NAME"),
     ],
 )
 def test_reference_that_gives_nothing_is_named(reference: str, message: str) -> None:

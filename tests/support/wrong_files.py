@@ -112,12 +112,12 @@ FILES = [
     Wrong(
         "what_later_versions_have",
         '[deliver]\naction = "verify"\n[keys]\nsource = "vault:secret/keys"\n'
-        '[replay]\nstore = "redis+cluster://a:6379"\n[quarantine]\nurl = "aws:arn"\n',
+        '[replay]\nstore = "redis+cluster://a:6379"\n[quarantine]\nurl = "aws:arn:aws:s3"\n',
         (
             'FILE: deliver.action: "verify" is not in this version',
-            "FILE: keys.source: vault: references are not in this version",
+            "FILE: keys.source: vault: must be followed by MOUNT/data/PATH#FIELD (KV version 2)",
             "FILE: replay.store: redis+cluster:// is not in this version",
-            "FILE: quarantine.url: aws: references are not in this version",
+            "FILE: quarantine.url: aws: must be followed by NAME?stage=STAGE#FIELD, the last two as wanted",
         ),
     ),
     Wrong(
@@ -477,7 +477,7 @@ FILES = [
             "FILE: credentials.mode: must be 'passthrough' or 'replace'",
             "FILE: credentials.users: must be file:/path or env:NAME",
             "FILE: credentials.user: must have at least 1 character",
-            "FILE: credentials.password: vault: references are not in this version",
+            "FILE: credentials.password: vault: must be followed by MOUNT/data/PATH#FIELD (KV version 2)",
             "FILE: credentials.loopback_users: must be a list",
             "FILE: credentials.loopback_user: is not known; did you mean credentials.loopback_users?",
         ),

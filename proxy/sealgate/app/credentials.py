@@ -38,7 +38,8 @@ class Credentials:
         source = KeySource(settings)
         self.keyring: Final = self._keys_at_start(source)
         #: None where no keys are used.
-        self.keys: Final = Refresher("keys", source, tally) if self._uses_keys else None
+        refresh_s = settings.keys.refresh
+        self.keys: Final = Refresher("keys", source, tally, refresh_s) if self._uses_keys else None
         self._stamps: dict[str, Stamp] = self._look()
         self._note()
         self.listen_tls = build.build_listen_tls(settings)

@@ -37,6 +37,8 @@ R = TypeVar("R")
 class Refresher(Generic[T]):
     """Keeps what `source` holds up to date; `what` names it in logs.
 
+    A store on the network is asked every `refresh_s` seconds, give or take a tenth, or as its login wants it.
+
     `trouble` is what is wrong with the source now; `failing_since` is since when, and `good_at` when it was
     last found good, both in Unix seconds, 0 for never.
     """
@@ -46,6 +48,7 @@ class Refresher(Generic[T]):
         what: str,
         source: Watched[T],
         tally: Tally,
+        refresh_s: float,
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
     ) -> None:
@@ -57,10 +60,15 @@ class Refresher(Generic[T]):
         self._one_at_a_time: Final = asyncio.Lock()
         self._unended = 0
         self._failures = 0
-        self._retry_at = 0.0
+        self._refresh_s: Final = refresh_s
+        #: When a source that failed is tried again, or a store on the network is asked again.
+        self._next_at = float("inf")
+        self._remote = False
         self.trouble = ""
         self.failing_since = 0.0
         self.good_at = time.time()
+        if source.last is not None:
+            self._schedule(source.last)
 
     @property
     def told(self) -> str:
@@ -74,9 +82,9 @@ class Refresher(Generic[T]):
         """Read again what has changed, or failed a while ago; `use` is given a new value."""
         if self._one_at_a_time.locked():
             return
-        if self._source.changed() or (self.trouble and self._clock() >= self._retry_at):
+        if self._source.changed() or self._clock() >= self._next_at:
             await self.reload(use, asked=False)
-        elif not self.trouble:
+        elif not self.trouble and not self._remote:
             self.good_at = time.time()
 
     async def reload(self, use: Callable[[T], None], asked: bool = True) -> None:
@@ -101,6 +109,7 @@ class Refresher(Generic[T]):
         mended = self.trouble != ""
         self.trouble, self.failing_since, self._failures = "", 0.0, 0
         self.good_at = time.time()
+        self._schedule(reading)
         if not (new or mended or asked):
             return
         self._tally.config_reloads["ok"] += 1
@@ -119,7 +128,15 @@ class Refresher(Generic[T]):
         pause = min(RETRY_S_MIN * 2**self._failures, RETRY_S_MAX)
         self._failures += 1 if pause < RETRY_S_MAX else 0
         # Up to half of it less: those who lost the same source do not all come back at once.
-        self._retry_at = self._clock() + pause * (1 - self._dice() / 2)
+        self._next_at = self._clock() + pause * (1 - self._dice() / 2)
+
+    def _schedule(self, reading: Reading[T]) -> None:
+        self._remote = reading.remote
+        if reading.remote:
+            pause = min(self._refresh_s * (0.9 + self._dice() / 5), max(reading.renew_in_s, RETRY_S_MIN))
+            self._next_at = self._clock() + pause
+        else:
+            self._next_at = float("inf")
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         """What `work` gives, done in a thread of its own. Raises TimeoutError when that takes too long.

@@ -33,7 +33,7 @@ class Users:
         limits = settings.limits
         desk = Desk(self._at_start(source), build_attempts(settings), os.urandom(KEY_BYTES))
         self.logins: Final = Logins(desk, limits.login_workers, limits.logins_waiting_max)
-        self._refresher: Final = Refresher("users", source, tally)
+        self._refresher: Final = Refresher("users", source, tally, settings.keys.refresh)
 
     @property
     def trouble(self) -> str:

@@ -7,9 +7,11 @@
     presets.py    complete policies for one place each, the lowest layer
     layers.py     the layers, lowest to highest, and where each value came from
     loading.py    layers in, `Loaded` settings out, or every error at once
-    sources.py    text behind env:NAME and file:/path; the keyring behind keys.source
+    sources.py    text behind references; the keyring behind keys.source
+    remote.py     stores on the network, behind one interface: vault.py, aws.py (store_settings.py: their tables;
+                  bounded_http.py: answers that end)
     checking.py   what only the machine can tell: files, permissions, keys
-    reload.py     the keyring, read again when its files change
+    reload.py     keys and users, read again when their sources change
     printing.py   settings back as TOML, with origins, without secrets
 
 `cli` loads and prints, `app` gets the `Settings` and keeps a `KeySource`. Its one warning: no message from

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Final
 
@@ -134,4 +135,5 @@ def _placed(loaded: Loaded, problem: Problem) -> Problem:
     """A problem with a setting gets the place of the setting; one inside the keys has its own."""
     if problem.where:
         return problem
-    return loaded.problem(tuple(problem.key.split(".")), problem.message, problem.permission)
+    placed = loaded.problem(tuple(problem.key.split(".")), problem.message, problem.permission)
+    return replace(placed, away=problem.away)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+EXIT_UNAVAILABLE: Final = 69
 EXIT_PERMISSION: Final = 77
 EXIT_CONFIG: Final = 78
 
@@ -22,6 +23,8 @@ class Problem:
     key: str
     message: str
     permission: bool = False
+    #: a store on the network that could not be reached
+    away: bool = False
 
     def __str__(self) -> str:
         return ": ".join([part for part in (self.where, self.key, self.message) if part])
@@ -36,5 +39,23 @@ class ConfigError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """77 when all that failed was a permission, else 78."""
-        return EXIT_PERMISSION if all(p.permission for p in self.problems) else EXIT_CONFIG
+        """77 when all that failed was a permission, 69 when all of it was away, else 78."""
+        if all(p.permission for p in self.problems):
+            return EXIT_PERMISSION
+        return EXIT_UNAVAILABLE if all(p.away for p in self.problems) else EXIT_CONFIG
+
+
+class SourceError(ValueError):
+    """A reference that gives nothing. The text is safe to print.
+
+    `permission` when it was only not allowed, `away` when a store on the network could not be reached.
+    """
+
+    def __init__(self, message: str, permission: bool = False, away: bool = False) -> None:
+        super().__init__(message)
+        self.permission: Final = permission
+        self.away: Final = away
+
+    def problem(self, key: str) -> Problem:
+        """The same as a problem with the setting `key`."""
+        return Problem("", key, str(self), self.permission, self.away)

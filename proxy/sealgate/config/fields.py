@@ -26,11 +26,26 @@ _LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
 _SERVER_NAME: Final = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
 #: What this version can decompress, within `content.inflated_bytes_max`.
 COMPRESSIONS: Final = ("application/x-gzip", "application/x-bz2", "application/x-lzma", "application/zstd")
-#: Schemes of secret references; the last two come with a later version.
-REFERENCE_SCHEMES: Final = ("env", "file", "cred")
-LATER_SCHEMES: Final = ("vault", "aws")
+#: Schemes of secret references; the last two are stores on the network.
+LOCAL_SCHEMES: Final = ("env", "file", "cred")
+REMOTE_SCHEMES: Final = ("vault", "aws")
+REFERENCE_SCHEMES: Final = (*LOCAL_SCHEMES, *REMOTE_SCHEMES)
+#: What follows `vault:`, with the path as Vault's API has it: no query, no empty part, no way up.
+VAULT_LOCATOR: Final = re.compile(
+    r"(?!.*//)(?!/)(?!(?:.*/)?\.{1,2}(?:/|#|$))"
+    r"(?P<mount>[!-~]{1,255}?)/data/(?P<path>[!-~]{1,255}?)(?:#(?P<field>[ -~]{1,255}))?",
+    re.ASCII,
+)
 AMQP_PORT: Final = 6672
 AMQPS_PORT: Final = 6671
+
+#: What follows `aws:`, in the letters that AWS takes for names, ARNs and stages.
+AWS_LOCATOR: Final = re.compile(
+    r"(?P<name>[A-Za-z0-9/_+=.@-]{1,512}|arn:[a-z0-9-]{1,32}:secretsmanager:[a-z0-9-]{1,32}:[0-9]{12}:secret:"
+    r"[A-Za-z0-9/_+=.@-]{1,512})"
+    r"(?:\?stage=(?P<stage>[A-Za-z0-9_+=.@-]{1,256}))?(?:#(?P<field>[ -~]{1,255}))?",
+    re.ASCII,
+)
 
 
 class Address(NamedTuple):
@@ -100,14 +115,21 @@ def split_url(value: str) -> SplitResult:
 
 def is_reference(value: str) -> bool:
     """Whether `value` names a secret kept elsewhere instead of being one."""
-    return value.partition(":")[0] in (*REFERENCE_SCHEMES, *LATER_SCHEMES)
+    return value.partition(":")[0] in REFERENCE_SCHEMES
+
+
+def is_remote(value: str) -> bool:
+    """Whether `value` names a secret in a store on the network."""
+    return value.partition(":")[0] in REMOTE_SCHEMES
 
 
 def check_reference(value: str) -> str:
-    """Refuse reference schemes of later versions and references that name nothing."""
+    """Refuse references that name nothing."""
     scheme, _, rest = value.partition(":")
-    if scheme in LATER_SCHEMES:
-        raise ValueError(f"{scheme}: references are not in this version; use env:NAME or file:/path")
+    if scheme == "vault" and (not VAULT_LOCATOR.fullmatch(rest) or "?" in rest.partition("#")[0]):
+        raise ValueError("vault: must be followed by MOUNT/data/PATH#FIELD (KV version 2)")
+    if scheme == "aws" and not AWS_LOCATOR.fullmatch(rest):
+        raise ValueError("aws: must be followed by NAME?stage=STAGE#FIELD, the last two as wanted")
     if scheme == "env" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", rest, re.ASCII):
         raise ValueError("env: must be followed by the name of an environment variable")
     if scheme == "cred" and not _CREDENTIAL.fullmatch(rest):
@@ -150,7 +172,7 @@ def _check_store(value: str) -> str:
 def _check_key_source(value: str) -> str:
     if not is_reference(value):
         raise ValueError(
-            "must be a reference such as file:/path or env:NAME (the keys are a TOML text of their own)"
+            "must be env:NAME or file:/path, or another reference (the keys are a TOML text of their own)"
         )
     return check_reference(value)
 
@@ -163,6 +185,21 @@ def _check_user_source(value: str) -> str:
 
 def _check_secret(value: str) -> str:
     return check_reference(value) if is_reference(value) else value
+
+
+def _check_local_secret(value: str) -> str:
+    if is_remote(value):
+        raise ValueError("must be env:NAME, file:/path or cred:NAME: it is what opens the store")
+    return _check_secret(value)
+
+
+def _check_http_url(value: str) -> str:
+    url = split_url(value)
+    if url.scheme not in ("http", "https"):
+        raise ValueError("must be an https:// or http:// URL")
+    if url.username is not None or url.query or url.fragment:
+        raise ValueError("takes no user, ?query or #fragment")
+    return value
 
 
 def _check_server_name(value: str) -> str:
@@ -284,6 +321,9 @@ KeySource = Annotated[str, AfterValidator(_check_key_source)]
 UserSource = Annotated[str, AfterValidator(_check_user_source)]
 #: A reference, or the secret itself.
 Secret = Annotated[str, Field(min_length=1), AfterValidator(_check_secret)]
+#: The same, from this machine.
+LocalSecret = Annotated[str, Field(min_length=1), AfterValidator(_check_local_secret)]
+HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
 
 
 UpstreamUrl = Annotated[str, AfterValidator(_check_upstream_url)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -16,9 +16,12 @@ from sealgate.config.fields import is_reference
 from sealgate.config.layers import Layer, read_environment, read_file, read_options
 from sealgate.config.paths import Path, dotted, suggest
 from sealgate.config.presets import is_preset, preset_layer
+from sealgate.config.remote import Remotes
 from sealgate.config.rules import RULES, warnings_of
+from sealgate.config.section import Section
 from sealgate.config.settings import Settings
-from sealgate.config.sources import SourceError, Sources
+from sealgate.config.sources import SourceError, Sources, new_remotes
+from sealgate.config.store_settings import Aws, Vault
 
 #: Settings that may be secret references, because a URL may hold a password.
 SECRETS: Final[tuple[Path, ...]] = (("upstream", "urls"), ("quarantine", "url"), ("replay", "store"))
@@ -34,6 +37,8 @@ _WORDS: Final = {
     "float_type": "must be a number",
     "string_pattern_mismatch": "must be 1 to 64 of A-Z a-z 0-9 _ -",
 }
+
+S = TypeVar("S", bound=Section)
 
 
 @dataclass(slots=True)
@@ -95,11 +100,24 @@ def load(
     layer = preset_layer(given.values.get("preset"))
     layer.cover(given)
     loaded = Loaded(Settings(), layer, file, unread, problems=layer.problems)
-    loaded.values = _resolve(loaded, Sources(environ))
+    loaded.values = _resolve(loaded, Sources(environ, _remotes(layer.values, environ)))
     _validate(loaded, loaded.values)
     if not unread:
         _cross_check(loaded)
     return loaded
+
+
+def _remotes(values: Mapping[str, Any], environ: Mapping[str, str]) -> Remotes:
+    """The stores on the network, from their own tables, before the others are looked at."""
+    return new_remotes(_table(Vault, values.get("vault")), _table(Aws, values.get("aws")), environ)
+
+
+def _table(kind: type[S], values: object) -> S | None:
+    """The table, None when it is wrong; that is told with all others."""
+    try:
+        return kind.model_validate({} if values is None else values)
+    except ValidationError:
+        return None
 
 
 def _resolve(loaded: Loaded, sources: Sources) -> dict[str, Any]:
@@ -133,7 +151,7 @@ def _text(loaded: Loaded, sources: Sources, path: Path, value: object) -> object
     try:
         text = sources.resolve(value)
     except SourceError as error:
-        loaded.problems.append(loaded.problem(path, str(error), error.permission))
+        loaded.problems.append(replace(loaded.problem(path, str(error), error.permission), away=error.away))
         raise
     loaded.references[path] = value
     return text

@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 from sealgate.accounts.users import UserBook
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.settings import Settings
-from sealgate.config.sources import Sources, Stamp, read_keyring, read_users, stamp_of
+from sealgate.config.sources import Sources, Stamp, new_remotes, read_keyring, read_users, stamp_of
 from sealgate.reason import GateError
 from sealgate.signing.keyring import Keyring
 
@@ -37,18 +37,24 @@ class Reading(Generic[T]):
     warnings: list[Problem]
     stamps: dict[FilePath, Stamp]
     fingerprint: bytes
+    #: whether a store on the network was asked, and in how many seconds its login wants to be renewed
+    remote: bool
+    renew_in_s: float
 
 
 class Watched(Generic[T]):
     """`value` is the last good one and `warnings` are its own. `environ` is the process's when None."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+        self._settings: Final = settings
         self._environ: Final = os.environ if environ is None else environ
+        self._remotes: Final = new_remotes(settings.vault, settings.aws, self._environ)
         self._stamps: dict[FilePath, Stamp] = {}
         #: Files that were changed in place, as they were at the last look.
         self._unsettled: dict[FilePath, Stamp] = {}
         self._fingerprint = b""
         self.value: T | None = None
+        self.last: Reading[T] | None = None
         self.warnings: list[Problem] = []
 
     def changed(self) -> bool:
@@ -70,17 +76,26 @@ class Watched(Generic[T]):
     def read(self) -> Reading[T]:
         """Read everything, and change nothing here: any thread may do it, one at a time."""
         before = {path: stamp_of(path) for path in list(self._stamps)}
-        sources = Sources(self._environ)
+        sources = Sources(self._environ, self._remotes)
         value: T | None = None
         failed: ConfigError | None = None
         try:
             value = self._value(sources)
         except ConfigError as error:
             failed = error
-        return Reading(value, failed, sources.warnings, before | sources.stamps, sources.fingerprint)
+        return Reading(
+            value,
+            failed,
+            sources.warnings,
+            before | sources.stamps,
+            sources.fingerprint,
+            sources.asks_remotes,
+            self._remotes.renew_in(),
+        )
 
     def take(self, reading: Reading[T]) -> bool:
         """Remember `reading`, and its value if it has one; whether that is another than the last good one."""
+        self.last = reading
         self._stamps = reading.stamps
         self._unsettled = {}
         if reading.value is None:
@@ -114,8 +129,7 @@ class KeySource(Watched[Keyring]):
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(environ)
-        self._settings: Final = settings
+        super().__init__(settings, environ)
         self._clock: Final = clock
 
     def _value(self, sources: Sources) -> Keyring:
@@ -139,10 +153,6 @@ class KeySource(Watched[Keyring]):
 
 class UserSource(Watched[UserBook]):
     """Reads the users `settings.credentials` names and Sealgate's own login, and when to do it again."""
-
-    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__(environ)
-        self._settings: Final = settings
 
     def _value(self, sources: Sources) -> UserBook:
         book = read_users(self._settings.credentials, sources)

@@ -16,6 +16,7 @@ from sealgate.config.bound_settings import Bound, Expiry, Prefetch
 from sealgate.config.deliver_settings import Deliver
 from sealgate.config.fields import AMQP_PORT, AMQPS_PORT, Address
 from sealgate.config.section import Section
+from sealgate.config.store_settings import Aws, Vault
 
 Profile = Literal["celery", "dramatiq", "taskiq", "generic"]
 Mode = Literal["enforce", "observe"]
@@ -123,8 +124,10 @@ class Publish(Section):
 
 class Keys(Section):
     source: f.KeySource = "env:SEALGATE_KEYS"
-    """Where the keys are: file:/path, env:NAME or cred:NAME (systemd), holding TOML; all but a file may hold
-    kid=secret,kid=secret."""
+    """Where the keys are: file:/path, env:NAME, cred:NAME (systemd), vault:... or aws:..., holding TOML;
+    all but a file may hold kid=secret,kid=secret."""
+    refresh: f.PositiveDuration = 60.0
+    """How often keys and users in Vault or AWS are asked for; files are looked at every 2 s."""
 
 
 class Replay(Section):
@@ -312,6 +315,8 @@ class Settings(Section):
     publish: Publish = Publish()
     deliver: Deliver = Deliver()
     keys: Keys = Keys()
+    vault: Vault = Vault()
+    aws: Aws = Aws()
     replay: Replay = Replay()
     content: Content = Content()
     celery: Celery = Celery()

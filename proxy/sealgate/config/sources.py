@@ -15,9 +15,12 @@ from typing import Final
 from sealgate.accounts.userfile import UserfileError, check_broker_secret, load_users
 from sealgate.accounts.users import BrokerLogin, UserBook
 from sealgate.config.errors import ConfigError, Problem
-from sealgate.config.fields import check_reference, is_reference
+from sealgate.config.errors import SourceError as SourceError
+from sealgate.config.fields import check_reference, is_reference, is_remote
+from sealgate.config.remote import Remote, Remotes
 from sealgate.config.settings import Credentials
-from sealgate.signing.keyfile import KeyfileError, load_keys
+from sealgate.config.store_settings import Aws, Vault
+from sealgate.signing.keyfile import KeyfileError, NamedSecret, load_keys, load_secrets
 from sealgate.signing.keyring import Keyring
 
 #: A keyring of a few thousand keys; what is larger is the wrong file.
@@ -35,22 +38,22 @@ CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
 _FINGERPRINT_KEY: Final = os.urandom(32)
 
 
-class SourceError(ValueError):
-    """A reference that gives nothing. The text is safe to print."""
-
-    def __init__(self, message: str, permission: bool = False) -> None:
-        super().__init__(message)
-        self.permission: Final = permission
-
-
 class Sources:
     """Reads references; remembers the files they were in as they were, and what deserves a warning."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], remotes: Remotes | None = None) -> None:
+        """`remotes` are the stores on the network; by default those the environment tells of."""
         self._environ: Final = environ
+        self._remotes = remotes
+        self._asked: Final[set[str]] = set()
         self.stamps: Final[dict[Path, Stamp]] = {}
         self.warnings: Final[list[Problem]] = []
         self._digest: Final = hashlib.blake2b(key=_FINGERPRINT_KEY)
+
+    @property
+    def asks_remotes(self) -> bool:
+        """Whether a store on the network was asked."""
+        return bool(self._asked)
 
     @property
     def fingerprint(self) -> bytes:
@@ -58,7 +61,7 @@ class Sources:
         return self._digest.digest()
 
     def resolve(self, reference: str) -> str:
-        """The text behind a reference (`env:NAME`, `file:/path`, `cred:NAME`), without white space around.
+        """The text behind a reference, such as `env:NAME` or `file:/path`, without white space around it.
 
         What is no reference is a literal and is given back. Raises `SourceError`.
         """
@@ -69,13 +72,43 @@ class Sources:
         except ValueError as error:
             raise SourceError(str(error)) from None
         text = self._read(reference)
-        for part in (reference, text):
+        self._note(reference, text)
+        return text
+
+    def keys(self, reference: str) -> str | list[NamedSecret]:
+        """What is behind `keys.source`: a text, or from a store on the network the keys one by one.
+
+        Raises `SourceError`.
+        """
+        if not is_remote(reference):
+            return self.resolve(reference)
+        scheme, _, name = reference.partition(":")
+        found = self._remote(scheme).secrets(name)
+        if isinstance(found, str):
+            self._note(reference, found)
+            return found
+        for secret in found:
+            self._note(reference, secret.kid, secret.material, repr(sorted(secret.fields.items())))
+        return found
+
+    def _note(self, *parts: str) -> None:
+        for part in parts:
             data = part.encode()
             self._digest.update(len(data).to_bytes(8, "big") + data)
-        return text
+
+    def _remote(self, scheme: str) -> Remote:
+        if self._remotes is None:
+            self._remotes = new_remotes(Vault(), Aws(), self._environ)
+        remote = self._remotes.get(scheme)
+        if scheme not in self._asked:
+            self._asked.add(scheme)
+            remote.begin()
+        return remote
 
     def _read(self, reference: str) -> str:
         scheme, _, name = reference.partition(":")
+        if is_remote(reference):
+            return self._remote(scheme).text(name)
         if scheme == "env":
             return self._environment(reference, name)
         if scheme == "cred":
@@ -127,6 +160,11 @@ class Sources:
         return text
 
 
+def new_remotes(vault: Vault | None, aws: Aws | None, environ: Mapping[str, str]) -> Remotes:
+    """The stores on the network that these tables describe."""
+    return Remotes(vault, aws, environ, lambda reference: Sources(environ).resolve(reference))
+
+
 def stamp_of(path: Path) -> Stamp:
     """What changes when the file behind `path` and its symlinks does."""
     try:
@@ -152,13 +190,16 @@ def read_keyring(source: str, sources: Sources) -> Keyring:
 
     Raises `ConfigError` with every problem; those inside the keys name the file or variable they are in.
     """
-    where = source.partition(":")[2]
+    where = source if is_remote(source) else source.partition(":")[2]
     try:
-        text = sources.resolve(source)
+        found = sources.keys(source)
     except SourceError as error:
-        raise ConfigError([Problem("", "keys.source", str(error), error.permission)]) from None
+        raise ConfigError([error.problem("keys.source")]) from None
     try:
-        keyring, warnings = load_keys(text, source, sources.resolve)
+        if isinstance(found, str):
+            keyring, warnings = load_keys(found, source, sources.resolve)
+        else:
+            keyring, warnings = load_secrets(found)
     except KeyfileError as error:
         raise ConfigError([Problem(where, "", message) for message in error.errors]) from None
     sources.warnings.extend([Problem(where, "", message) for message in warnings])
@@ -178,7 +219,7 @@ def read_users(credentials: Credentials, sources: Sources) -> UserBook:
         text = sources.resolve(source)
         book, warnings = load_users(text, sources.resolve, broker)
     except SourceError as error:
-        problems.append(Problem("", "credentials.users", str(error), error.permission))
+        problems.append(error.problem("credentials.users"))
     except UserfileError as error:
         problems += [Problem(where, "", message) for message in error.errors]
     if problems:
@@ -205,8 +246,10 @@ def _broker_password(credentials: Credentials, sources: Sources, problems: list[
     try:
         password = sources.resolve(credentials.password or "")
         check_broker_secret(password)
+    except SourceError as error:
+        problems.append(error.problem("credentials.password"))
+        return ""
     except ValueError as error:
-        permission = isinstance(error, SourceError) and error.permission
-        problems.append(Problem("", "credentials.password", str(error), permission))
+        problems.append(Problem("", "credentials.password", str(error)))
         return ""
     return password

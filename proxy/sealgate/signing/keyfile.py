@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -48,6 +48,20 @@ class KeyfileError(ValueError):
         self.errors: Final = errors
 
 
+class NamedSecret:
+    """Material and the kid it goes by, with what else is known of it (`fields`, as in a `[[key]]` table)."""
+
+    __slots__ = ("fields", "kid", "material")
+
+    def __init__(self, kid: str, material: str, fields: Mapping[str, object] | None = None) -> None:
+        self.kid: Final = kid
+        self.material: Final = material
+        self.fields: Final[dict[str, object]] = dict(fields or {})
+
+    def __repr__(self) -> str:
+        return f"NamedSecret({self.kid!r})"
+
+
 def load_keyring(
     source: str | Mapping[str, object], resolve: Callable[[str], str]
 ) -> tuple[Keyring, list[str]]:
@@ -70,7 +84,7 @@ def load_keys(text: str, source: str, resolve: Callable[[str], str]) -> tuple[Ke
     secret's prefix.
     """
     if not source.startswith("file:") and not _is_toml(text):
-        return _load_pairs(text, source)
+        return _load_pairs(text)
     return load_keyring(text, resolve)
 
 
@@ -89,19 +103,28 @@ def _is_toml(text: str) -> bool:
         return "[[" in text
 
 
-def _load_pairs(text: str, source: str) -> tuple[Keyring, list[str]]:
-    secrets: dict[str, str] = {}
-    entries: list[dict[str, str]] = []
+def _load_pairs(text: str) -> tuple[Keyring, list[str]]:
+    secrets: list[NamedSecret] = []
     for index, pair in enumerate(text.split(",")):
         kid, equals, secret = pair.partition("=")
         if not equals:
             raise KeyfileError([f"key[{index}]: want kid=secret,kid=secret or the TOML of a keys file"])
-        kind = kind_of(secret.strip()) or MaterialKind.HMAC_SECRET
+        secrets.append(NamedSecret(kid.strip(), secret.strip()))
+    return load_secrets(secrets)
+
+
+def load_secrets(secrets: Sequence[NamedSecret]) -> tuple[Keyring, list[str]]:
+    """As `load_keyring`, of keys one by one: the algorithm follows from each secret's prefix."""
+    materials: dict[str, str] = {}
+    entries: list[dict[str, object]] = []
+    for index, secret in enumerate(secrets):
+        kind = kind_of(secret.material) or MaterialKind.HMAC_SECRET
         alg = HMAC_SHA256 if kind is MaterialKind.HMAC_SECRET else ED25519
-        reference = f"{source}#{index}"
-        secrets[reference] = secret.strip()
-        entries.append({"kid": kid.strip(), "alg": alg, _FIELD_OF_KIND[kind]: reference})
-    return load_keyring({"key": entries}, secrets.__getitem__)
+        # A reference that only this function knows: literal material would be warned about.
+        reference = f"env:{index}"
+        materials[reference] = secret.material
+        entries.append({**secret.fields, "kid": secret.kid, "alg": alg, _FIELD_OF_KIND[kind]: reference})
+    return load_keyring({"key": entries}, materials.__getitem__)
 
 
 def _parse(text: str) -> Mapping[str, object]:

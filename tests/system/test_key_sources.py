@@ -1,0 +1,137 @@
+"""A running gateway whose keys are in a store on the network: rotation, and the ways in which the store fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealgate.signing.algorithms import HmacSha256
+from sealgate.signing.keyring import Key
+from sealgate.signing.material import MaterialKind, generate_hmac, parse_secret
+from support.explained import frames
+from support.gateway import GatewayProcess, gateway
+from support.processes import wait_until
+from support.publisher import answers
+from support.rabbitmq_server import RabbitMQServer
+from support.sealed import a_message, sealed
+from support.vault_server import VaultServer, private_vault
+
+pytestmark = pytest.mark.system
+SECONDS_MAX = 30
+
+
+@pytest.fixture(scope="module")
+def vault() -> Iterator[VaultServer]:
+    with private_vault() as server:
+        yield server
+
+
+class Ring:
+    """Keys by kid; `accepted` asks the gateway whether it knows one."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def new(self, kid: str) -> str:
+        self.texts[kid] = generate_hmac(secrets.token_bytes(32))
+        return self.texts[kid]
+
+    def accepted(self, process: GatewayProcess, kid: str) -> bool:
+        key = Key(kid, HmacSha256(parse_secret(self.texts[kid], MaterialKind.HMAC_SECRET)))
+        created, nonce = int(time.time()), secrets.token_bytes(16)
+        message = sealed(a_message(routing_key="nowhere"), key=key, created=created, nonce=nonce)
+        return asyncio.run(answers(process.port, "/", [frames(message)])) == ["Basic.Ack"]
+
+
+def settings(source: str, **tables: dict[str, object]) -> dict[str, object]:
+    return {
+        "keys": {"source": source, "refresh": "1s"},
+        "replay": {"clock_skew": "0s"},
+        "quarantine": {"enabled": False},
+        **tables,
+    }
+
+
+def trouble(process: GatewayProcess) -> str:
+    """What /readyz says of the keyring; "ok" when nothing is wrong with it."""
+    (line,) = [text for text in process.get("/readyz?verbose")[1].splitlines() if "]keyring " in text]
+    return line.partition("]keyring ")[2]
+
+
+def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path: Path) -> None:
+    """Rotated without restart; while the Vault fails the old keys stay, and it is told; then it recovers."""
+    ring = Ring()
+    vault.put("gateway", web1=ring.new("web1"))
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(vault.new_token())
+    tables = settings(
+        "vault:secret/data/gateway",
+        vault={"address": vault.url, "token": f"file:{token}", "timeout": "500ms"},
+    )
+    with gateway(tmp_path / "gateway", rabbitmq.port, [], tables) as process:
+
+        def told(words: str) -> None:
+            wait_until(lambda: words in trouble(process), SECONDS_MAX, f"the keyring to tell: {words}")
+
+        def takes(kid: str) -> None:
+            wait_until(lambda: ring.accepted(process, kid), SECONDS_MAX, f"{kid} to be in force")
+
+        takes("web1")
+        vault.put("gateway", web1=ring.texts["web1"], web2=ring.new("web2"))
+        takes("web2")
+        assert trouble(process) == "ok"
+        assert process.metric("sealgate_keyring_failing_since_timestamp_seconds") == 0
+
+        failing = time.time()
+        os.kill(vault.pid, signal.SIGSTOP)
+        try:
+            told("no answer in time")
+            assert trouble(process).startswith("failing since 2")
+            assert process.ready()
+            assert ring.accepted(process, "web1")
+            since = process.metric("sealgate_keyring_failing_since_timestamp_seconds")
+            assert failing - 1 < since <= time.time()
+            assert process.metric("sealgate_keyring_age_seconds") >= time.time() - since
+            assert process.metric("sealgate_config_reloads_total", result="failed") >= 1
+        finally:
+            os.kill(vault.pid, signal.SIGCONT)
+        told("ok")
+        assert process.metric("sealgate_keyring_failing_since_timestamp_seconds") == 0
+
+        vault.put("gateway", web1=ring.texts["web1"], web2="")
+        told("vault:secret/data/gateway#web2 is empty")
+        vault.put("gateway", web1="hunter2", web2=ring.texts["web2"])
+        told("is no key: want sgk_h_")
+        assert "hunter2" not in process.log_text()
+        vault.api("DELETE", "secret/data/gateway")
+        told("its last version is deleted")
+        assert ring.accepted(process, "web1")
+        assert ring.accepted(process, "web2")
+
+        vault.put("gateway", web2=ring.texts["web2"])
+        told("ok")
+        wait_until(lambda: not ring.accepted(process, "web1"), SECONDS_MAX, "web1 to be gone")
+
+        vault.api("POST", "auth/token/revoke", {"token": token.read_text()})
+        told("the login is over, or its policy does not permit it")
+        assert ring.accepted(process, "web2")
+        token.write_text(vault.new_token())
+        told("ok")
+        assert process.log_text().count('"keys.failed"') < 15
+        assert all(text not in process.log_text() for text in ring.texts.values())
+
+
+def test_vault_that_is_away_ends_the_start_with_69(tmp_path: Path) -> None:
+    tables = settings("vault:secret/data/x", vault={"address": "http://127.0.0.1:1", "token": "t"})
+    process = GatewayProcess(tmp_path / "gateway", 1, [], tables)
+    with pytest.raises(AssertionError, match="the Vault can not be reached"):
+        process.start()
+    assert process.stop() == 69
