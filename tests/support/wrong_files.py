@@ -111,10 +111,9 @@ FILES = [
     ),
     Wrong(
         "what_later_versions_have",
-        '[deliver]\naction = "verify"\n[keys]\nsource = "vault:secret/keys"\n'
+        '[keys]\nsource = "vault:secret/keys"\n'
         '[replay]\nstore = "redis+cluster://a:6379"\n[quarantine]\nurl = "aws:arn:aws:s3"\n',
         (
-            'FILE: deliver.action: "verify" is not in this version',
             "FILE: keys.source: vault: must be followed by MOUNT/data/PATH#FIELD (KV version 2)",
             "FILE: replay.store: redis+cluster:// is not in this version",
             "FILE: quarantine.url: aws: must be followed by NAME?stage=STAGE#FIELD, the last two as wanted",

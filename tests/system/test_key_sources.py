@@ -1,4 +1,4 @@
-"""A running gateway whose keys are in a store on the network: rotation, and the ways in which the store fails."""
+"""A running gateway whose keys are in a store on the network: rotated, and while the store fails."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ Exit codes: 0 good (warnings are printed), 77 a file may not be read, 78 not goo
 def check_config(file: Path | None, **options: Any) -> int:
     """Say everything that is wrong with a configuration: FILE, or --config, and the environment.
 
-    Files, keys and certificates it names are read, too, from Vault and AWS where they are there. No broker and no
-    Redis is connected to.
+    Files, keys and certificates it names are read, too, from Vault and AWS where they are there. No broker
+    and no Redis is connected to.
     """
     from sealgate.config.checking import check
 

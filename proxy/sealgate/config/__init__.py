@@ -8,7 +8,7 @@
     layers.py     the layers, lowest to highest, and where each value came from
     loading.py    layers in, `Loaded` settings out, or every error at once
     sources.py    text behind references; the keyring behind keys.source
-    remote.py     stores on the network, behind one interface: vault.py, aws.py (store_settings.py: their tables;
+    remote.py     stores on the network, behind one interface: vault.py, aws.py (store_settings.py: tables;
                   bounded_http.py: answers that end)
     checking.py   what only the machine can tell: files, permissions, keys
     reload.py     keys and users, read again when their sources change
