@@ -24,11 +24,13 @@ from support.doctor_configs import Place
 from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.publisher import answers
 from support.rabbitmq_server import RabbitMQServer
+from support.redis_server import RedisServer
 from support.tasks import task_frames
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 QUEUE = "tasks"
+DEPLOYMENT = "doctor"
 
 
 @pytest.fixture
@@ -37,11 +39,18 @@ def secret() -> str:
 
 
 @pytest.fixture
-def running(rabbitmq: RabbitMQServer, vhost: str, secret: str, tmp_path: Path) -> Iterator[GatewayProcess]:
-    """A gateway with the key `web` and a queue behind it."""
+def running(
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, vhost: str, secret: str, tmp_path: Path
+) -> Iterator[GatewayProcess]:
+    """A gateway with the key `web`, a store that has been there for long, and a queue behind it."""
     with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", rabbitmq.port, vhost)) as own:
         own.channel().queue_declare(QUEUE, durable=True)
-    settings = {"mode": {"default": "observe"}, "replay": {"nonces": "any", "clock_skew": "30s"}}
+    redis_server.age(DEPLOYMENT)
+    settings = {
+        "deployment": DEPLOYMENT,
+        "mode": {"default": "observe"},
+        "replay": {"store": redis_server.url, "clock_skew": "30s"},
+    }
     limits = {"classes": ["task"], "not_after": "2099-01-01T00:00:00Z"}
     keys = [key("web", secret, **limits)]
     with gateway(tmp_path / "gateway", rabbitmq.port, keys, settings) as process:
@@ -50,8 +59,10 @@ def running(rabbitmq: RabbitMQServer, vhost: str, secret: str, tmp_path: Path) -
 
 def sealing(secret: str, vhost: str, kid: str = "web", late_s: float = 0) -> Callable[[Message], bytes]:
     keyring = Keyring([Key(kid, HmacSha256(bytes.fromhex(secret.removeprefix("hex:"))))])
-    sealer = Sealer(keyring, kid, "prod", os.urandom)
-    return lambda message: sealer.seal(message, Peer("prod", vhost), SignerSession(), time.time() - late_s)
+    sealer = Sealer(keyring, kid, DEPLOYMENT, os.urandom)
+    return lambda message: sealer.seal(
+        message, Peer(DEPLOYMENT, vhost), SignerSession(), time.time() - late_s
+    )
 
 
 def traffic(process: GatewayProcess) -> set[tuple[str, str]]:
