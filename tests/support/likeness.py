@@ -47,6 +47,9 @@ POLICIES: Final = (
     Policy(DEPLOYMENT, content=ContentRules("generic", frozenset({"*"}))),
     Policy(DEPLOYMENT, rules=(Rule(exchange="logs", content=_TASKIQ), Rule(task="app.mul", content=JSON))),
     Policy(DEPLOYMENT, max_age_s=20, clock_skew_s=1),
+)
+#: The same with an operator's orders.
+ORDERING: Final = (
     Policy(DEPLOYMENT, controls=Controls(("app.mul",), {})),
     Policy(DEPLOYMENT, controls=Controls(("other",), _REVOKED)),
 )

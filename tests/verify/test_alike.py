@@ -25,12 +25,13 @@ from sealgate.verify.message import Message, Peer
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Verdict
 from sealgate.wire.properties import ContentHeader, scan_content_header
 from sealgate.wire.reader import HeaderReader
-from support.likeness import ATTACKS, POLICIES, Draft, Producer, Publish, keyrings
+from support.likeness import ATTACKS, ORDERING, POLICIES, Draft, Producer, Publish, keyrings
 from support.sealed import CHALLENGE, DEPLOYMENT, NOW
 
 SEEDS = 80
 SEEDS_AT_FULL_SIZE = 4000
 PARTS = 4
+ALL_POLICIES = (*POLICIES, *ORDERING)
 MESSAGES = 50
 
 
@@ -46,7 +47,7 @@ class Connection:
         self.attacks = attacks
         self.dice = random.Random(seed)
         self.rings = keyrings(NOW)
-        self.verifier = Verifier(POLICIES[seed % len(POLICIES)], self.rings[0])
+        self.verifier = Verifier(ALL_POLICIES[seed % len(ALL_POLICIES)], self.rings[0])
         self.reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
         self.peer = Peer(DEPLOYMENT, user="app", challenge=CHALLENGE)
         self.producer = Producer(self.dice, CHALLENGE)
@@ -63,7 +64,7 @@ class Connection:
         if self.dice.random() < 0.02:
             self.verifier.keyring = self.dice.choice((self.rings[0], self.dice.choice(self.rings)))
         if self.dice.random() < 0.02:
-            self.verifier.policy = self.dice.choice(POLICIES)
+            self.verifier.policy = self.dice.choice(ALL_POLICIES)
         usable = any(known.usable for known in known_of(self.peer))
         attack = self.attack(usable)
         publish = self.producer.next(self.now, attack)
