@@ -135,3 +135,36 @@ def test_any_mix_of_answers_gives_each_tag_its_own_answer_once(data: st.DataObje
                 client.told(client_tag, multiple, what)
         assert client.answers == expected
         assert len(ledger) == len(outstanding)
+
+
+@given(st.lists(st.sampled_from(["sent", "held", "lost", "refused"]), max_size=12), st.data())
+def test_a_publish_that_was_lost_is_nacked_alone_and_every_other_answer_is_the_brokers(
+    what: list[str], data: st.DataObject
+) -> None:
+    ledger, client = ConfirmLedger(), Client()
+    expected: dict[int, str] = {}
+    for number, kind in enumerate(what, 1):
+        client.sent += 1
+        expected[number] = "nack" if kind in ("lost", "refused") else "ack"
+        if kind == "refused":
+            assert ledger.answered_here() == number
+            client.told(number, False, "nack")
+            client.local.add(number)
+            continue
+        seal = None if kind == "sent" else Seal(b"%d" % number, "", "q")
+        ledger.forwarded(CLAIM, seal, 0.0)
+        if kind == "lost":
+            assert seal is not None
+            ledger.lost(seal)
+    left = [number for number, kind in enumerate(what, 1) if kind != "refused"]
+    broker_tag = 0
+    while broker_tag < len(left):
+        several = data.draw(st.integers(1, len(left) - broker_tag))
+        multiple = several > 1 or data.draw(st.booleans())
+        broker_tag += several
+        answered = ledger.answered(broker_tag, multiple)
+        for tag, many in answered.answers:
+            client.told(tag, many, "nack" if tag in answered.lost else "ack")
+        assert not (answered.unchanged and answered.lost)
+    assert client.answers == expected
+    assert not len(ledger)

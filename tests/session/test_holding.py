@@ -14,7 +14,7 @@ from sealgate.session.limits import Limits
 from sealgate.verify.rates import RateTable
 from sealgate.verify.verdict import GRANTED, Bucket, Claim, ClaimOutcome, ClaimStatus, Debit
 from sealgate.wire.methods import Publish
-from support.talk import Spoken, Talk, generic_policy, methods_of
+from support.talk import Spoken, Talk, generic_policy, methods_of, on
 
 RATES = RateTable({"q": "1/s", "*": "9/s"}, delay_us=3_600_000_000)
 
@@ -24,10 +24,10 @@ def waits(*seconds: float) -> Callable[[Claim], ClaimOutcome]:
     left = list(seconds)
 
     def outcome(claim: Claim) -> ClaimOutcome:
-        assert claim.wait_us
         wait_s = left.pop(0)
         if wait_s < 0:
             return GRANTED
+        assert claim.wait_us
         return ClaimOutcome(ClaimStatus.GRANTED, "q" if wait_s else "", int(wait_s * 1_000_000), True)
 
     return outcome
@@ -226,6 +226,77 @@ def test_more_queues_than_may_be_are_refused() -> None:
     assert len(published(talk.heard_by_broker())) == 2
 
 
+# A queue that is gone
+
+
+def come_back(talk: Talk, heard: list[Spoken], channel: int = 1) -> None:
+    """The broker returns the publish that was just heard: there is no such queue."""
+    method, properties, content = heard
+    assert method.mandatory
+    returned = commands.Basic.Return(312, "NO_ROUTE", "", method.routing_key)
+    talk.broker(channel, returned, properties, content)
+
+
+def test_what_comes_back_from_a_queue_that_is_gone_is_nacked_and_kept_as_it_was_sent() -> None:
+    talk = talk_of(10, 11, 12)
+    sent = talk.sealed(b"1")
+    talk.client(1, *sent, *talk.sealed(b"2"))
+    name = declare(talk).name
+    heard = talk.heard_by_broker()
+    come_back(talk, heard[:3])
+    talk.broker(1, commands.Basic.Ack(2, multiple=True))
+    told = talk.heard_by_client()
+    assert [(part.name, part.delivery_tag, getattr(part, "multiple", None)) for part in told] == [
+        ("Basic.Nack", 1, False),
+        ("Basic.Ack", 2, True),
+    ]
+    # Its nonce is free again; the other one arrived.
+    assert (len(talk.releases), len(talk.commits)) == (1, 1)
+    (record,) = talk.records
+    assert (record.reason, record.answer, record.kid) == (Reason.RATE_TASK, "basic.nack", "k1")
+    assert (record.exchange, record.routing_key, record.body, record.complete) == ("", "q", b"1", True)
+    assert record.header == sent[1].payload
+    assert record.method == on(1, commands.Basic.Publish(routing_key="q"))[7:-1]
+    assert talk.tally.messages["publish", "refused", "rate.task"] == 1
+    # The queue is declared again before it is used.
+    talk.client(1, *talk.sealed(b"3"))
+    assert declare(talk).name == name
+    talk.broker(1, commands.Basic.Ack(3))
+    assert [part.delivery_tag for part in talk.heard_by_client()] == [3]
+
+
+def test_without_confirms_what_comes_back_is_kept() -> None:
+    talk = talk_of(10, confirms=False)
+    talk.client(1, *talk.sealed())
+    declare(talk)
+    come_back(talk, talk.heard_by_broker())
+    assert talk.heard_by_client() == []
+    assert talk.records[0].answer == "none" and talk.tally.unconfirmed_refusals == 1
+
+
+def test_a_body_in_several_frames_and_none_at_all_come_back_whole() -> None:
+    talk = talk_of(10, 11)
+    talk.client(1, *talk.sealed(b"hello"), *talk.sealed(b""))
+    name = declare(talk).name
+    heard = talk.heard_by_broker()
+    back = commands.Basic.Return(312, "NO_ROUTE", "", name)
+    talk.broker(1, back, heard[1], body.ContentBody(b"he"))
+    assert talk.records == []
+    talk.broker(1, body.ContentBody(b"llo"))
+    talk.broker(1, back, heard[4])
+    assert [record.body for record in talk.records] == [b"hello", b""]
+    assert talk.heard_by_client() == []
+
+
+def test_a_return_of_the_clients_own_is_the_clients() -> None:
+    """Also from a queue that is called so: it was the client that published there."""
+    talk = talk_of(-1)
+    talk.client(1, *talk.sealed(routing_key="sealgate.wait.mine", mandatory=True))
+    (method, properties, content) = talk.heard_by_broker()
+    talk.broker(1, commands.Basic.Return(312, "NO_ROUTE", "", method.routing_key), properties, content)
+    assert methods_of(talk.heard_by_client()) == ["Basic.Return", "ContentHeader", "ContentBody"]
+
+
 # The queues
 
 
@@ -279,4 +350,5 @@ def test_ready_queues_are_those_of_one_broker_and_vhost_and_are_forgotten_with_t
     assert not ready.has_room("a:1", "/", "n", 0.5) and ready.has_room("a:1", "/", "s", 0.5)
     assert ready.has_room("a:1", "/", "n", 1.0)
     ready.forget("a:1", "/", "l")
-    assert not ready.fresh("a:1", "/", "l", 1.0) and len(ready) == 0
+    assert not ready.fresh("a:1", "/", "l", 1.0)
+    assert ready.find("a:1", "/", "l") == lasting

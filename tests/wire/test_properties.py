@@ -334,3 +334,4 @@ def test_an_expiration_is_put_in_and_everything_else_stays(
     assert after.table.raw == before.table.raw and after.body_size == 7
     if header.fields[EXPIRATION] == value:
         assert changed == spliced
+    assert with_expiration(changed, header.fields[EXPIRATION]) == spliced

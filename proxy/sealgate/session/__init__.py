@@ -8,6 +8,7 @@
     holding   queues that publications are sent to instead of to their target, for a while
     clamping  what bounds change                        originals what clients get back of it
     prefetch  what consumers may hold unacknowledged    declaring reply queues, and how long they stay
+    lost      publishes that come back from such a queue, because it is gone
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
     deliveries they are judged, handed over or kept     answers   what the client says of them
     delivering consumers unacked                        one delivery; who consumes; what is unanswered

@@ -11,6 +11,7 @@ from sealgate.session.client import ClientFrames
 from sealgate.session.confirms import Outstanding, Seal
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.deliveries import Deliveries
+from sealgate.session.lost import Lost
 from sealgate.session.prefetch import BROKER_METHODS
 from sealgate.session.publishing import COUNTERSIGNATURE, SIGNER_STRIPS
 from sealgate.session.refuse import Refuser
@@ -49,6 +50,7 @@ class BrokerFrames:
         "_client",
         "_conversation",
         "_deliveries",
+        "_lost",
         "_passes",
         "_prefetch",
         "_refuser",
@@ -69,6 +71,7 @@ class BrokerFrames:
         self._client: Final = client
         self._refuser: Final = refuser
         self._passes: Final = conversation.terms.role is Role.PASS
+        self._lost: Final = Lost(conversation, refuser)
         self._prefetch: Final = conversation.prefetch
         #: Methods that are not passed on unread.
         self._apart: Final = BROKER_METHODS if conversation.prefetch is not None else None
@@ -81,6 +84,8 @@ class BrokerFrames:
         channel = self._conversation.channels.get(frame.channel)
         if channel is not None and frame.type == FRAME_METHOD:
             self._method(channel, frame)
+        elif channel is not None and channel.lost is not None:
+            self._lost.content(channel, frame)
         elif channel is not None and frame.type == FRAME_HEADER:
             if self._deliveries is None or not self._deliveries.header(channel, frame):
                 self._header(channel, frame)
@@ -169,6 +174,8 @@ class BrokerFrames:
             self._turn(channel, frame, method)
         else:
             # Also of a channel that is closed for a refusal: a publish that came back did not arrive.
+            if method == BASIC_RETURN and self._lost.returned(channel, frame.payload):
+                return
             channel.returning = methods.read_return(frame.payload)[2:] if method == BASIC_RETURN else None
             if self._answers_gate(frame):
                 return
@@ -209,7 +216,7 @@ class BrokerFrames:
                 out.client(frame.raw)
             else:
                 for client_tag, several in answered.answers:
-                    if method == BASIC_ACK:
+                    if method == BASIC_ACK and client_tag not in answered.lost:
                         out.client_method(channel.number, methods.encode_ack(client_tag, several))
                     else:
                         out.client_method(channel.number, methods.encode_nack(client_tag, several, False))

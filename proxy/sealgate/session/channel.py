@@ -13,7 +13,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.confirms import ConfirmLedger, Seal
-from sealgate.session.holding import Detour
+from sealgate.session.holding import Detour, HoldingQueue
 from sealgate.session.limits import Limits
 from sealgate.session.states import ChannelState
 from sealgate.signing.canonical import TOKEN_NAME
@@ -124,6 +124,17 @@ class Publication:
         return Seal(token, self.publish.exchange, self.publish.routing_key)
 
 
+class LostPublication:
+    """A publish that is coming back, and how much of its body is still to come."""
+
+    __slots__ = ("publication", "queue", "remaining")
+
+    def __init__(self, publication: Publication, queue: HoldingQueue) -> None:
+        self.publication: Final = publication
+        self.queue: Final = queue
+        self.remaining = 1
+
+
 def token_of(header: ContentHeader) -> bytes:
     """The seal's text, empty when there is none."""
     value = header.table.values.get(TOKEN_NAME)
@@ -207,6 +218,7 @@ class Channel:
         "getting",
         "held",
         "ledger",
+        "lost",
         "number",
         "refusal",
         "returning",
@@ -228,6 +240,8 @@ class Channel:
         self.closing_since = 0.0
         #: The target of a `basic.return` that is being relayed: its content header is next.
         self.returning: tuple[str, str] | None = None
+        #: A publish that comes back from a queue that was to hold it.
+        self.lost: LostPublication | None = None
         #: Of the content that the broker is sending: body bytes still to come (HEADER_AWAITED before they are
         #: known), and those that wait for enough others to fill a frame of the client's.
         self.body_left = 0

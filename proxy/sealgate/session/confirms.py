@@ -31,7 +31,7 @@ class Seal(NamedTuple):
 class Outstanding:
     """A forwarded publish that the broker has not answered yet."""
 
-    __slots__ = ("asked_at", "claim", "client_tag", "returned", "seal")
+    __slots__ = ("asked_at", "claim", "client_tag", "lost", "returned", "seal")
 
     def __init__(self, client_tag: int, claim: Claim | None, seal: Seal | None, asked_at: float) -> None:
         self.client_tag: Final = client_tag
@@ -41,17 +41,21 @@ class Outstanding:
         #: When its claim was asked for, monotonic seconds.
         self.asked_at: Final = asked_at
         self.returned = False
+        #: It was to be held and is not: the broker's ack is no good news for the client.
+        self.lost = False
 
 
 class Answered:
     """What one broker answer means: the answers for the client, and the publishes it settles."""
 
-    __slots__ = ("answers", "settled", "unchanged")
+    __slots__ = ("answers", "lost", "settled", "unchanged")
 
     def __init__(self) -> None:
         #: (client tag, multiple), in order
         self.answers: list[tuple[int, bool]] = []
         self.settled: list[Outstanding] = []
+        #: Of the client tags in `answers` those that are to be nacked whatever the broker says.
+        self.lost: set[int] = set()
         #: The answer may be passed on byte for byte.
         self.unchanged = False
 
@@ -102,6 +106,12 @@ class ConfirmLedger:
             self._gaps.append(tag)
         return tag
 
+    def lost(self, seal: Seal) -> None:
+        """The broker returned a publish that was to be held: the client is to send it again."""
+        entry = self._by_seal.get(seal)
+        if entry is not None:
+            entry.returned = entry.lost = True
+
     def returned(self, seal: Seal) -> None:
         """The broker returned the mandatory publish with this seal: its ack will not mean arrival."""
         entry = self._by_seal.get(seal)
@@ -118,9 +128,15 @@ class ConfirmLedger:
             entry = self._outstanding.pop(tag, None)
             if entry is not None:
                 self._settle(entry, answered)
-                answered.answers.append((entry.client_tag, False))
+                self._answer_one(entry, answered)
         self._forget_gaps()
         return answered
+
+    def _answer_one(self, entry: Outstanding, answered: Answered) -> None:
+        answered.answers.append((entry.client_tag, False))
+        if entry.lost:
+            answered.lost.add(entry.client_tag)
+            answered.unchanged = False
 
     def _settle(self, entry: Outstanding, answered: Answered) -> None:
         answered.settled.append(entry)
@@ -137,6 +153,18 @@ class ConfirmLedger:
             settled.append(broker_tag)
         for broker_tag in settled:
             entry = self._outstanding.pop(broker_tag)
+            if entry.lost:
+                # As a gap: what came before it is answered, then it alone.
+                if covered:
+                    answered.answers.append((covered, True))
+                    covered = 0
+                self._answer_one(entry, answered)
+                self._settle(entry, answered)
+                continue
+            if not covered:
+                # A new run: what lies before it is answered, all of it.
+                while self._gaps and self._gaps[0] < entry.client_tag:
+                    self._gaps.popleft()
             # A gap between this tag and the ones before it ends the run that one answer may cover.
             if covered and self._gaps and covered < self._gaps[0] < entry.client_tag:
                 answered.answers.append((covered, True))

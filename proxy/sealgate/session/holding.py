@@ -23,6 +23,7 @@ from sealgate.wire.methods import Publish
 #: How queues that hold something are called: consumers that verify know them by it in `x-death`.
 WAIT_PREFIX: Final = "sealgate.wait."
 PARK_PREFIX: Final = "sealgate.park."
+HOLDING_PREFIXES: Final = (WAIT_PREFIX, PARK_PREFIX)
 #: A queue is declared again before it is used after so long, seconds: `HoldingQueue.expires_ms` counts from
 #: its last declaration, and must be longer than this and the longest wait together.
 FRESH_S: Final = 300.0
@@ -117,8 +118,9 @@ class ReadyQueues:
 
     def __init__(self, count_max: int = 1000) -> None:
         self.count_max: Final = count_max
-        #: (broker, virtual host, name) -> when it was declared, and when the broker forgets it; oldest first.
-        self._declared: Final[dict[tuple[str, str, str], tuple[float, float]]] = {}
+        #: (broker, virtual host, name) -> the queue, when it was declared, and when the broker forgets it;
+        #: oldest first.
+        self._declared: Final[dict[tuple[str, str, str], tuple[HoldingQueue, float, float]]] = {}
 
     def __len__(self) -> int:
         return len(self._declared)
@@ -126,11 +128,11 @@ class ReadyQueues:
     def fresh(self, broker: str, vhost: str, name: str, now: float) -> bool:
         """Whether it may be used at `now` (monotonic seconds) as it is."""
         declared = self._declared.get((broker, vhost, name))
-        return declared is not None and now - declared[0] < FRESH_S
+        return declared is not None and now - declared[1] < FRESH_S
 
     def has_room(self, broker: str, vhost: str, name: str, now: float) -> bool:
         """Whether it may be declared: it is known, or there are not too many."""
-        for key, (_, gone_at) in list(self._declared.items()):
+        for key, (_, _, gone_at) in list(self._declared.items()):
             if now < gone_at:
                 break
             del self._declared[key]
@@ -141,8 +143,16 @@ class ReadyQueues:
         key = (broker, vhost, queue.name)
         self._declared.pop(key, None)
         gone_at = now + queue.expires_ms / _MILLISECONDS if queue.expires_ms else float("inf")
-        self._declared[key] = (now, gone_at)
+        self._declared[key] = (queue, now, gone_at)
+
+    def find(self, broker: str, vhost: str, name: str) -> HoldingQueue | None:
+        """The queue of this name, if it was declared."""
+        declared = self._declared.get((broker, vhost, name))
+        return None if declared is None else declared[0]
 
     def forget(self, broker: str, vhost: str, name: str) -> None:
-        """It is not there any more."""
-        self._declared.pop((broker, vhost, name), None)
+        """It is not there any more. What else was sent there may still come back."""
+        key = (broker, vhost, name)
+        declared = self._declared.get(key)
+        if declared is not None:
+            self._declared[key] = (declared[0], -FRESH_S, declared[2])

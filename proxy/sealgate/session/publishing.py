@@ -327,7 +327,7 @@ class Publishing:
             ttl_ms = max(ceil((detour.until - self._conversation.now.mono) * _MILLISECONDS), 0)
             payload = with_expiration(payload, b"%d" % ttl_ms)
             self._conversation.terms.tally.delayed_by(detour.bucket, detour.wait_s)
-        out.upstream_method(publication.channel, encode_publish("", detour.queue.name, False))
+        out.upstream_method(publication.channel, encode_publish("", detour.queue.name, True))
         out.upstream(encode_frame(FRAME_HEADER, publication.channel, payload))
         for body in publication.bodies:
             out.upstream(body.raw)
@@ -337,7 +337,8 @@ class Publishing:
         claim = accepted.claim if publication.granted else None
         if channel.ledger is not None:
             seal = publication.kept
-            if claim is not None and seal is None and publication.publish.mandatory:
+            mandatory = claim is not None and publication.publish.mandatory
+            if seal is None and (mandatory or publication.detour is not None):
                 seal = publication.seal
             channel.ledger.forwarded(claim, seal, publication.asked_at)
         elif claim is not None:

@@ -195,8 +195,8 @@ def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
     return payload[:FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
 
 
-def with_expiration(payload: bytes, value: bytes) -> bytes:
-    """`payload`, which was checked, with the expiration property `value`, whatever it had.
+def with_expiration(payload: bytes, value: bytes | None) -> bytes:
+    """`payload`, which was checked, with the expiration property `value` (None: without), whatever it had.
 
     Every other byte stays.
     """
@@ -206,16 +206,9 @@ def with_expiration(payload: bytes, value: bytes) -> bytes:
         if flags & (_FIRST_FLAG >> index):
             at = _span(payload, index, at)[1]
     end = _span(payload, EXPIRATION, at)[1] if flags & _EXPIRATION_FLAG else at
-    return b"".join(
-        (
-            payload[:FLAGS_AT],
-            _U16.pack(flags | _EXPIRATION_FLAG),
-            payload[FIXED_BYTES:at],
-            bytes((len(value),)),
-            value,
-            payload[end:],
-        )
-    )
+    flags = flags & ~_EXPIRATION_FLAG if value is None else flags | _EXPIRATION_FLAG
+    encoded = b"" if value is None else bytes((len(value),)) + value
+    return payload[:FLAGS_AT] + _U16.pack(flags) + payload[FIXED_BYTES:at] + encoded + payload[end:]
 
 
 def _with_table(header: ContentHeader, content: bytes) -> bytes:
