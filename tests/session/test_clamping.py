@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pamqp import body, commands, header
 
 from sealgate.reason import Reason
@@ -144,6 +146,29 @@ def test_gateway_without_a_signature_of_its_own_refuses_what_it_would_have_to_ch
     talk.client(1, *a_task(timelimit=[3600, 3000]))
     assert not talk.to_broker
     assert talk.tally.messages["publish", "refused", "sig.kid"] == 1
+
+
+SECONDS = st.one_of(st.none(), st.integers(0, 10**6), st.floats(0.001, 1e6))
+
+
+@given(
+    limits=st.tuples(SECONDS, SECONDS).map(list),
+    others=st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=30), max_size=4),
+)
+def test_whatever_is_clamped_is_countersigned_as_it_is_sent(
+    limits: list[object], others: dict[str, object]
+) -> None:
+    others = {name: value for name, value in others.items() if name not in task_headers()}
+    talk = a_talk()
+    parts = a_task(timelimit=limits, **others)
+    talk.client(1, *parts)
+    _, sent = sent_header(talk)
+    assert has_seal_of(sent, COUNTERSIGN_NAME)
+    hard, soft = sent.table.values["timelimit"]  # type: ignore[misc]
+    assert 0 < soft < hard <= 600
+    before = scan_content_header(parts[1].payload, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME)
+    for name, value in before.table.values.items():
+        assert name == "timelimit" or sent.table.values[name] == value
 
 
 # What comes back

@@ -133,7 +133,8 @@ def celery_setup(
     results: str = "rpc://",
     quorum: bool = False,
     gateway_settings: Mapping[str, Any] | None = None,
-    gateway_keys: Sequence[dict[str, object]] = (),
+    worker_settings: Mapping[str, Any] | None = None,
+    more_keys: Sequence[dict[str, object]] = (),
     chop: Chop | None = None,
     presets: bool = False,
     signing: str = SIDECAR,
@@ -141,7 +142,7 @@ def celery_setup(
     """Gateway, worker, and, where processes do not sign themselves, both signing sidecars; all ended at the
     end.
 
-    `gateway_keys` are further keys of the gateway alone.
+    `worker_settings` are further ones of the worker's sidecar, and `more_keys` further keys of everybody's.
 
     With `presets` the whole policy of each is its preset.
 
@@ -154,17 +155,19 @@ def celery_setup(
     def sidecar(kid: str) -> dict[str, Any]:
         if presets:
             return {"preset": f"celery-{kid}"}
-        return {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}}
+        more = dict(worker_settings or {}) if kid == "worker" else {}
+        return {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}, **more}
 
     if presets:
         gateway_settings = {"preset": "celery-gateway", **(gateway_settings or {})}
     setup = Setup(home, vhost, confirms, results, quorum, signing)
+    setup.keys += more_keys
     with ExitStack() as stack:
         setup.gateway = stack.enter_context(
             gateway(
                 home / "gateway",
                 broker_port,
-                [*setup.keys, *gateway_keys],
+                setup.keys,
                 gateway_settings,
                 env=env("gateway"),
             )

@@ -9,6 +9,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pika
@@ -44,6 +45,13 @@ BOUNDS: dict[str, Any] = {
 }
 
 
+#: Deliveries must be the gateway's, whatever it has changed in them, and within the same bounds.
+WORKER: dict[str, Any] = {
+    "deliver": {"action": "verify", "require": "gateway", "countersigned_by": ["gate"]},
+    "bound": BOUNDS["bound"],
+}
+
+
 @pytest.fixture(scope="module")
 def prefetching(
     rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory
@@ -57,7 +65,7 @@ def prefetching(
 
 @pytest.fixture(scope="module")
 def celery(rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
-    """Producer and prefork worker behind signing sidecars, and a gateway with bounds before the broker."""
+    """Producer and prefork worker behind sidecars, and a gateway with bounds before the broker."""
     home = tmp_path_factory.mktemp("bounds")
     with celery_setup(
         home,
@@ -65,7 +73,8 @@ def celery(rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory) -
         rabbitmq.new_vhost(),
         confirms=True,
         gateway_settings=BOUNDS,
-        gateway_keys=[key("gate", new_secret())],
+        worker_settings=WORKER,
+        more_keys=[key("gate", new_secret())],
     ) as setup:
         yield setup
 
@@ -82,6 +91,24 @@ def test_task_that_asks_for_an_hour_is_stopped_at_the_clamped_second(celery: Set
     assert log.index(f"{result.id} heard of its soft limit") < log.index("Hard time limit (2s)")
     assert celery.gateway.metric("sealgate_clamped_total", bound="time_limit") == 1
     assert '"event": "message.clamped"' in celery.gateway.log_text().replace('":"', '": "')
+
+
+def test_worker_that_wants_the_gateways_signature_takes_nothing_else(
+    celery: Setup, rabbitmq: RabbitMQServer, tmp_path: Path
+) -> None:
+    """It took what the gateway had clamped. Around the gateway a producer's own seal is not enough."""
+    taken = celery.worker_side.metric("sealgate_messages_total", direction="deliver", verdict="accepted")
+    assert taken >= 1
+    signing = {"publish": {"action": "sign", "sign_with": "producer"}, "quarantine": {"enabled": False}}
+    with gateway(tmp_path, rabbitmq.port, celery.keys, signing) as around:
+        with celery.app.connection(around.url(celery.vhost)) as connection:
+            options = {"time_limit": 3600, "ignore_result": True, "connection": connection}
+            celery.app.send_task("shop.stubborn", [600], **options)
+        refused = {"direction": "deliver", "verdict": "refused", "reason": "sig.missing"}
+        wait_until(
+            lambda: celery.worker_side.metric("sealgate_messages_total", **refused) == 1, 30, "the refusal"
+        )
+    assert celery.runs_of("shop.stubborn") == 1
 
 
 def test_soft_limit_above_the_hard_one_does_not_keep_a_task_running(celery: Setup) -> None:

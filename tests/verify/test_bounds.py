@@ -23,20 +23,24 @@ from sealgate.verify.bounds import (
     check_delivered,
     subject_of,
 )
+from sealgate.verify.delivery import DeliveryPolicy, Requirement
 from sealgate.verify.message import Message
 from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.verdict import Accepted, Refused
 from sealgate.wire.properties import HEADERS, PRIORITY
 from sealgate.wire.values import Value
+from support.delivered import countersigned, judge_delivery
 from support.sealed import (
     BODY,
     EMBED,
     JSON_HEADER,
     NOW,
+    a_key,
     a_message,
     a_policy,
     judge_sealed,
     rules,
+    sealed,
     task_headers,
 )
 
@@ -374,6 +378,36 @@ def test_generic_message_that_celery_would_run_is_bounded_by_what_celery_would_r
     policy = replace(bounded(retries_max=3), content=rules("generic", "application/json"))
     refused = judge_sealed(task(retries=9), policy)
     assert isinstance(refused, Refused) and refused.reason is Reason.CELERY_RETRIES
+
+
+# On delivery
+
+GATE = a_key("gate")
+REQUIRE_GATEWAY = DeliveryPolicy(Requirement.GATEWAY, frozenset({"gate"}))
+LIMITED = bounded(time_limit=clamp(600, 300))
+
+
+def test_consumer_that_wants_the_gateways_signature_takes_a_clamped_task() -> None:
+    """The producer's does not hold any more, and one that wants that does not take it."""
+    message = sealed(task(timelimit=[3600, None]))
+    accepted = judge_sealed(task(timelimit=[3600, None]), LIMITED)
+    assert isinstance(accepted, Accepted) and accepted.edits is not None
+    clamped = countersigned(edited(message, accepted.edits), GATE)
+    keys = (a_key(), GATE)
+    assert isinstance(judge_delivery(clamped, policy=LIMITED, keys=keys, deliver=REQUIRE_GATEWAY), Accepted)
+    refused = judge_delivery(clamped, policy=LIMITED, keys=keys)
+    assert isinstance(refused, Refused) and refused.reason is Reason.SIG_BAD
+
+
+@pytest.mark.parametrize("limits", [[3600, None], [None, None]])
+def test_consumer_with_bounds_refuses_what_no_gateway_has_clamped(limits: list[object]) -> None:
+    for message, deliver in (
+        (sealed(task(timelimit=limits)), DeliveryPolicy()),
+        (countersigned(sealed(task(timelimit=limits)), GATE), REQUIRE_GATEWAY),
+    ):
+        refused = judge_delivery(message, policy=LIMITED, keys=(a_key(), GATE), deliver=deliver)
+        assert isinstance(refused, Refused)
+        assert (refused.reason, refused.authenticated) == (Reason.CELERY_TIMELIMIT, True)
 
 
 # Any message
