@@ -162,6 +162,15 @@ def test_check_warns_of_literal_secrets_and_keys_past_their_time(keyfile: Path) 
     assert SECRET not in result.output
 
 
+def test_check_doubts_a_key_held_to_tasks_that_may_send_any_command(keyfile: Path) -> None:
+    keyfile.write_text(KEY + 'tasks = ["shop.*"]\n')
+    result = run("check", str(keyfile), K1=SECRET)
+    assert result.exit_code == 0
+    assert "key[0].tasks: k1 may send some tasks only, but any command to workers" in result.stderr
+    keyfile.write_text(KEY + 'tasks = ["shop.*"]\nclasses = ["task"]\n')
+    assert run("check", str(keyfile), K1=SECRET).stderr == ""
+
+
 def test_revoked_key_past_its_time_is_no_matter(keyfile: Path) -> None:
     keyfile.write_text(KEY + 'not_after = 2020-01-01T00:00:00Z\nstate = "revoked"\n')
     assert run("check", str(keyfile), K1=SECRET).stderr == ""

@@ -21,6 +21,7 @@ from typing import Any
 from pamqp import commands
 
 from support.canvas_project import PARKED, QUEUES, SECRET
+from support.documented import documented_limits
 from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.hostile_broker import Direct
 from support.hostile_publish import Draft, Publish
@@ -43,8 +44,8 @@ NARROW = {
 LIMITS: dict[str, dict[str, object]] = {
     "narrow": NARROW,
     "wide": {"tasks": ["shop.*", "celery.*"], "classes": ["task"]},
-    "worker": {"classes": ["task", "result", "event", "control:reply", "control:hello"]},
-    "monitor": {"classes": ["control:ping", "control:active"]},
+    "worker": documented_limits("worker"),
+    "monitor": documented_limits("monitor"),
     "admin": {"tasks": ["shop.*"], "classes": ["control", "event"]},
 }
 #: Marks what belongs to one case, in ids and arguments.

@@ -13,7 +13,7 @@ import pytest
 from celery import Celery
 
 from support.canvas_cases import FORBIDDEN, PERMITTED
-from support.canvas_project import PARKED, SECRET
+from support.canvas_project import PARKED, QUEUES, SECRET
 from support.canvas_shapes import EVIL, STEP, sig
 from support.canvas_stage import RUN_SECONDS_MAX, CanvasStage, canvas_stage
 from support.control_messages import ASKED, candidate, election
@@ -131,7 +131,11 @@ def test_remote_control_does_what_its_key_may(stage: CanvasStage, monitor: Celer
     name = stage.worker.name
     refused = stage.gateway.refusals().get("celery.control", 0)
     assert monitor.control.ping(timeout=10, limit=1) == [{name: {"ok": "pong"}}]
-    assert monitor.control.inspect(destination=[name], timeout=10).active() == {name: []}
+    inspect = monitor.control.inspect(destination=[name], timeout=10)
+    assert inspect.active() == {name: []}
+    assert "shop.step" in inspect.registered()[name]
+    assert {queue["name"] for queue in inspect.active_queues()[name]} == set(QUEUES)
+    assert inspect.stats()[name]["pool"]["max-concurrency"] == 2
     monitor.control.shutdown()
     wait_until(
         lambda: stage.gateway.refusals().get("celery.control", 0) == refused + 1,

@@ -181,6 +181,9 @@ def _doubts(file: Path, keyring: Keyring, now: float) -> list[Problem]:
         if _time_problem(key, now) == " (over)" and key.state is not KeyState.REVOKED:
             message = f"{key.kid} has not been usable since {_moment(key.not_after)}"
             doubts.append(Problem(str(file), f"key[{index}].not_after", message))
+        if key.tasks is not None and key.classes is None:
+            message = f"{key.kid} may send some tasks only, but any command to workers: say classes as well"
+            doubts.append(Problem(str(file), f"key[{index}].tasks", message))
     return doubts
 
 
