@@ -30,6 +30,12 @@ WORKER_START_SECONDS_MAX = 60
 #: How messages are signed: by a sidecar beside each process, or by the process (`sealgate.celery:Transport`).
 SIDECAR = "sidecar"
 IN_PROCESS = "in the process"
+#: By a sidecar that verifies what the process is delivered, too.
+VERIFYING = "verifying sidecar"
+#: Where such a sidecar keeps what it refuses.
+KEPT = "sealgate.quarantine."
+#: Celery delays through exchanges of its own where queues are quorum queues.
+QUEUES = [{"match": "celery", "target": "delayed"}]
 
 
 class Setup:
@@ -71,7 +77,7 @@ class Setup:
 
     def signer_env(self, kid: str = "worker") -> dict[str, str]:
         """What a process is told that signs itself."""
-        if self.signing == SIDECAR:
+        if self.signing != IN_PROCESS:
             return {}
         return {
             "PROJECT_TRANSPORT": "sealgate.celery:Transport",
@@ -155,8 +161,21 @@ def celery_setup(
     def sidecar(kid: str) -> dict[str, Any]:
         if presets:
             return {"preset": f"celery-{kid}"}
-        more = dict(worker_settings or {}) if kid == "worker" else {}
-        return {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}, **more}
+        tables: dict[str, Any] = {
+            "publish": {"action": "sign", "sign_with": kid},
+            "quarantine": {"enabled": False},
+        }
+        if signing == VERIFYING:
+            # Past the gateway, which takes nothing unsealed.
+            url = f"amqp://guest:guest@127.0.0.1:{broker_port}/{vhost}"
+            tables["quarantine"] = {"url": url, "exchange": KEPT + kid}
+            tables["deliver"] = {"action": "verify", "tasks": ["shop.*"], "queue": QUEUES}
+            content = (gateway_settings or {}).get("content")
+            if content is not None:
+                tables["content"] = content
+        if kid == "worker":
+            tables |= worker_settings or {}
+        return tables
 
     if presets:
         gateway_settings = {"preset": "celery-gateway", **(gateway_settings or {})}
@@ -173,7 +192,7 @@ def celery_setup(
             )
         )
         setup.producer = setup.worker_side = setup.gateway
-        if signing == SIDECAR:
+        if signing != IN_PROCESS:
             setup.producer, setup.worker_side = [
                 stack.enter_context(
                     gateway(

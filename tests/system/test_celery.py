@@ -12,7 +12,7 @@ from celery import chain, group
 from celery.canvas import StampingVisitor
 
 from support.celery_project import add, echo, fail, flaky, on_error
-from support.celery_setup import IN_PROCESS, SIDECAR, Setup, celery_setup
+from support.celery_setup import IN_PROCESS, SIDECAR, VERIFYING, Setup, celery_setup
 from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
 
@@ -32,12 +32,12 @@ LISTED = {
 }
 
 
-@pytest.fixture(scope="module", params=["unconfirmed", "confirmed", IN_PROCESS])
+@pytest.fixture(scope="module", params=["unconfirmed", "confirmed", IN_PROCESS, VERIFYING])
 def setup(
     request: pytest.FixtureRequest, rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Setup]:
     confirms = request.param != "unconfirmed"
-    signing = IN_PROCESS if request.param == IN_PROCESS else SIDECAR
+    signing = request.param if request.param in (IN_PROCESS, VERIFYING) else SIDECAR
     home = tmp_path_factory.mktemp("celery")
     with celery_setup(
         *(home, rabbitmq.port, rabbitmq.new_vhost()),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.celery_setup import IN_PROCESS, SIDECAR, celery_setup
+from support.celery_setup import IN_PROCESS, SIDECAR, VERIFYING, celery_setup
 from support.chopped import Chop
 from support.processes import end
 from support.rabbitmq_server import RabbitMQServer
@@ -25,7 +25,7 @@ def chop() -> Chop | None:
     return None
 
 
-@pytest.fixture(params=[SIDECAR, IN_PROCESS])
+@pytest.fixture(params=[SIDECAR, IN_PROCESS, VERIFYING])
 def signing(request: pytest.FixtureRequest) -> str:
     """Who signs."""
     way: str = request.param

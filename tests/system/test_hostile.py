@@ -41,7 +41,7 @@ CATALOGUE = Catalogue(
         hostile_stores.ROWS,
     ],
     left={
-        "CO": "deliveries to consumers: deliver.action = verify is not in this version",
+        "CO": "deliveries to consumers: played in test_deliveries.py, verdicts in tests/verify",
         "RL02": "no gateway starts with such a rate: exit 78, shown here; the verdict is in tests/verify",
     },
 )
