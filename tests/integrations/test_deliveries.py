@@ -15,10 +15,12 @@ from sealgate.integrations.deliveries import LOG_INTERVAL_S, DeliveryCheck
 from sealgate.integrations.options import Options
 from sealgate.reason import GateError, Reason
 from sealgate.signing.algorithms import HmacSha256
+from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_COUNTERSIGN
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import TOKEN_BYTES_MAX
 from sealgate.verify.message import Message
-from sealgate.wire.properties import EXPIRATION, TIMESTAMP, splice
+from sealgate.wire.properties import EXPIRATION, TIMESTAMP, scan_content_header, splice
+from sealgate.wire.table import entry_longstr
 from support.gateway import key
 from support.sealed import BODY, DEPLOYMENT, JSON_HEADER, NOW, a_message, received, seal, table, with_token
 from support.wire_bytes import content_header, entry, long
@@ -136,6 +138,47 @@ def test_state_of_the_key_counts(tmp_path: Path, state: str, reason: str) -> Non
     write_keys(path, [key("k1", "hex:" + SECRET.hex(), state=state)])
     options = Options(f"file:{path}", deployment=DEPLOYMENT)
     assert refusal(DeliveryCheck(options, lambda: float(NOW)), sealed()) == reason
+
+
+class TestCountersignature:
+    """A gateway that clamps what a task asks for breaks the producer's seal, and countersigns what it
+    made."""
+
+    GATEWAY = Key("gw1", HmacSha256(bytes(reversed(SECRET))))
+
+    def judged(self, tmp_path: Path, message: Message, **options: Any) -> str:
+        more = key("gw1", "hex:" + bytes(reversed(SECRET)).hex())
+        return refusal(verifier(tmp_path, None, more, countersigned_by=("gw1",), **options), message)
+
+    def countersigned(self, message: Message, by: Key | None = None) -> Message:
+        """As a gateway does it: over the producer's seal as an ordinary header."""
+        payload = message.header.payload
+        header = scan_content_header(payload, OMITTED_FOR_COUNTERSIGN, ABSOLUTE_NAMES, "x-seal")
+        covered = Message(
+            *(message.exchange, message.routing_key, False, header, message.body, message.body_sha256)
+        )
+        added = entry_longstr("x-countersign", seal(covered, by or self.GATEWAY))
+        return received(
+            splice(header, frozenset(), added), message.body, message.exchange, message.routing_key
+        )
+
+    def test_is_taken_instead_of_a_seal_that_is_broken(self, tmp_path: Path) -> None:
+        clamped = with_token(
+            a_message(headers={"task": "app.add", "timelimit": [5, 5]}), seal(a_message(), KEY)
+        )
+        message = self.countersigned(clamped)
+        assert self.judged(tmp_path, message, require="gateway") == ""
+        assert self.judged(tmp_path, message, require="both") == "sig.bad"
+        assert self.judged(tmp_path, message) == "sig.bad"
+
+    def test_both_are_asked_for(self, tmp_path: Path) -> None:
+        assert self.judged(tmp_path, self.countersigned(sealed()), require="both") == ""
+        assert self.judged(tmp_path, self.countersigned(a_message()), require="both") == "sig.missing"
+        assert self.judged(tmp_path, sealed(), require="both") == "sig.missing"
+
+    def test_producer_can_not_stand_in_for_a_gateway(self, tmp_path: Path) -> None:
+        message = self.countersigned(sealed(), by=KEY)
+        assert self.judged(tmp_path, message, require="gateway") == "sig.kid"
 
 
 class TestStrictTarget:

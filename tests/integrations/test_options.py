@@ -8,7 +8,9 @@ from sealgate.integrations.options import VARIABLES, Options, OptionsError, read
 
 
 def test_nothing_said_is_the_gateways_own_defaults() -> None:
-    assert read_options(None, {}) == Options("env:SEALGATE_KEYS", None, "prod", False, "enforce", 30, ())
+    assert read_options(None, {}) == Options(
+        *("env:SEALGATE_KEYS", None, "prod", False, "producer", (), "enforce", 30, ())
+    )
 
 
 def test_environment_is_that_of_the_sidecar() -> None:
@@ -17,12 +19,14 @@ def test_environment_is_that_of_the_sidecar() -> None:
         "SEALGATE__PUBLISH__SIGN_WITH": "web1",
         "SEALGATE__DEPLOYMENT": "staging",
         "SEALGATE__DELIVER__ACTION": "verify",
+        "SEALGATE__DELIVER__REQUIRE": "both",
+        "SEALGATE__DELIVER__COUNTERSIGNED_BY": '["gw1", "gw2"]',
         "SEALGATE__MODE__DEFAULT": "observe",
         "SEALGATE__REPLAY__CLOCK_SKEW": "5s",
         "SEALGATE__UPSTREAM__URLS": "amqp://not-ours",
     }
     assert read_options({}, environ) == Options(
-        "file:/etc/keys.toml", "web1", "staging", True, "observe", 5, ()
+        "file:/etc/keys.toml", "web1", "staging", True, "both", ("gw1", "gw2"), "observe", 5, ()
     )
     assert set(VARIABLES.values()) == set(environ) - {"SEALGATE__UPSTREAM__URLS"}
 
@@ -48,6 +52,10 @@ def test_what_is_given_goes_before_the_environment() -> None:
         ({"deployment": "é" * 128}, "deployment: want"),
         ({"verify": "yes"}, "verify: want"),
         ({"mode": "off"}, "mode: want"),
+        ({"require": "someone"}, "require: want"),
+        ({"require": "gateway"}, "countersigned_by: which"),
+        ({"countersigned_by": ["a kid"]}, "countersigned_by: want"),
+        ({"countersigned_by": 7}, "countersigned_by: want"),
         ({"clock_skew": "soon"}, "clock_skew: want"),
         ({"clock_skew": -1}, "clock_skew: want"),
         ({"clock_skew": True}, "clock_skew: want"),

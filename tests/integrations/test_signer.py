@@ -26,6 +26,7 @@ from sealgate.reason import GateError
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.signing.keyring import Key, Keyring
+from sealgate.signing.material import MaterialKind, algorithm_of, generate_ed25519, parse_secret
 from sealgate.signing.token import parse_token
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message
@@ -213,6 +214,24 @@ def test_seal_ends_with_the_task(signer: Signer) -> None:
             sealed = line.seal(session, "", "celery", encoded(application_headers=headers), b"{}")
         value = received(struct.pack(">HHQ", 60, 0, 2) + sealed, b"{}").header.table.values[TOKEN_NAME]
         assert parse_token(str(value).encode()).expires == NOW + ends
+
+
+def test_ed25519_signs_with_a_private_key_alone(tmp_path: Path) -> None:
+    private, public = generate_ed25519(os.urandom(32))
+    path = tmp_path / "keys.toml"
+    write_keys(path, [{"kid": "k1", "alg": "ed25519", "private": private}])
+    line = Line(Signer(Options(f"file:{path}"), clock=lambda: float(NOW)), "/")
+    with line.in_order() as session:
+        sealed = line.seal(session, "", "celery", encoded(application_headers=task_headers()), b"{}")
+    gateway = Key(
+        "k1", algorithm_of(MaterialKind.ED25519_PUBLIC, parse_secret(public, MaterialKind.ED25519_PUBLIC))
+    )
+    verifier = Verifier(a_policy(content=GENERIC), Keyring((gateway,)))
+    message = received(struct.pack(">HHQ", 60, 0, 2) + sealed, b"{}")
+    assert isinstance(verifier.examine(message, a_peer(), float(NOW)), Accepted)
+    write_keys(path, [{"kid": "k1", "alg": "ed25519", "public": public}])
+    with pytest.raises(KeysError, match="0 keys are active and can sign"):
+        Signer(Options(f"file:{path}"))
 
 
 class TestWhichKeySigns:

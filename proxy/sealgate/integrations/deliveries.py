@@ -17,7 +17,14 @@ from typing import Final
 from sealgate.integrations.keys import KeySource
 from sealgate.integrations.options import Options
 from sealgate.reason import GateError, Reason
-from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, signing_input
+from sealgate.signing.canonical import (
+    ABSOLUTE_NAMES,
+    COUNTERSIGN_NAME,
+    OMITTED_FOR_COUNTERSIGN,
+    OMITTED_FOR_SEAL,
+    TOKEN_NAME,
+    signing_input,
+)
 from sealgate.signing.keyring import Keyring
 from sealgate.signing.token import Token, parse_token
 from sealgate.verify.message import Message
@@ -28,6 +35,10 @@ from sealgate.wire.properties import scan_content_header
 #: for.
 LOG_INTERVAL_S: Final = 10.0
 
+_PRODUCER: Final = (TOKEN_NAME, OMITTED_FOR_SEAL)
+_GATEWAY: Final = (COUNTERSIGN_NAME, OMITTED_FOR_COUNTERSIGN)
+#: By `Options.require`: which headers hold signatures, and what each leaves out.
+_SIGNATURES: Final = {"producer": (_PRODUCER,), "gateway": (_GATEWAY,), "both": (_GATEWAY, _PRODUCER)}
 _log: Final = logging.getLogger("sealgate")
 
 
@@ -71,11 +82,16 @@ class DeliveryCheck:
         self, exchange: str, routing_key: str, header: bytes, body: bytes, vhost: str, queue: str
     ) -> None:
         """Raises `GateError`: props.*, header.*, sig.*, time.expired, target.mismatch."""
-        content = scan_content_header(header, OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME)
-        message = Message(exchange, routing_key, False, content, body, hashlib.sha256(body).digest())
-        token = _read_token(message)
-        self._check_signature(message, token, vhost)
-        check_delivered_target(message, token.target, TargetPolicy(self.options.target_of(queue)))
+        body_sha256 = hashlib.sha256(body).digest()
+        policy = TargetPolicy(self.options.target_of(queue))
+        for name, omitted in _SIGNATURES[self.options.require]:
+            content = scan_content_header(header, omitted, ABSOLUTE_NAMES, TOKEN_NAME)
+            message = Message(exchange, routing_key, False, content, body, body_sha256)
+            token = _read_token(message, name)
+            if name == COUNTERSIGN_NAME and token.kid not in self.options.countersigned_by:
+                raise GateError(Reason.SIG_KID, "not a gateway's key")
+            self._check_signature(message, token, vhost)
+            check_delivered_target(message, token.target, policy)
 
     def _check_signature(self, message: Message, token: Token, vhost: str) -> None:
         keyring = self._keys.keyring()
@@ -112,11 +128,11 @@ class DeliveryCheck:
         )
 
 
-def _read_token(message: Message) -> Token:
+def _read_token(message: Message, name: str) -> Token:
     """Raises `GateError` sig.missing, sig.malformed, sig.version or sig.profile."""
-    value = message.header.table.values.get(TOKEN_NAME)
+    value = message.header.table.values.get(name)
     if value is None:
-        raise GateError(Reason.SIG_MISSING, f"no {TOKEN_NAME} header")
+        raise GateError(Reason.SIG_MISSING, f"no {name} header")
     if isinstance(value, str):
         value = value.encode()
     if not isinstance(value, bytes):

@@ -19,12 +19,16 @@ VARIABLES: Final = {
     "sign_with": "SEALGATE__PUBLISH__SIGN_WITH",
     "deployment": "SEALGATE__DEPLOYMENT",
     "verify": "SEALGATE__DELIVER__ACTION",
+    "require": "SEALGATE__DELIVER__REQUIRE",
+    "countersigned_by": "SEALGATE__DELIVER__COUNTERSIGNED_BY",
     "mode": "SEALGATE__MODE__DEFAULT",
     "clock_skew": "SEALGATE__REPLAY__CLOCK_SKEW",
 }
 #: What a delivery's target may be beside the signed one (seal1.md, "At the consumer").
 TARGETS: Final = tuple(policy.value for policy in TargetPolicy)
 MODES: Final = ("enforce", "observe")
+#: Whose signature a delivery must carry.
+REQUIREMENTS: Final = ("producer", "gateway", "both")
 _VERIFY: Final = {"verify": True, "pass": False}
 
 
@@ -36,7 +40,8 @@ class OptionsError(ValueError):
 class Options:
     """`keys` is a reference (`env:NAME`, `file:/path`), never a secret itself.
 
-    `sign_with` is the kid that signs; absent, the one active key that can. `clock_skew` is in seconds.
+    `sign_with` is the kid that signs; absent, the one active key that can. `require` is one of
+    `REQUIREMENTS`, and `countersigned_by` the kids of the gateways it speaks of. `clock_skew` is in seconds.
     `queues` says by queue what a delivery's target may be beside the signed one; absent queues are strict.
     """
 
@@ -44,6 +49,8 @@ class Options:
     sign_with: str | None = None
     deployment: str = "prod"
     verify: bool = False
+    require: str = "producer"
+    countersigned_by: tuple[str, ...] = ()
     mode: str = "enforce"
     clock_skew: int = 30
     queues: tuple[tuple[str, str], ...] = ()
@@ -76,6 +83,8 @@ def read_options(given: Mapping[str, Any] | None = None, environ: Mapping[str, s
             values[name] = _READERS[name](value)
         except ValueError as error:
             errors.append(f"{where}: {error}")
+    if values.get("require", "producer") != "producer" and not values.get("countersigned_by"):
+        errors.append("countersigned_by: which gateways' keys? (require)")
     if errors:
         raise OptionsError("sealgate: " + "; ".join(errors))
     return Options(**values)
@@ -105,6 +114,20 @@ def _verify(value: object) -> bool:
     if isinstance(value, bool):
         return value
     raise ValueError("want true or false, or as deliver.action: verify or pass")
+
+
+def _require(value: object) -> str:
+    if value in REQUIREMENTS:
+        return str(value)
+    raise ValueError("want producer, gateway or both")
+
+
+def _countersigned_by(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):  # as the gateway reads it from the environment
+        value = [kid.strip().strip("\"'") for kid in value.strip().strip("[]").split(",")]
+    if isinstance(value, list | tuple) and all(isinstance(kid, str) and is_kid(kid) for kid in value):
+        return tuple(value)
+    raise ValueError("want a list of kids")
 
 
 def _mode(value: object) -> str:
@@ -137,6 +160,8 @@ _READERS: Final = {
     "sign_with": _sign_with,
     "deployment": _deployment,
     "verify": _verify,
+    "require": _require,
+    "countersigned_by": _countersigned_by,
     "mode": _mode,
     "clock_skew": _clock_skew,
     "queues": _queues,

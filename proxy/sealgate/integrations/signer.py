@@ -94,9 +94,8 @@ class Line:
     @contextmanager
     def in_order(self) -> Iterator[SignerSession]:
         """Seal and write within: a gateway takes numbered nonces in rising order only."""
-        if (
-            os.getpid() != self._pid
-        ):  # the lock may be held, for ever, by a thread that is not in this process
+        # In a forked process the lock may be held for ever, by a thread that is not there.
+        if os.getpid() != self._pid:
             yield SignerSession()
             return
         with self._lock:
