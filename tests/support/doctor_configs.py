@@ -35,6 +35,11 @@ store = "redis://127.0.0.1:6379/0"
 [[bound]]
 task = "*"
 retries = {{ max = 10 }}
+expires = {{ required = true }}
+[prefetch]
+max = 16
+[expiry]
+message_ttl_max = "1d"
 [admin]
 address = "127.0.0.1:{admin}"
 """

@@ -32,7 +32,11 @@ user = "sealgate"
 password = "file:{home}/password"
 """
 CHANGES = {
-    "observe": ([], '[mode]\ndefault = "observe"\n', {("config.observes", "mode.default")}),
+    "observe": (
+        [],
+        '[mode]\ndefault = "observe"\n',
+        {("config.observes", "mode.default"), ("config.warning", "refuse.over_rate")},
+    ),
     "observing rule": (
         [],
         '[[rule]]\nmatch = { exchange = "celery.pidbox" }\nmode = "observe"\n',
@@ -41,9 +45,22 @@ CHANGES = {
     "no rates": ([('[rate]\n"*" = "100/s"\n', "")], "", {("config.no-rates", "rate")}),
     "rates for some": ([('"*" =', '"shop.*" =')], "", {("config.no-rate-for-the-rest", "rate")}),
     "no bounds": (
-        [('[[bound]]\ntask = "*"\nretries = {{ max = 10 }}\n', "")],
+        [('[[bound]]\ntask = "*"\nretries = {{ max = 10 }}\nexpires = {{ required = true }}\n', "")],
         "",
         {("config.no-bounds", "bound")},
+    ),
+    "no expiry": (
+        [
+            ("expires = {{ required = true }}\n", ""),
+            ('[expiry]\nmessage_ttl_max = "1d"\n', ""),
+            ("[prefetch]\nmax = 16\n", ""),
+        ],
+        "",
+        {
+            ("config.no-task-expiry", "bound"),
+            ("config.no-result-expiry", "expiry"),
+            ("config.no-prefetch", "prefetch"),
+        },
     ),
     "long window": (
         [("[replay]\n", '[replay]\nmax_age = "2h"\nclock_skew = "10m"\n')],
@@ -105,7 +122,7 @@ def test_findings_name_file_and_line(place: Place) -> None:
 
 def test_what_the_environment_sets_is_told_as_that(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALGATE__MODE__DEFAULT", "observe")
-    found = place.findings(*OFFLINE)[0]
+    (found,) = [each for each in place.findings(*OFFLINE) if each["id"] == "config.observes"]
     assert (found["file"], found["key"]) == ("", "SEALGATE__MODE__DEFAULT")
 
 

@@ -9,7 +9,7 @@ import pika
 import pytest
 
 from sealgate.cli.doctor import live_broker
-from support.doctor_apps import doctor, pairs
+from support.doctor_apps import doctor, findings_of, pairs, write_app
 from support.doctor_configs import Place
 from support.processes import free_port, wait_until
 from support.redis_server import RedisServer
@@ -197,4 +197,33 @@ def test_a_redis_that_is_away_is_found(
         ("live.broker-guest", "upstream.urls[0]"),
         ("live.redis-unreachable", "replay.store"),
     }
+    assert "Vb37pw" not in str(found)
+
+
+def test_an_application_that_reaches_the_broker_and_a_store_that_evicts(
+    place: Place, managed: Managed, redis_settings: RedisServer
+) -> None:
+    """Only when it is asked for, and with the application's own login."""
+    at = f"127.0.0.1:{managed.server.port}"
+    changes = {
+        "broker_url": "amqp://sealgate:Rq7broker@127.0.0.1:6672//",
+        "result_backend": redis_settings.url.replace("redis://", "redis://:@"),
+    }
+    write_app(place.home, changes)
+    redis_settings.command("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+    arguments = ("--policy", place.home / "gateway.toml")
+    usual = {("celery.redis-no-password", "result_backend")}
+    assert pairs(findings_of(place.home, *arguments)) == usual
+    assert pairs(findings_of(place.home, *arguments, "--connect")) == usual | {
+        ("celery.broker-reachable", f"sealgate@{at}"),
+        ("celery.redis-eviction", "result_backend"),
+    }
+    redis_settings.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    changes["broker_url"] = "amqp://sealgate:of-the-gateway@127.0.0.1:6672//"
+    write_app(place.home, changes)
+    assert pairs(findings_of(place.home, *arguments, "--connect")) == usual
+    changes["result_backend"] = f"redis://:Vb37pw@127.0.0.1:{free_port()}/0"
+    write_app(place.home, changes)
+    found = findings_of(place.home, *arguments, "--connect")
+    assert pairs(found) == {("celery.redis-unreachable", "result_backend")}
     assert "Vb37pw" not in str(found)

@@ -29,6 +29,8 @@
     celery_content.py  checks: serializers and content types
     celery_limits.py   checks: time, rate, prefetch, control, events
     celery_ways.py     checks: brokers, confirms, result stores, slips of the pen
+    celery_keys.py     checks: in-process signing
+    celery_live.py     checks: the way around and the result store, when connecting is allowed
     locating.py        where a setting is written, and how its line looks
 
 Called by `cli`. A check is a function from a case to findings; it prints nothing. Its one warning: cases hold

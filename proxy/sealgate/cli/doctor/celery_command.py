@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,9 @@ from sealgate.cli.options import FILE_PATH
 if TYPE_CHECKING:
     from sealgate.cli.doctor.celery_facts import Facts
     from sealgate.cli.doctor.config_case import Case as PolicyCase
+
+#: For each question to a server.
+_ANSWER_S: Final = 5.0
 
 
 @click.command(
@@ -64,6 +67,12 @@ Exit codes: 0 nothing at or above --fail-on, 1 something is, 64 wrong usage,
     help="The configuration of the gateway: its content types, compression, protocol and rates are held "
     "against the application's.",
 )
+@click.option(
+    "--connect",
+    is_flag=True,
+    help="Connect, too: does the broker of --policy let the application in from here, and may Redis evict "
+    "results?",
+)
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds that the import may take.")
 @output_options
 def celery(
@@ -75,13 +84,14 @@ def celery(
     python: str,
     gateway: tuple[str, ...],
     policy: Path | None,
+    connect: bool,
     timeout: float,
     **output: Any,
 ) -> int:
     """Say which mitigations a Celery application lacks, and the line that brings each.
 
     The application is imported in a child process, by its own Python if that is another one. No task is run,
-    and nothing is connected to but by what the import itself does.
+    and nothing is connected to but by what the import itself does, unless --connect asks for it.
     """
     from sealgate.cli.doctor.probing import ProbeError, Request, probe
 
@@ -98,7 +108,7 @@ def celery(
         click.echo(f"sealgate: {target} can not be examined: {error}", err=True)
         return EXIT_CONFIG
     report = Report(_title(target, facts))
-    _examine(report, facts, frozenset(gateway), settings)
+    _examine(report, facts, frozenset(gateway), settings, connect)
     return output_of(**output).tell(report) or EXIT_OK
 
 
@@ -118,7 +128,9 @@ def _title(target: str, facts: Facts) -> str:
     return f"Celery application {target}: {count} {kind}, Celery {facts.versions.get('celery', '?')}"
 
 
-def _examine(report: Report, facts: Facts, gateways: frozenset[str], gateway: PolicyCase | None) -> None:
+def _examine(
+    report: Report, facts: Facts, gateways: frozenset[str], gateway: PolicyCase | None, connect: bool
+) -> None:
     from sealgate.cli.doctor.celery_case import Case
     from sealgate.cli.doctor.celery_content import check_content
     from sealgate.cli.doctor.celery_keys import check_signing
@@ -135,3 +147,7 @@ def _examine(report: Report, facts: Facts, gateways: frozenset[str], gateway: Po
         report.skipped.append("whether the gateway takes what is sent (--policy FILE)")
     else:
         report.examined.append(f"whether {gateway.name} takes what is sent")
+    if connect:
+        from sealgate.cli.doctor.celery_live import check_connected
+
+        check_connected(case, report, _ANSWER_S)

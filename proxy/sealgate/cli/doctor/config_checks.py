@@ -79,10 +79,25 @@ def _rates(case: Case) -> Iterator[Finding]:
 def _bounds(case: Case) -> Iterator[Finding]:
     settings = case.settings
     if settings.publish.action == "verify" and settings.content.profile == "celery" and not settings.bound:
-        change = (
-            '[[bound]] with task = "*", time_limit = { max = "5m" }, soft_time_limit = { default = "4m" }'
-        )
+        change = '[[bound]] with task = "*", time_limit = { max = "5m" }, expires = { required = true }'
         yield case.about(rules.NO_BOUNDS, "there is no [[bound]]", "bound", change)
+
+
+def _expiry(case: Case) -> Iterator[Finding]:
+    settings = case.settings
+    if settings.publish.action != "verify" or settings.content.profile != "celery":
+        return
+    expires = [bound.expires for bound in settings.bound if bound.expires is not None]
+    if settings.bound and not any(each.required or each.default is not None for each in expires):
+        change = "expires = { required = true } in a [[bound]]"
+        yield case.about(rules.NO_TASK_EXPIRY, "no [[bound]] asks for expires", "bound", change)
+    expiry = settings.expiry
+    if (expiry.expiration_max, expiry.expires_max, expiry.message_ttl_max) == (None, None, None):
+        change = '[expiry] with expires_max = "1d" and message_ttl_max = "1d"'
+        yield case.about(rules.NO_RESULT_EXPIRY, "[expiry] sets no limit", "expiry", change)
+    if settings.prefetch.max is None:
+        change = "[prefetch] with max = 16"
+        yield case.about(rules.NO_PREFETCH, "prefetch.max is not set", "prefetch", change)
 
 
 def _content(case: Case) -> Iterator[Finding]:
@@ -126,6 +141,7 @@ _CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     _mode,
     _rates,
     _bounds,
+    _expiry,
     _content,
     _replay,
     _network,

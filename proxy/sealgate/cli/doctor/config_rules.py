@@ -80,6 +80,24 @@ NO_BOUNDS: Final = Rule(
     "no bounds on what tasks may ask for",
     "A sealed message may ask for any time limit, priority or number of retries: [[bound]] says how much.",
 )
+NO_TASK_EXPIRY: Final = Rule(
+    "config.no-task-expiry",
+    _N,
+    "tasks need no expiry",
+    "What waits in a queue for days is run all the same when somebody starts a worker.",
+)
+NO_RESULT_EXPIRY: Final = Rule(
+    "config.no-result-expiry",
+    _N,
+    "results and replies may stay for ever",
+    "Each task can leave a result in a reply queue: who may publish can fill the broker.",
+)
+NO_PREFETCH: Final = Rule(
+    "config.no-prefetch",
+    _N,
+    "consumers may reserve as much as they like",
+    "Reserved messages wait in a worker's memory, and all come back at once when it is lost.",
+)
 ANY_TYPE: Final = Rule(
     "config.any-type",
     _N,

@@ -13,7 +13,7 @@ from sealgate.cli.doctor import live_rules as rules
 from sealgate.cli.doctor.config_case import Case
 from sealgate.cli.doctor.findings import Finding, Report, Severity
 from sealgate.cli.doctor.greeting import Greeting, NoGreetingError, greet
-from sealgate.cli.doctor.own_login import takes_guest
+from sealgate.cli.doctor.own_login import lets_in
 from sealgate.net.endpoints import Endpoint, endpoint
 
 _CERTIFICATE_DAYS_MIN: Final = 21.0
@@ -64,7 +64,7 @@ def _about(case: Case, key: str, at: Endpoint, greeting: Greeting) -> Iterator[F
 
 
 def _logins(case: Case, key: str, at: Endpoint, timeout_s: float) -> Iterator[Finding]:
-    if takes_guest(at, timeout_s):
+    if lets_in(at, "guest", "guest", "/", timeout_s):
         change = "rabbitmqctl delete_user guest"
         severity = None if is_here(at.host) else Severity.ERROR
         message = f"{at.address} lets guest in with the password guest, from here"

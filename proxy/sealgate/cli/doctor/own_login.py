@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from sealgate.app import build
 from sealgate.cli.doctor import live_rules as rules
@@ -189,10 +190,12 @@ def _quarantine(case: Case, where: str, seen: Seen) -> Iterator[Finding]:
         yield case.about(rules.HOLDS, message, "quarantine.exchange", "sealgate quarantine list says why")
 
 
-def takes_guest(at: Endpoint, timeout_s: float) -> bool:
-    """Whether guest gets in with the password guest."""
+def lets_in(at: Endpoint, user: str, password: str, vhost: str, timeout_s: float) -> bool:
+    """Whether this login opens a connection there."""
     scheme = "amqp" if at.tls is None else "amqps"
-    return asyncio.run(_gets_in(f"{scheme}://guest:guest@{at.address}/", at.tls, timeout_s))
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    url = f"{scheme}://{login}@{at.address}/{quote(vhost, safe='')}"
+    return asyncio.run(_gets_in(url, at.tls, timeout_s))
 
 
 async def _gets_in(url: str, tls: SSLContext | None, timeout_s: float) -> bool:
