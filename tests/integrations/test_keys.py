@@ -90,7 +90,33 @@ def test_last_good_keys_stay_while_a_file_is_broken(
     assert caplog.text.count("the old keys stay in force") == 1
     keys_file.write_text(good.replace("k1", "k9"))
     time.now += REFRESH_S
+    assert source.keyring().kids() == ("k1",)
+    time.now += REFRESH_S
     assert source.keyring().kids() == ("k9",)
+
+
+def test_file_that_is_written_in_place_counts_once_it_is_at_rest(keys_file: Path) -> None:
+    """Half of a key file may be one with fewer keys in it."""
+    time = Time()
+    first = keys_file.read_text()
+    keys_file.write_text(first + first.replace("k1", "k2"))
+    source = source_of(keys_file, time)
+    with keys_file.open("w") as file:
+        for part in (first.replace("k1", "k8"), first.replace("k1", "k9")):
+            file.write(part)
+            file.flush()
+            time.now += REFRESH_S
+            assert source.keyring().kids() == ("k1", "k2")
+    time.now += REFRESH_S
+    assert source.keyring().kids() == ("k8", "k9")
+
+
+def test_credential_of_systemd(keys_file: Path) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": str(keys_file.parent)}
+    source = KeySource(f"cred:{keys_file.name}", anything, environ, Time())
+    assert source.keyring().kids() == ("k1",)
+    with pytest.raises(KeysError, match="CREDENTIALS_DIRECTORY is not set"):
+        KeySource(f"cred:{keys_file.name}", anything, {}, Time())
 
 
 def test_keys_that_are_of_no_use_do_not_replace_those_that_are(

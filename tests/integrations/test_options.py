@@ -44,7 +44,7 @@ def test_what_is_given_goes_before_the_environment() -> None:
     ("given", "told"),
     [
         ({"key": "env:K"}, "key: is not known; did you mean keys?"),
-        ({"keys": "sgk_h_secret"}, "keys: want env:NAME or file:/path"),
+        ({"keys": "sgk_h_secret"}, "keys: want env:NAME, file:/path or cred:NAME"),
         ({"keys": "file:"}, "keys: want"),
         ({"keys": 7}, "keys: want"),
         ({"sign_with": "a kid"}, "sign_with: want a kid"),

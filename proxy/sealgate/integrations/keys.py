@@ -21,6 +21,8 @@ from sealgate.signing.keyring import Keyring
 SOURCE_BYTES_MAX: Final = 1_048_576
 #: As often as the gateway looks: a key that was revoked is in use no longer than that.
 REFRESH_S: Final = 2.0
+#: Where systemd puts what a unit's LoadCredential= names.
+CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
 
 _log: Final = logging.getLogger("sealgate")
 #: Inode, modification time in ns, size; None for a file that is not there.
@@ -32,7 +34,7 @@ class KeysError(ValueError):
 
 
 class KeySource:
-    """The keyring behind `reference` (`env:NAME`, `file:/path`).
+    """The keyring behind `reference` (`env:NAME`, `file:/path`, `cred:NAME`).
 
     `check` raises ValueError for a keyring that is of no use. The first reading raises `KeysError`; later,
     what can not be read or used is logged, and the last good keyring stays. There is no lock to be held over
@@ -51,6 +53,8 @@ class KeySource:
         self._environ: Final = environ
         self._monotonic: Final = monotonic
         self._stamps: dict[Path, _Stamp] = {}
+        #: Files that are being written in place, as they were at the last look.
+        self._unsettled: dict[Path, _Stamp] = {}
         self._next = monotonic() + REFRESH_S
         self._keyring = self._read()
 
@@ -63,7 +67,11 @@ class KeySource:
         return self._keyring
 
     def _refresh(self) -> None:
-        if all(_stamp_of(path) == stamp for path, stamp in self._stamps.items()):
+        found = {path: _stamp_of(path) for path in self._stamps}
+        if found == self._stamps:
+            return
+        if found != self._unsettled and any(_is_in_place(self._stamps[path], found[path]) for path in found):
+            self._unsettled = found  # half of it may be there: it counts when it is the same at the next look
             return
         try:
             self._keyring = self._read()
@@ -101,9 +109,14 @@ class KeySource:
                     f"{reference} is not set" if name not in self._environ else f"{reference} is empty"
                 )
             return text
+        if scheme == "cred":
+            directory = self._environ.get(CREDENTIALS_DIRECTORY)
+            if directory is None:
+                raise ValueError(f"{reference} is not there: ${CREDENTIALS_DIRECTORY} is not set")
+            return _read_file(Path(directory) / Path(name).name, stamps)
         if scheme == "file":
             return _read_file(Path(name), stamps)
-        raise ValueError(f"{scheme}: references are not read in the application; use env: or file:")
+        raise ValueError(f"{scheme}: references are not read in the application; use env:, file: or cred:")
 
 
 def _read_file(path: Path, stamps: dict[Path, _Stamp]) -> str:
@@ -124,6 +137,11 @@ def _read_file(path: Path, stamps: dict[Path, _Stamp]) -> str:
     if not text:
         raise ValueError(f"file:{path} is empty")
     return text
+
+
+def _is_in_place(before: _Stamp, after: _Stamp) -> bool:
+    """Whether a file was changed that is still the same file."""
+    return before is not None and after is not None and before != after and before[0] == after[0]
 
 
 def _stamp_of(path: Path) -> _Stamp:

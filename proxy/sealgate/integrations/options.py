@@ -38,7 +38,7 @@ class OptionsError(ValueError):
 
 @dataclass(slots=True, frozen=True)
 class Options:
-    """`keys` is a reference (`env:NAME`, `file:/path`), never a secret itself.
+    """`keys` is a reference (`env:NAME`, `file:/path`, `cred:NAME`), never a secret itself.
 
     `sign_with` is the kid that signs; absent, the one active key that can. `require` is one of
     `REQUIREMENTS`, and `countersigned_by` the kids of the gateways it speaks of. `clock_skew` is in seconds.
@@ -91,9 +91,15 @@ def read_options(given: Mapping[str, Any] | None = None, environ: Mapping[str, s
 
 
 def _keys(value: object) -> str:
-    if isinstance(value, str) and value.partition(":")[0] in ("env", "file") and value.partition(":")[2]:
+    if (
+        isinstance(value, str)
+        and value.partition(":")[0] in ("env", "file", "cred")
+        and value.partition(":")[2]
+    ):
         return value
-    raise ValueError("want env:NAME or file:/path (what is behind it may be a secret; this is not)")
+    raise ValueError(
+        "want env:NAME, file:/path or cred:NAME (what is behind it may be a secret; this is not)"
+    )
 
 
 def _sign_with(value: object) -> str:
