@@ -109,3 +109,24 @@ def test_maximum_lifetime_is_seven_days_unless_said() -> None:
 
 def test_repr_of_a_key_shows_no_material() -> None:
     assert "HmacSha256(...)" in repr(KEY)
+
+
+@pytest.mark.parametrize(
+    ("name", "kid"), [("web-b", "web-b"), ("web-*", "web-b"), ("*", "web-b"), ("web-c*", "web-c")]
+)
+def test_first_signer_of_a_name_is_the_first_that_can_sign(name: str, kid: str) -> None:
+    secret = HmacSha256(bytes(range(32)))
+    keys = [
+        Key("web-a", secret, KeyState.VERIFY),
+        Key("web-z", secret, not_before=200),
+        Key("web-b", secret),
+        Key("web-c", secret),
+    ]
+    assert Keyring(keys).first_signer(name, 100.0).kid == kid
+
+
+@pytest.mark.parametrize(("name", "reason"), [("other-*", Reason.SIG_KID), ("web-*", Reason.SIG_KEY_STATE)])
+def test_name_of_which_no_key_can_sign_is_refused(name: str, reason: Reason) -> None:
+    with pytest.raises(GateError) as refused:
+        Keyring([Key("web-a", HmacSha256(bytes(range(32))), KeyState.VERIFY)]).first_signer(name, 0.0)
+    assert refused.value.reason is reason

@@ -15,6 +15,7 @@ import pytest
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.keyring import Key
 from sealgate.signing.material import MaterialKind, generate_hmac, parse_secret
+from support.aws_server import ENVIRONMENT, REGION, AwsServer, private_aws
 from support.explained import frames
 from support.gateway import GatewayProcess, gateway
 from support.processes import wait_until
@@ -30,6 +31,12 @@ SECONDS_MAX = 30
 @pytest.fixture(scope="module")
 def vault() -> Iterator[VaultServer]:
     with private_vault() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[AwsServer]:
+    with private_aws() as server:
         yield server
 
 
@@ -127,6 +134,51 @@ def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path:
         told("ok")
         assert process.log_text().count('"keys.failed"') < 15
         assert all(text not in process.log_text() for text in ring.texts.values())
+
+
+def test_stages_of_a_secret_in_aws(rabbitmq: RabbitMQServer, aws: AwsServer, tmp_path: Path) -> None:
+    """begin, promote, retire by moving stages: a gateway and a signing sidecar follow without restart."""
+    ring = Ring()
+    first = f"web1-{aws.secret('shop/web1', ring.new('first'))[:8]}"
+    ring.texts[first] = ring.texts["first"]
+    where = {"region": REGION, "endpoint": aws.url, "timeout": "500ms"}
+    tables = settings("aws:shop/web1", aws=where)
+    signing = settings("aws:shop/web1", aws=where, publish={"action": "sign", "sign_with": "web1-*"})
+    with (
+        gateway(tmp_path / "gateway", rabbitmq.port, [], tables, env=ENVIRONMENT) as process,
+        gateway(tmp_path / "sidecar", process.port, [], signing, env=ENVIRONMENT) as sidecar,
+    ):
+
+        def signs_with(kid: str) -> bool:
+            """Whether a message that the sidecar seals now is accepted under `kid`."""
+            before = process.metric("sealgate_key_messages_total", kid=kid, verdict="accepted")
+            asyncio.run(answers(sidecar.port, "/", [frames(a_message(routing_key="nowhere"))]))
+            return process.metric("sealgate_key_messages_total", kid=kid, verdict="accepted") > before
+
+        wait_until(lambda: ring.accepted(process, first), SECONDS_MAX, "the first key to be in force")
+        assert signs_with(first)
+
+        version = aws.add("shop/web1", ring.new("second"), "AWSPENDING")
+        second = f"web1-{version[:8]}"
+        ring.texts[second] = ring.texts["second"]
+        wait_until(lambda: ring.accepted(process, second), SECONDS_MAX, "the pending key to verify")
+        assert signs_with(first)
+
+        aws.promote("shop/web1", version)
+        wait_until(lambda: signs_with(second), SECONDS_MAX, "the sidecar to sign with the new key")
+        assert ring.accepted(process, first)
+
+        third = aws.add("shop/web1", ring.new("third"), "AWSPENDING")
+        aws.promote("shop/web1", third)
+        wait_until(lambda: not ring.accepted(process, first), SECONDS_MAX, "the first key to be gone")
+        assert ring.accepted(process, second)
+
+        aws.client.delete_secret(SecretId="shop/web1")
+        wait_until(lambda: "AWS said" in trouble(process), SECONDS_MAX, "the deleted secret to be told")
+        assert ring.accepted(process, second)
+        aws.client.restore_secret(SecretId="shop/web1")
+        wait_until(lambda: trouble(process) == "ok", SECONDS_MAX, "the source to be good again")
+        assert process.refusals().keys() <= {"sig.kid", "store.horizon"}
 
 
 def test_vault_that_is_away_ends_the_start_with_69(tmp_path: Path) -> None:

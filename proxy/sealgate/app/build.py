@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from sealgate.net.endpoints import endpoint
 from sealgate.net.tls import client_context, serve_by_name, server_context
 from sealgate.net.upstream import Dialer
 from sealgate.net.warn import Warn
+from sealgate.reason import GateError
 from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
 from sealgate.session.holding import FRESH_S, ReadyQueues, Waits
 from sealgate.session.limits import Limits
@@ -125,11 +127,20 @@ def apply_keyring(terms: Terms, settings: Settings, keyring: Keyring) -> None:
     terms.verifier.keyring = keyring
     publish = settings.publish
     if publish.sign_with is not None and terms.role is Role.SIGN:
-        terms.sealer = Sealer(keyring, publish.sign_with, settings.deployment, os.urandom, TOKEN_NAME)
+        kid = _signing_kid(keyring, publish.sign_with)
+        terms.sealer = Sealer(keyring, kid, settings.deployment, os.urandom, TOKEN_NAME)
     if publish.countersign_with is not None and terms.role is Role.VERIFY:
         terms.countersealer = Sealer(
             keyring, publish.countersign_with, settings.deployment, os.urandom, COUNTERSIGN_NAME
         )
+
+
+def _signing_kid(keyring: Keyring, name: str) -> str:
+    """The kid that `publish.sign_with` stands for; the name itself where no key can sign: signing tells."""
+    try:
+        return keyring.first_signer(name, time.time()).kid
+    except GateError:
+        return name
 
 
 def build_policy(settings: Settings) -> Policy:

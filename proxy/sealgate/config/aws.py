@@ -107,7 +107,10 @@ class AwsStore:
             raise _told(error, f"aws:{name}") from None
         text = answer.get("SecretString")
         if not isinstance(text, str):
-            raise SourceError(f"aws:{name} is binary, and no text")
+            binary = "SecretBinary" in answer
+            raise SourceError(
+                f"aws:{name}{' is binary, and no text' if binary else ': the answer has no text'}"
+            )
         if len(text) > ANSWER_BYTES_MAX:
             raise SourceError(f"aws:{name} is over {ANSWER_BYTES_MAX} bytes")
         return str(answer.get("VersionId", "")), text

@@ -309,6 +309,8 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 FilePath = Annotated[str, Field(min_length=1)]
 Kid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+#: The same, or the beginning of one and `*`.
+SigningKid = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{1,64}|[A-Za-z0-9_-]{0,63}\*)$")]
 Glob = Annotated[str, Field(max_length=255)]
 ServerName = Annotated[str, AfterValidator(_check_server_name)]
 ServerNames = Annotated[tuple[ServerName, ...], AfterValidator(_check_some)]

@@ -145,7 +145,7 @@ class KeySource(Watched[Keyring]):
             if kid is None:
                 continue
             try:
-                keyring.signer(kid, self._clock())
+                keyring.first_signer(kid, self._clock())
             except GateError as error:
                 known = ", ".join(keyring.kids())
                 yield Problem("", f"publish.{name}", f'"{kid}" can not sign: {error.detail} (keys: {known})')

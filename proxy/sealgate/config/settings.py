@@ -116,8 +116,8 @@ class Credentials(Section):
 class Publish(Section):
     action: Literal["verify", "sign", "pass"] = "verify"
     """What happens to messages that clients publish."""
-    sign_with: f.Kid | None = None
-    """Kid of the key that signs (action = "sign")."""
+    sign_with: f.SigningKid | None = None
+    """Kid of the key that signs (action = "sign"); "web1-*" is the first key of such a name that can sign."""
     countersign_with: f.Kid | None = None
     """Kid of the key with which a verifying gateway adds its own signature."""
 

@@ -95,6 +95,20 @@ class Keyring:
         key.check_time(now)
         return key
 
+    def first_signer(self, name: str, now: float) -> Key:
+        """As `signer`; for a name that ends in `*` the first key, as the file has them, that can sign now."""
+        if not name.endswith("*"):
+            return self.signer(name, now)
+        refused = GateError(Reason.SIG_KID, "no such key to sign with")
+        for kid in self._keys:
+            if not kid.startswith(name[:-1]):
+                continue
+            try:
+                return self.signer(kid, now)
+            except GateError as error:
+                refused = error
+        raise refused
+
     def check_for_verify(self, key: Key, token: Token, now: float) -> None:
         """What can be known of a token from its key before the signature is computed.
 

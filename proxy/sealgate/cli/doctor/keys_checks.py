@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,6 +11,7 @@ from sealgate.cli.doctor import config_rules as rules
 from sealgate.cli.doctor.agreement import Signer, Verifier, disagreements
 from sealgate.cli.doctor.config_case import Case
 from sealgate.cli.doctor.findings import Finding, Severity, found
+from sealgate.reason import GateError
 from sealgate.signing.keyring import Key, KeyState
 
 _DAY_S: Final = 86_400
@@ -72,6 +74,8 @@ def check_agreement(case: Case, other: Case, now: float) -> Iterator[Finding]:
             continue
         if signing.keyring is None or verifying.keyring is None:
             continue
+        with suppress(GateError):  # told by what reads the keys
+            kid = signing.keyring.first_signer(kid, now).kid
         place = signing.place("publish.sign_with")
         signer = Signer(signing.settings.deployment, kid, signing.keyring, place)
         yield from disagreements(signer, verifier_of(verifying), now)
