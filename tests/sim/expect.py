@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 from sealgate.session.conversation import Confirmed, Role, Unconfirmed
@@ -54,6 +55,10 @@ def decide(publish: Publish, settings: Settings) -> Decision | None:
         if publish.outcome is None:
             return None
         reason = _STORE_REASONS.get(publish.outcome, "")
+        if publish.held:
+            if publish.way is None:
+                return None
+            reason = "rate.task" if publish.way else ""
     if not reason:
         return ACCEPTED
     observed = settings.observe and message.exchange == messages.OPEN_EXCHANGE and reason not in _NEVER_PASSED
@@ -81,10 +86,15 @@ def answer_to(publish: Publish, reason: str, settings: Settings) -> str:
 
 
 def check_forwarded(
-    publish: Publish, frames: list[octets.Frame], decision: Decision, settings: Settings
+    publish: Publish, frames: list[octets.Frame], decision: Decision, settings: Settings, now: float
 ) -> None:
-    """The broker got what the client sent, byte for byte, but for headers that are the gate's business."""
+    """The broker got what the client sent, byte for byte, but for headers that are the gate's business.
+
+    What is held was sent to its queue, with the time until its slot.
+    """
     message = publish.message
+    if publish.held:
+        frames = _as_not_held(publish, frames, now)
     assert frames[0].payload == publish.method, "the method was changed"
     body = b"".join(frame.payload for frame in frames[2:])
     assert body == message.body, "the body was changed"
@@ -100,6 +110,27 @@ def check_forwarded(
         _check_added(publish, header, _STRIPPED, messages.COUNTERSIGN)
     else:
         _check_entries(publish, header, _STRIPPED, ())
+
+
+def _as_not_held(publish: Publish, frames: list[octets.Frame], now: float) -> list[octets.Frame]:
+    """What was sent to a queue, with the target and the expiration that it had."""
+    method, header, *bodies = frames
+    name = method.payload[8:-1]
+    assert method.payload[:7] == b"\0\x3c\0\x28\0\0\0" and name.startswith(b"sealgate.wait."), (
+        "not to a queue"
+    )
+    assert method.payload[-1:] == b"\x01", "a queue that is gone would be noticed by nobody"
+    found = octets.read_header(header.payload)
+    left_ms = max(math.ceil((publish.slot - now) * 1000), 0)
+    assert found.properties.pop(7) == octets.short(b"%d" % left_ms), "it waits for another slot"
+    before = publish.message.properties
+    properties = {**found.properties, **({7: before[7]} if 7 in before else {})}
+    payload = octets.write_header(found.size, properties, found.entries, publish.frames[1].payload)
+    return [
+        octets.Frame(method.kind, method.channel, publish.method),
+        octets.Frame(header.kind, header.channel, payload),
+        *bodies,
+    ]
 
 
 def _check_added(publish: Publish, header: bytes, removed: tuple[bytes, ...], name: bytes) -> None:

@@ -13,10 +13,12 @@ from sealgate.session.events import (
     DrainAsked,
     Event,
     Instant,
+    QueueDeclared,
     Ticked,
     UpstreamConnected,
     UpstreamFailed,
 )
+from sealgate.session.holding import HoldingQueue
 from sealgate.session.session import Session
 from sealgate.session.states import Side, State
 from sealgate.verify.verdict import Claim, ClaimOutcome
@@ -213,6 +215,8 @@ class Gate:
             self.sockets[Side.CLIENT].hold("session", not command.on)
         elif isinstance(command, do.RenewClaims):
             self.run.store.renew(command.claims)
+        elif isinstance(command, do.DeclareQueue):
+            self._declare(command.queue)
         elif isinstance(command, do.Close):
             self._close(command.side)
         else:
@@ -250,6 +254,18 @@ class Gate:
             self._feed(ClaimsAnswered(request.publications, outcomes))
 
         self.run.store.claim(claims, answer)
+
+    def _declare(self, queue: HoldingQueue) -> None:
+        """The broker takes its time, or will not have it."""
+        dice = self.world.dice
+        self.oracle.declares(queue)
+        trouble = "" if dice.random() < 0.8 else "ACCESS_REFUSED"
+
+        def answer() -> None:
+            self.oracle.declared(queue, trouble)
+            self._feed(QueueDeclared(queue, trouble))
+
+        self.world.after(dice.choice((0.0, 0.02, 3.0)), answer)
 
     def _close(self, side: Side) -> None:
         socket = self.sockets.get(side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from sealgate.reason import Reason
@@ -12,6 +13,7 @@ from sealgate.session.channel import Channel, Publication
 from sealgate.session.client import ClientFrames
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.holding import ReadyQueues, Waits
 from sealgate.session.legs import Legs
 from sealgate.session.outbox import Outbox
 from sealgate.session.publishing import Publishing
@@ -309,3 +311,44 @@ def _refusals_are_told_in_the_middle_of_a_delivery(right: Any) -> Any:
 @_mutant(Outbox, "mute_client")
 def _the_client_is_told_more_after_its_end(right: Any) -> Replacement:
     return lambda self: None
+
+
+# Messages that wait
+
+
+@_mutant(Publishing, "hold")
+def _messages_over_their_rate_go_on_at_once(right: Any) -> Replacement:
+    return lambda self, publication, accepted, detour: accepted
+
+
+@_mutant(ReadyQueues, "fresh")
+def _queues_are_used_before_they_are_there(right: Any) -> Replacement:
+    return lambda self, broker, vhost, name, now: True
+
+
+@_mutant(Publishing, "_not_held")
+def _a_nonce_stays_taken_when_there_is_no_queue_to_wait_in(right: Any) -> Replacement:
+    def not_held(self: Publishing, publication: Publication, accepted: Accepted, trouble: str) -> Refused:
+        publication.granted = False
+        refused: Refused = right(self, publication, accepted, trouble)
+        return refused
+
+    return not_held
+
+
+@_mutant(Waits, "detour")
+def _messages_wait_from_when_they_are_sent_and_not_until_their_slot(right: Any) -> Replacement:
+    def detour(self: Waits, *args: Any) -> Any:
+        found = right(self, *args)
+        return replace(found, until=None if found.until is None else found.until + 0.5)
+
+    return detour
+
+
+@_mutant(Publishing, "queue_declared")
+def _what_waited_for_a_queue_waits_on(right: Any) -> Replacement:
+    def queue_declared(self: Publishing, event: Any) -> list[Publication]:
+        waiting: list[Publication] = right(self, event)
+        return waiting[:1]
+
+    return queue_declared

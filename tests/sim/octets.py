@@ -200,6 +200,20 @@ def read_header(payload: bytes) -> Header:
     return Header(size, properties, entries)
 
 
+def write_header(
+    size: int, properties: dict[int, bytes], entries: list[tuple[bytes, bytes]], like: bytes
+) -> bytes:
+    """The reverse of `read_header`. `like` tells whether there is a table where it would be empty."""
+    present = set(properties)
+    if entries or like[12] & 0x20:
+        present.add(2)
+    flags = sum(0x8000 >> index for index in present)
+    parts = [b"\0\x3c\0\0", struct.pack(">QH", size, flags)]
+    for index in sorted(present):
+        parts.append(long(b"".join(item[1] for item in entries)) if index == 2 else properties[index])
+    return b"".join(parts)
+
+
 def read_table(data: bytes) -> list[tuple[bytes, bytes]]:
     entries: list[tuple[bytes, bytes]] = []
     at = 0

@@ -14,6 +14,7 @@ from typing import Final
 from sealgate.session.channel import Publication, held_size
 from sealgate.session.commands import RequestClaims
 from sealgate.session.conversation import Role
+from sealgate.session.holding import HoldingQueue
 from sealgate.session.records import RefusalRecord
 from sealgate.session.session import Session
 from sealgate.session.states import State
@@ -30,6 +31,8 @@ from sim.world import READ_BYTES_MAX
 #: A frame that waits counts for its objects too: eight octets for up to this many times as much.
 _HELD_PER_READ_BYTE: Final = 34
 _GRANTS: Final = (ClaimStatus.GRANTED, ClaimStatus.DEGRADED)
+#: How long a queue that was declared is used as it is, seconds.
+FRESH_S: Final = 300.0
 
 
 class Oracle:
@@ -53,6 +56,9 @@ class Oracle:
         self.client_left = False
         self._claims: Final[dict[int, Publish]] = {}
         self._asked: Final[deque[Publish]] = deque()
+        #: By target: publishes that wait for a queue, and the queues that are being declared for them.
+        self._undeclared: Final[dict[tuple[str, str], list[Publish]]] = {}
+        self._declaring: Final[set[tuple[str, str]]] = set()
         self._claim_cursor: Final[dict[int, tuple[int, int]]] = {}
         self._record_cursor: Final[dict[int, tuple[int, int]]] = {}
         self._inflight = 0
@@ -170,7 +176,38 @@ class Oracle:
             publish = self._claims[id(claim)]
             publish.outcome = outcome.status
             self._inflight -= 1
+            if outcome.held:
+                self._held(publish, outcome.wait_us)
             self.run.world.say(f"{self.name}: store > gate", f"{publish}: {outcome.status.value}")
+
+    def _held(self, publish: Publish, wait_us: int) -> None:
+        """It is to go through a queue, which is there or has to be declared."""
+        world = self.run.world
+        publish.held = True
+        publish.slot = world.now + wait_us / 1_000_000
+        target = publish.message.exchange.decode(), publish.message.routing_key.decode()
+        known = self.run.queues.get(target)
+        if known is not None and world.now - known[1] < FRESH_S:
+            publish.way = ""
+        else:
+            self._undeclared.setdefault(target, []).append(publish)
+
+    def declares(self, queue: HoldingQueue) -> None:
+        """It is asked for once, and by who needs it."""
+        target = queue.exchange, queue.routing_key
+        assert self._undeclared.get(target), f"nobody needs {queue}"
+        assert target not in self._declaring, f"{queue} is declared twice at once"
+        assert queue.name == self.run.queues.get(target, (queue.name, 0.0))[0], "another queue for the same"
+        self._declaring.add(target)
+
+    def declared(self, queue: HoldingQueue, trouble: str) -> None:
+        """The answer is about to be given to the gate."""
+        target = queue.exchange, queue.routing_key
+        self._declaring.discard(target)
+        if not trouble:
+            self.run.queues[target] = queue.name, self.run.world.now
+        for publish in self._undeclared.pop(target, []):
+            publish.way = trouble
 
     def settles(self, commits: list[Claim], releases: list[Claim]) -> None:
         for claim in commits:
@@ -287,7 +324,8 @@ class Oracle:
             ended = (
                 publish.life.ending or self.broker_over or self.client.over or self.bye or self.client_over
             )
-            assert ended, f"{publish} was given back and can still be forwarded"
+            # What has no queue to wait in is refused, as soon as that can be told.
+            assert ended or publish.way, f"{publish} was given back and can still be forwarded"
         for life in self._heard:
             deaf = life.told_closed or self.client.over or self.client_over or self.broker_over
             size_max = self.client.frame_max - octets.FRAME_OVERHEAD if self.run.settings.apart else 0
@@ -316,6 +354,9 @@ class Oracle:
             self.run.counts[verdict, reason] += 1
         assert not decision.reason or publish.recorded, f"nothing is kept of {publish}, which is observed"
         self.run.totals["accepted"] += 1
+        if publish.held:
+            self.run.delayed += 1
+            self.run.totals["held"] += 1
         if publish.claim is not None and publish.outcome in _GRANTS and not publish.tag:
             assert publish.settled == "commit", f"{publish} was not committed"
 

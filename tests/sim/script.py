@@ -37,6 +37,7 @@ class Publish:
         "claim",
         "forwarded",
         "frames",
+        "held",
         "life",
         "mandatory",
         "message",
@@ -47,9 +48,11 @@ class Publish:
         "released",
         "returned",
         "settled",
+        "slot",
         "tag",
         "told",
         "verdict",
+        "way",
     )
 
     def __init__(self, number: int, life: Life, message: Message, mandatory: bool, tag: int) -> None:
@@ -67,6 +70,11 @@ class Publish:
         self.asked = False
         self.claim: Claim | None = None
         self.outcome: ClaimStatus | None = None
+        #: It goes through the queue where messages wait, until `slot`; `way` is None until that is there ("")
+        #: or can not be had (why).
+        self.held = False
+        self.slot = 0.0
+        self.way: str | None = None
         self.forwarded = False
         #: Its claim was settled; given back without it having been forwarded.
         self.settled = ""

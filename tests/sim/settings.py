@@ -37,6 +37,7 @@ class Settings:
     unconfirmed: Unconfirmed
     observe: bool
     rates: bool
+    delays: bool
     countersign: bool
     session_nonces: bool
     one_at_a_time: bool
@@ -70,7 +71,7 @@ class Settings:
 
     def __str__(self) -> str:
         words = [self.role.value, self.product, self.confirmed.value, self.unconfirmed.value]
-        for name in ("observe", "rates", "countersign", "session_nonces", "one_at_a_time"):
+        for name in ("observe", "rates", "delays", "countersign", "session_nonces", "one_at_a_time"):
             if getattr(self, name):
                 words.append(name)
         return f"{' '.join(words)}, {self.clients} clients, {self.channels} channels, {self.style}"
@@ -88,13 +89,14 @@ def any_settings(dice: random.Random) -> Settings:
         # A thousand times as many readings: a few octets at a time of a short conversation.
         style[dice.choice(_WIRES)] = "bytes"
         steps = dice.randint(3, 10)
-    return Settings(
+    settings = Settings(
         role=role,
         product=product,
         confirmed=dice.choice(list(Confirmed)),
         unconfirmed=dice.choice((Unconfirmed.QUARANTINE, Unconfirmed.QUARANTINE, Unconfirmed.CLOSE)),
         observe=dice.random() < 0.4,
         rates=dice.random() < 0.3,
+        delays=False,
         countersign=role is Role.VERIFY and dice.random() < 0.2,
         session_nonces=dice.random() < 0.3,
         one_at_a_time=product == "py-amqp" and dice.random() < 0.5,
@@ -119,6 +121,9 @@ def any_settings(dice: random.Random) -> Settings:
         mandatory=dice.choice((0.0, 0.3, 0.7)),
         trouble=troubled,
     )
+    settings.delays = settings.rates and role is Role.VERIFY and dice.random() < 0.6
+    settings.habits.delayed = dice.choice((0.2, 0.6)) if settings.delays else 0.0
+    return settings
 
 
 def ledger_settings(dice: random.Random) -> Settings:

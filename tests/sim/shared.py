@@ -54,6 +54,9 @@ class Run:
         self._routes: Final[dict[tuple[bytes, bytes], bool]] = {}
         self.totals: Final[Counter[str]] = Counter()
         self.publishes = 0
+        #: (exchange, routing key) -> the queue where messages to it wait, and when it was last declared.
+        self.queues: Final[dict[tuple[str, str], tuple[str, float]]] = {}
+        self.delayed = 0
         #: Is told every command of every gate: (the gate's name, the command).
         self.watch: Callable[[str, Command], None] | None = None
 
@@ -80,6 +83,7 @@ class Run:
             if reason.partition(".")[0] not in ("frame", "conn", "method"):
                 told[verdict, reason] = count
         assert told == self.counts, f"counted {dict(told)}, not {dict(self.counts)}"
+        assert sum(self.tally.delayed.values()) == self.delayed, "messages that wait"
         assert self.tally.unconfirmed_refusals == self.unconfirmed_refusals, "unconfirmed refusals"
 
 

@@ -32,6 +32,9 @@ END_S: Final = 60.0
 
 Draw = Callable[[random.Random], Settings]
 
+#: The longest that a message waits for its rate.
+DELAY_US: Final = 3_600_000_000
+
 
 class Simulation:
     """`run` raises AssertionError, with the seed as a note, for the first thing that is not as it must be."""
@@ -121,7 +124,7 @@ def terms(settings: Settings, tally: Tally, dice: random.Random) -> Terms:
         deployment=DEPLOYMENT,
         content=ContentRules("generic", frozenset({"*"}), frozenset()),
         body_bytes_max=settings.limits.body_bytes_max,
-        rates=RateTable({"*": "1000/s"} if settings.rates else {}),
+        rates=RateTable({"*": "1000/s"} if settings.rates else {}, DELAY_US if settings.delays else 0),
         rules=(Rule(exchange=OPEN_EXCHANGE.decode(), observe=True),) if settings.observe else (),
     )
     made = Terms(

@@ -35,6 +35,7 @@ class Habits:
     unavailable: float = 0.0
     lost_reply: float = 0.0
     limited: float = 0.0
+    delayed: float = 0.0
     full: float = 0.0
     horizon: float = 0.0
 
@@ -103,11 +104,21 @@ class Store:
             return ClaimOutcome(ClaimStatus.FULL)
         if claim.debits and dice.random() < habits.limited:
             return ClaimOutcome(ClaimStatus.LIMITED, claim.debits[0].bucket.name, 1_500_000)
+        wait_us = self._wait_us(claim)
         if claim.nonce_key:
             self._owner += 1
             claim.owner = self._owner
             self._nonces[claim.nonce_key] = Nonce(claim.digest, self._owner, self._world.now + LEASE_S)
+        if wait_us is not None:
+            return ClaimOutcome(ClaimStatus.GRANTED, claim.debits[0].bucket.name, wait_us, True)
         return ClaimOutcome(ClaimStatus.GRANTED)
+
+    def _wait_us(self, claim: Claim) -> int | None:
+        """How long its message waits in the broker; None when it does not go through a queue."""
+        if not claim.wait_us or self._world.dice.random() >= self._habits.delayed:
+            return None
+        # Some only stay behind others.
+        return self._world.dice.choice((0, 1, 40_000, 1_500_000, claim.wait_us))
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         for claim in (*commits, *releases):

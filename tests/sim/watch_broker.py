@@ -117,7 +117,7 @@ class BrokerWatch:
         assert decision is not None, f"{publish} was forwarded before the store had answered"
         assert publish.arrived, f"{publish} was forwarded before it was whole"
         assert not publish.released, f"{publish} was forwarded although its claim was given back"
-        check_forwarded(publish, content, decision, self._run.settings)
+        check_forwarded(publish, content, decision, self._run.settings, self._run.world.now)
         life.cursor += 1
         publish.forwarded = True
         self.forwarded.append(publish)

@@ -21,7 +21,7 @@ from sealgate.stores.journal import Journal
 from sealgate.stores.memory import MemoryStore
 from sealgate.verify.seals import nonce_name
 from sealgate.verify.verdict import Claim, ClaimStatus
-from support.claims import grant, make_claim, status, statuses
+from support.claims import ask, grant, make_claim, paced, status, statuses, waiting
 
 pytestmark = pytest.mark.asyncio
 
@@ -529,3 +529,115 @@ async def test_a_line_that_no_store_wrote_is_damage(path_later: tuple[Path, Cloc
     writer.write([b"sealgate-journal-1 6f1c 0", text, b"closed"])
     os.close(writer.fd)
     assert await outcome_after(path, clock, [make_claim("n", int(clock.seconds))]) == [HORIZON]
+
+
+# Rates whose messages may wait
+
+
+def paced_claims(clock: Clock, *names: str, nonce: bool = True) -> list[Claim]:
+    """Of messages that may wait for a token a minute."""
+    created = int(clock.seconds)
+    return [
+        waiting(make_claim(name if nonce else "", created, paced("b", 1, 1, period_s=60))) for name in names
+    ]
+
+
+async def waits_of(store: MemoryStore, claims: list[Claim]) -> list[tuple[bool, int]]:
+    """(whether it goes through the queue, seconds) of granted claims."""
+    outcomes = await ask(store, *claims)
+    assert {outcome.status for outcome in outcomes} == {GRANTED}
+    return [(outcome.held, round(outcome.wait_us / 1_000_000)) for outcome in outcomes]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_schedule_goes_on_after_a_restart(path: Path, clean: bool) -> None:
+    clock = later()
+    store = open_store(path, clock)
+    await store.start()
+    assert await waits_of(store, paced_claims(clock, "a", "b", "c")) == [(False, 0), (True, 60), (True, 120)]
+    if clean:
+        await store.close()
+    else:
+        # As SIGKILL leaves it: what was granted is in the file, whatever else was to be done.
+        assert b" B " in path.read_bytes()
+        store._journal.close()  # type: ignore[union-attr]
+    clock.seconds += 30
+    again = open_store(path, clock)
+    await again.start()
+    assert await waits_of(again, paced_claims(clock, "d")) == [(True, 150)]
+    clock.seconds += 211
+    assert await waits_of(again, paced_claims(clock, "e")) == [(False, 0)]
+    await again.close()
+
+
+async def test_a_schedule_is_written_before_the_message_may_leave(path: Path) -> None:
+    clock = later()
+    store = open_store(path, clock)
+    await store.start()
+    seen: list[int] = []
+    store.claim(
+        paced_claims(clock, "a", "b", nonce=False), lambda _: seen.append(path.read_bytes().count(b" B "))
+    )
+    assert seen == [1]
+    await store.close()
+
+
+async def test_claims_that_may_not_wait_write_nothing_of_their_buckets(path: Path) -> None:
+    clock = later()
+    store = open_store(path, clock)
+    await store.start()
+    await grant(store, [make_claim("a", int(clock.seconds), paced("b", 1, 1))])
+    await store.close()
+    assert b" B " not in path.read_bytes()
+
+
+async def test_what_is_full_again_is_not_kept_and_a_rewritten_file_has_the_rest(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_room, "_GROWTH_LINES_MIN", 5)
+    clock = later()
+    store = open_store(path, clock)
+    await store.start()
+    for number in range(40):
+        (claim,) = paced_claims(clock, f"n{number}")
+        assert len(await waits_of(store, [claim])) == 1
+        store.settle([], [claim])
+    await store.close()
+    assert path.read_bytes().count(b" B ") < 40
+    clock.seconds += 60
+    again = open_store(path, clock)
+    await again.start()
+    assert await waits_of(again, paced_claims(clock, "z")) == [(True, 39 * 60)]
+    await again.close()
+    clock.seconds += 100_000
+    await start_and_close(path, clock)
+    assert b" B " not in path.read_bytes()
+
+
+async def test_a_clock_that_was_set_back_between_two_starts_delays_nobody_for_longer_than_a_wait(
+    path: Path,
+) -> None:
+    clock = later()
+    store = open_store(path, clock)
+    await store.start()
+    await waits_of(store, paced_claims(clock, "a", "b"))
+    await store.close()
+    clock.seconds -= 500_000
+    again = open_store(path, clock)
+    await again.start()
+    (outcome,) = await ask(again, *paced_claims(clock, "", nonce=False))
+    # A day is the longest that a message may wait for this bucket, whatever this one may.
+    assert outcome.status is ClaimStatus.LIMITED and outcome.wait_us <= 86_400_000_000 + 120_000_000
+    await again.close()
+
+
+async def test_a_line_of_a_bucket_that_no_store_wrote_costs_the_journal_its_word(path: Path) -> None:
+    clock = later()
+    lines = path.read_bytes().splitlines()[:-1]
+    for text in (b"B zz 1 2 0", b"B 62 1 2", b"B 62 x 2 1"):
+        crc = zlib.crc32(text, int(lines[-1][:8], 16))
+        path.write_bytes(b"\n".join([*lines, b"%08x %b" % (crc, text), b""]))
+        store = open_store(path, clock)
+        await store.start()
+        assert await statuses(store, *claims_at(clock, 1)) == [HORIZON]
+        await store.close()
