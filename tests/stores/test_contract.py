@@ -13,11 +13,10 @@ from math import ceil
 import pytest
 import pytest_asyncio
 
-from sealgate.stores.limiter import LocalLimiter
 from sealgate.stores.memory import MemoryStore
 from sealgate.stores.redis import RedisStore
 from sealgate.stores.times import HELD_S
-from sealgate.stores.values import Values
+from sealgate.stores.values import VALUES_MAX
 from sealgate.verify.verdict import Bucket, Claim, ClaimOutcome, ClaimStatus, ClaimStore, Debit
 from support.claims import ask, debit, grant, make_claim, of_a_stranger, paced, status, statuses, waiting
 from support.redis_server import RedisServer
@@ -41,6 +40,8 @@ class Bench:
     """A started store and its clock: virtual for memory, the real one for Redis."""
 
     store: ClaimStore
+    #: Limits of the store that were hit.
+    hits: Counter[str]
     exact = False
 
     def now(self) -> float:
@@ -57,13 +58,16 @@ class Bench:
 class MemoryBench(Bench):
     exact = True
 
-    def __init__(self, lease_s: float = LEASE_S) -> None:
+    def __init__(self, lease_s: float = LEASE_S, values_max: int = VALUES_MAX) -> None:
         self.clock = 1_800_000_000.25
+        self.hits = Counter()
         self.store = MemoryStore(
             max_age_s=MAX_AGE_S,
             clock_skew_s=0,
             entries_max=5000,
             lease_s=lease_s,
+            values_max=values_max,
+            limits_hit=self.hits,
             wall=self.now,
             monotonic=self.now,
         )
@@ -77,22 +81,39 @@ class MemoryBench(Bench):
 
 class RedisBench(Bench):
     def __init__(
-        self, server: RedisServer, young: bool = False, lease_s: float = LEASE_S, deployment: str = ""
+        self,
+        server: RedisServer,
+        young: bool = False,
+        lease_s: float = LEASE_S,
+        deployment: str = "",
+        values_max: int = VALUES_MAX,
     ) -> None:
+        self.hits = Counter()
         self.deployment = deployment or f"test-{uuid.uuid4().hex}"
         if not young:
             server.age(self.deployment)
         self.store = RedisStore(
-            server.url, deployment=self.deployment, max_age_s=MAX_AGE_S, clock_skew_s=0, lease_s=lease_s
+            server.url,
+            deployment=self.deployment,
+            max_age_s=MAX_AGE_S,
+            clock_skew_s=0,
+            lease_s=lease_s,
+            values_max=values_max,
+            limits_hit=self.hits,
         )
 
 
 def open_bench(
-    kind: str, request: pytest.FixtureRequest, young: bool = False, lease_s: float = LEASE_S
+    kind: str,
+    request: pytest.FixtureRequest,
+    young: bool = False,
+    lease_s: float = LEASE_S,
+    values_max: int = VALUES_MAX,
 ) -> Bench:
     if kind == "memory":
-        return MemoryBench(lease_s)
-    return RedisBench(request.getfixturevalue("redis_server"), young, lease_s)
+        return MemoryBench(lease_s, values_max)
+    server = request.getfixturevalue("redis_server")
+    return RedisBench(server, young, lease_s, values_max=values_max)
 
 
 KINDS = ["memory", pytest.param("redis", marks=pytest.mark.system)]
@@ -599,15 +620,10 @@ async def test_values_that_are_too_many_share_a_bucket(request: pytest.FixtureRe
     for kind in ("memory", "redis"):
         if kind == "redis" and request.config.getoption("-m") == "not system":
             continue
-        await _values_are_bounded(open_bench(kind, request), nonce)
+        await _values_are_bounded(open_bench(kind, request, values_max=2), nonce)
 
 
 async def _values_are_bounded(bench: Bench, nonce: str) -> None:
-    hits: Counter[str] = Counter()
-    if isinstance(bench.store, MemoryStore):
-        bench.store._limiter = LocalLimiter(2, hits)  # type: ignore[misc]
-    else:
-        bench.store._values = Values(2, hits)  # type: ignore[attr-defined]
     await bench.store.start()
     other = debit("b", 1, 1, period_s=3600)
 
@@ -616,6 +632,6 @@ async def _values_are_bounded(bench: Bench, nonce: str) -> None:
         return bench.claim(nonce and f"{nonce}{value}{random.random()}", Debit(bucket, 1, None, other))
 
     assert await statuses(bench.store, of("1"), of("2"), of("3"), of("4")) == [GRANTED] * 3 + [LIMITED]
-    assert hits["rate_values_max"] == 2
+    assert bench.hits["rate_values_max"] == 2
     assert await statuses(bench.store, of("1"), of("2")) == [LIMITED] * 2
     await bench.store.close()
