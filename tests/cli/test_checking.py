@@ -17,6 +17,7 @@ from sealgate.cli import main
 from sealgate.variant import core_variant
 from support.certificates import Authority
 from support.config_files import GOOD, KEYS, SECRET, write
+from support.vault_server import needs
 
 
 @pytest.fixture(autouse=True)
@@ -209,6 +210,62 @@ def test_rates_of_a_signer_are_warned_about() -> None:
     )
     assert result.exit_code == 0
     assert result.stderr == 'warning: --set rate: does nothing: rates are for publish.action = "verify"\n'
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            '[vault]\nauth = "approle"\nrole_id = "r"',
+            'vault.secret_id: is missing: auth = "approle" needs it',
+        ),
+        ('[vault]\nauth = "kubernetes"', 'vault.role: is missing: auth = "kubernetes" needs it'),
+        ('[vault]\ntoken = "vault:a/data/b#c"', "vault.token: must be env:NAME, file:/path or cred:NAME"),
+        ('[vault]\naddress = "vault.internal:8200"', "vault.address: has no host"),
+        ('[vault]\naddress = "https://user:hunter2@vault"', "vault.address: takes no user"),
+        ('[aws]\nendpoint = "ftp://a"', "aws.endpoint: must be an https:// or http:// URL"),
+    ],
+)
+def test_wrong_table_of_a_secret_store_is_told(good: Path, table: str, message: str) -> None:
+    write(good, good.read_text() + table + "\n")
+    result = run("check-config", str(good))
+    assert result.exit_code == 78
+    assert f"{good}: {message}" in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_secret_store_that_is_away_is_told_with_the_key_that_asks_for_it(tmp_path: Path) -> None:
+    needs("hvac")
+    config = write(
+        tmp_path / "sealgate.toml",
+        'upstream.urls = "vault:secret/data/broker#url"\nkeys.source = "vault:secret/data/keys"\n'
+        'vault.address = "http://127.0.0.1:1"\nvault.token = "hunter2"\n',
+    )
+    result = run("check-config", str(config))
+    assert result.exit_code == 69
+    away = "vault: the Vault can not be reached"
+    assert f"{config}: upstream.urls: {away}" in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_table_that_is_wrong_is_no_reason_to_ask_elsewhere(good: Path) -> None:
+    """A reference is not read with the defaults of a table that has an error in it."""
+    text = good.read_text() + 'quarantine.url = "vault:secret/data/q#url"\n[vault]\nauth = "ldap"\n'
+    write(good, text)
+    result = run("check-config", str(good), VAULT_ADDR="http://127.0.0.1:1", VAULT_TOKEN="t")
+    assert "quarantine.url: vault: references can not be read: the table [vault] is wrong" in result.stderr
+    assert "vault.auth: must be 'token', 'approle' or 'kubernetes'" in result.stderr
+
+
+def test_store_without_encryption_and_secrets_in_the_file_are_warned_about(good: Path) -> None:
+    table = '[vault]\naddress = "http://vault.internal:8200"\ntoken = "hunter2"\n'
+    write(good, good.read_text() + table + '[aws]\nendpoint = "http://aws.internal"\n')
+    result = run("check-config", str(good))
+    assert result.exit_code == 0
+    assert "vault.address: is not encrypted: all keys can be read on the way" in result.stderr
+    assert "aws.endpoint: is not encrypted" in result.stderr
+    assert "vault.token: is written into the configuration" in result.stderr
+    assert "hunter2" not in result.output
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

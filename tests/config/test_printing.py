@@ -35,6 +35,15 @@ def test_password_of_the_broker_is_not_printed_and_its_reference_is(password: st
     assert "hunter2" not in repr(loaded.settings)
 
 
+@pytest.mark.parametrize("name", ["token", "role_id", "secret_id"])
+def test_login_of_a_secret_store_is_not_printed(name: str) -> None:
+    loaded = load(None, {f"vault.{name}": ("--set", "hunter2")}, environ={})
+    printed = "\n".join(print_settings(loaded))
+    assert tomllib.loads(printed)["vault"][name] == "***"
+    assert "hunter2" not in printed
+    assert "hunter2" not in repr(loaded.settings)
+
+
 def test_text_with_quotes_and_controls_reads_back() -> None:
     name = 'a"b\\c\x7f\u00e9\n'
     loaded = load(None, {"deployment": ("--deployment", name)}, environ={})

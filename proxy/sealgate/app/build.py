@@ -14,7 +14,7 @@ from sealgate.app.errors import start_error
 from sealgate.config.fields import is_reference, split_url
 from sealgate.config.settings import Rule as RuleSettings
 from sealgate.config.settings import Settings
-from sealgate.config.sources import Sources, new_remotes
+from sealgate.config.sources import sources_of
 from sealgate.net.endpoints import endpoint
 from sealgate.net.tls import client_context, serve_by_name, server_context
 from sealgate.net.upstream import Dialer
@@ -101,7 +101,7 @@ def queue_login(settings: Settings) -> Callable[[str], tuple[str, str]]:
         password = credentials.password or ""
         others = (
             credentials.user,
-            _sources(settings).resolve(password) if is_reference(password) else password,
+            sources_of(settings, os.environ).resolve(password) if is_reference(password) else password,
         )
     kept = None if settings.quarantine.url is None else _login_in(settings.quarantine.url)
 
@@ -109,10 +109,6 @@ def queue_login(settings: Settings) -> Callable[[str], tuple[str, str]]:
         return kept or logins.get(broker, others)
 
     return login_at
-
-
-def _sources(settings: Settings) -> Sources:
-    return Sources(os.environ, new_remotes(settings.vault, settings.aws, os.environ))
 
 
 def _login_in(url: str) -> tuple[str, str] | None:

@@ -42,10 +42,10 @@ class ControlPlan:
 def control_plan(settings: Settings) -> ControlPlan:
     """Raises `StartError` when `admin.token` does not serve."""
     from sealgate.config.errors import ConfigError
-    from sealgate.config.sources import Sources, read_token
+    from sealgate.config.sources import read_token, sources_of
 
     try:
-        token = read_token(settings.admin.token, Sources(os.environ))
+        token = read_token(settings.admin.token, sources_of(settings, os.environ))
     except ConfigError as error:
         raise StartError(str(error), error.exit_code) from error
     verifies = settings.publish.action == "verify"

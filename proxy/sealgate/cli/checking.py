@@ -31,7 +31,8 @@ Examples:
   sealgate check-config && systemctl restart sealgate
 
 \b
-Exit codes: 0 good (warnings are printed), 77 a file may not be read, 78 not good.""",
+Exit codes: 0 good (warnings are printed), 69 a secret store can not be reached, 77 a file may not be
+read, 78 not good.""",
 )
 @_FILE
 @settings_options

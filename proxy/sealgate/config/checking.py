@@ -13,7 +13,7 @@ from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.loading import Loaded
 from sealgate.config.paths import Path
 from sealgate.config.reload import KeySource, UserSource
-from sealgate.config.sources import Sources, permission_warnings, read_token
+from sealgate.config.sources import permission_warnings, read_token, sources_of
 
 #: Files that must be there, and whether they hold a secret.
 _FILES: Final[tuple[tuple[Path, bool], ...]] = (
@@ -106,7 +106,7 @@ def _check_keys(loaded: Loaded, environ: Mapping[str, str] | None) -> None:
 
 
 def _check_token(loaded: Loaded, environ: Mapping[str, str] | None) -> None:
-    sources = Sources(os.environ if environ is None else environ)
+    sources = sources_of(loaded.settings, os.environ if environ is None else environ)
     try:
         read_token(loaded.settings.admin.token, sources)
     except ConfigError as error:

@@ -12,6 +12,14 @@ from sealgate.config.loading import Loaded
 from sealgate.config.paths import Path, dotted, leaves
 
 _USER_INFO: Final = re.compile(r"(?<=://)([^/?#:]*)(:[^/?#]*)?@")
+#: References, or secrets themselves: these are never printed.
+_SECRETS: Final = (
+    ("credentials", "password"),
+    ("admin", "token"),
+    ("vault", "token"),
+    ("vault", "role_id"),
+    ("vault", "secret_id"),
+)
 _QUERY: Final = re.compile(r"\?.*")
 
 
@@ -91,7 +99,7 @@ def _redact(loaded: Loaded, tree: dict[str, Any]) -> None:
         loaded.references.get(("upstream", "urls", index)) or redacted(url)
         for index, url in enumerate(upstream["urls"])
     ]
-    for section, key in (("credentials", "password"), ("admin", "token")):
+    for section, key in _SECRETS:
         secret = tree[section][key]
         if secret is not None and not is_reference(secret):
             tree[section][key] = "***"

@@ -203,6 +203,14 @@ def _overlap(one: Address, other: Address) -> bool:
     return one.port != 0 and one.port == other.port and same_host
 
 
+def _vault_has_its_login(settings: Settings) -> Iterator[Finding]:
+    vault = settings.vault
+    needed = {"token": (), "approle": ("role_id", "secret_id"), "kubernetes": ("role",)}[vault.auth]
+    for name in needed:
+        if getattr(vault, name) is None:
+            yield ("vault", name), f'is missing: auth = "{vault.auth}" needs it'
+
+
 RULES: Final = (
     Rule((("upstream", "urls"),), _upstream_is_there),
     Rule((("upstream", "urls"), ("upstream", "tls")), _upstream_tls_is_used),
@@ -228,6 +236,7 @@ RULES: Final = (
         _body_fits_the_buffers,
     ),
     Rule((("drain",),), _drain_has_time),
+    Rule((("vault",),), _vault_has_its_login),
     Rule((("listen",), ("admin",)), _addresses_differ),
 )
 
@@ -246,6 +255,7 @@ def warnings_of(settings: Settings) -> Iterator[Finding]:
         yield ("admin", "token"), "is the token itself; use env:NAME or file:/path"
     if token is not None and settings.control.state is None and settings.replay.store == "memory":
         yield ("control", "state"), "is not set: what is shed or revoked ends with the process"
+    yield from _doubts_about_stores(settings)
     if settings.rate and publish.action != "verify":
         yield ("rate",), 'does nothing: rates are for publish.action = "verify"'
     yield from _delays(settings)
@@ -300,6 +310,19 @@ def _delays(settings: Settings) -> Iterator[Finding]:
                 ("upstream", "urls", index),
                 "has no user to declare queues with: it tries guest, and else refuses what is over its rate",
             )
+
+
+def _doubts_about_stores(settings: Settings) -> Iterator[Finding]:
+    vault = settings.vault
+    for name, value in (("token", vault.token), ("secret_id", vault.secret_id)):
+        if value is not None and not is_reference(value):
+            yield ("vault", name), "is written into the configuration; use env:NAME, file:/path or cred:NAME"
+    for section, key, url in (
+        ("vault", "address", vault.address),
+        ("aws", "endpoint", settings.aws.endpoint),
+    ):
+        if url is not None and url.startswith("http:") and not _is_local(_host_of(url)):
+            yield (section, key), "is not encrypted: all keys can be read on the way; https:// is"
 
 
 def _is_local(host: str) -> bool:

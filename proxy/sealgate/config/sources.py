@@ -18,7 +18,7 @@ from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.errors import SourceError as SourceError
 from sealgate.config.fields import check_reference, is_reference, is_remote
 from sealgate.config.remote import Remote, Remotes
-from sealgate.config.settings import Credentials
+from sealgate.config.settings import Credentials, Settings
 from sealgate.config.store_settings import Aws, Vault
 from sealgate.signing.keyfile import KeyfileError, NamedSecret, load_keys, load_secrets
 from sealgate.signing.keyring import Keyring
@@ -163,6 +163,11 @@ class Sources:
 def new_remotes(vault: Vault | None, aws: Aws | None, environ: Mapping[str, str]) -> Remotes:
     """The stores on the network that these tables describe."""
     return Remotes(vault, aws, environ, lambda reference: Sources(environ).resolve(reference))
+
+
+def sources_of(settings: Settings, environ: Mapping[str, str]) -> Sources:
+    """Sources that know the stores of these settings."""
+    return Sources(environ, new_remotes(settings.vault, settings.aws, environ))
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -143,7 +143,7 @@ class VaultStore:
         except SourceError:
             raise
         except Exception as error:
-            raise _told(error, "vault:", f"the login ({settings.auth})") from None
+            raise _told(error, "vault", f"the login ({settings.auth})") from None
         self._client = client
         self._first_ttl_s = self._note(auth)
 

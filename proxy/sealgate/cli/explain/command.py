@@ -26,7 +26,7 @@ from sealgate.cli.quarantine import browse, place_of
 from sealgate.config.fields import is_reference
 from sealgate.config.loading import load
 from sealgate.config.settings import Settings
-from sealgate.config.sources import Sources, read_keyring
+from sealgate.config.sources import read_keyring, sources_of
 from sealgate.quarantine.browse import Browser, Filter, Item, Unreadable
 from sealgate.reason import Reason
 from sealgate.signing.keyring import Keyring
@@ -111,7 +111,7 @@ def explain(
         click.echo(f"sealgate: {wanted} is not in quarantine", err=True)
         return EXIT_FAILED
     earlier = None if original is None else _from_file(original, None)
-    keyring = _read_keyring(source or settings.keys.source)
+    keyring = _read_keyring(source or settings.keys.source, settings)
     if now is None:
         now = time.time() if given.at is None else given.at
     explained = _explain(given, earlier, settings, keyring, _Said(vhost, user, deployment, tasks), now)
@@ -238,9 +238,9 @@ def _moment(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _read_keyring(source: str) -> Keyring:
+def _read_keyring(source: str, settings: Settings) -> Keyring:
     """Raises `ConfigError`, which `main` tells."""
-    sources = Sources(os.environ)
+    sources = sources_of(settings, os.environ)
     try:
         return read_keyring(source if is_reference(source) else f"file:{source}", sources)
     finally:
