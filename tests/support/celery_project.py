@@ -51,6 +51,8 @@ def use_quorum_queues() -> None:
 
 if QUORUM:
     use_quorum_queues()
+if os.environ.get("PROJECT_BEAT") == "1":
+    app.conf.beat_schedule = {"often": {"task": "shop.total", "schedule": 0.5, "args": ([1, 2],)}}
 
 
 class Counted(Task):

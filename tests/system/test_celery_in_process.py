@@ -1,8 +1,10 @@
-"""A worker that verifies for itself, and someone who writes to the broker around every gateway."""
+"""Celery that signs and verifies for itself: beat; and someone who writes to the broker around every
+gateway."""
 
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from support.celery_project import add
 from support.celery_setup import IN_PROCESS, Setup, celery_setup
-from support.processes import wait_until
+from support.processes import end, spawn, wait_until
 from support.rabbitmq_server import RabbitMQServer
 from support.sealed import task_headers
 
@@ -55,6 +57,23 @@ def works(setup: Setup) -> None:
         lambda: setup.app.control.ping(timeout=2) == [{"w1@tests": {"ok": "pong"}}], 20, "the worker's pong"
     )
     assert setup.worker_alive()
+
+
+def test_beat_signs_what_it_sends(setup: Setup) -> None:
+    before = setup.runs_of("shop.total")
+    beat = spawn(
+        [
+            *(sys.executable, "-m", "celery", "-A", "support.celery_project", "beat"),
+            *("--schedule", setup.home / "schedule", "--pidfile", ""),
+        ],
+        setup.home / "beat.log",
+        {**setup.env(setup.gateway.url(setup.vhost)), "PROJECT_BEAT": "1"},
+    )
+    try:
+        wait_until(lambda: setup.runs_of("shop.total") > before, 30, "a task of beat's to run")
+    finally:
+        end(beat)
+    assert setup.refused() == {}
 
 
 def test_forged_shutdown_is_refused_and_the_worker_lives(setup: Setup, forger: Any) -> None:
