@@ -23,6 +23,7 @@ from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.token import session_nonce
+from sealgate.verify.bounds import Bound, BoundTable, Limit
 from sealgate.verify.controls import Controls
 from sealgate.verify.message import Message
 from sealgate.verify.policy import ContentRules, Policy, Rule
@@ -47,6 +48,12 @@ POLICIES: Final = (
     Policy(DEPLOYMENT, content=ContentRules("generic", frozenset({"*"}))),
     Policy(DEPLOYMENT, rules=(Rule(exchange="logs", content=_TASKIQ), Rule(task="app.mul", content=JSON))),
     Policy(DEPLOYMENT, max_age_s=20, clock_skew_s=1),
+    Policy(
+        DEPLOYMENT,
+        bounds=BoundTable(
+            (Bound("app.mul", time_limit=Limit(9.0, 5.0)), Bound("app.add", arguments_bytes_max=99))
+        ),
+    ),
 )
 #: The same with an operator's orders.
 ORDERING: Final = (

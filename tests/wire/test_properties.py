@@ -29,6 +29,7 @@ from sealgate.wire.properties import (
     TYPE,
     USER_ID,
     ContentHeader,
+    edit,
     read_body_size,
     restore,
     scan_content_header,
@@ -335,3 +336,28 @@ def test_an_expiration_is_put_in_and_everything_else_stays(
     if header.fields[EXPIRATION] == value:
         assert changed == spliced
     assert with_expiration(changed, header.fields[EXPIRATION]) == spliced
+
+
+@pytest.mark.parametrize("present", [(), (0, 1), (3, 13), (0, 1, HEADERS, 5)])
+@pytest.mark.parametrize("index", [4, 7])
+def test_edit_puts_entries_and_properties_in_their_place(present: tuple[int, ...], index: int) -> None:
+    """Whether there was a table, and the property, or not; and every other octet is kept."""
+    kept = entry_longstr("kept", b"as it was")
+    values = {
+        number: b"\x02" if number == DELIVERY_MODE else long(kept) if number == HEADERS else short(b"text")
+        for number in present
+    }
+    payload = content_header(flag(*present), b"".join(values.values()), body_size=3)
+    entry, value = entry_longstr("new", b"value"), b"\x05" if index == 4 else b"60000"
+    once = edit(scan(payload), {"new": entry}, {index: value})
+    values[HEADERS] = long((kept if HEADERS in present else b"") + entry)
+    values[index] = value if index == 4 else short(value)
+    expected = content_header(
+        flag(*values), b"".join(values[number] for number in sorted(values)), body_size=3
+    )
+    assert once == expected
+    other = entry_longstr("new", b"another")
+    assert edit(scan(once), {"new": other}, {}) == once.replace(
+        long(kept + entry), long(kept + other)
+    ).replace(long(entry), long(other))
+    assert edit(scan(once), {}, {}) == once

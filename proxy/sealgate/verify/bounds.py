@@ -8,7 +8,7 @@ allowed. What is embedded in a body (callbacks, chains, chords) is bounded when 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -90,6 +90,7 @@ class BoundTable:
         return found
 
 
+@dataclass(slots=True)
 class Edits:
     """What is to be changed in a message: header entries by name, encoded, and property values by index.
 
@@ -97,14 +98,11 @@ class Edits:
     when the task ends then, Unix seconds, if that changes.
     """
 
-    __slots__ = ("bounds", "entries", "expires", "fields", "observed")
-
-    def __init__(self) -> None:
-        self.bounds: Final[list[str]] = []
-        self.entries: Final[dict[str, bytes]] = {}
-        self.fields: Final[dict[int, bytes]] = {}
-        self.observed = False
-        self.expires: float | None = None
+    bounds: list[str] = field(default_factory=list)
+    entries: dict[str, bytes] = field(default_factory=dict)
+    fields: dict[int, bytes] = field(default_factory=dict)
+    observed: bool = False
+    expires: float | None = None
 
 
 class Subject:
