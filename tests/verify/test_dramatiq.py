@@ -112,3 +112,18 @@ def test_number_of_messages_that_follow_is_bounded() -> None:
     assert reason(sent(options=many)) is Reason.OK
     more = {"group_completion_callbacks": [sent()] * (FOLLOWING_MAX - 1)}
     assert reason(sent(options=more)) is Reason.DRAMATIQ_ENVELOPE
+
+
+@pytest.mark.parametrize("option", ["pipe_target", "group_completion_callbacks"])
+def test_worker_sends_to_the_queues_of_the_key_alone(option: str) -> None:
+    def following(**changes: object) -> dict[str, object]:
+        step = sent(**changes)
+        return sent(options={option: step if option == "pipe_target" else [step]})
+
+    assert reason(following(), routing_keys=("low",)) is Reason.OK
+    assert reason(following(queue_name="secret")) is Reason.OK
+    assert reason(following(queue_name="secret"), routing_keys=("low",)) is Reason.ACL_ROUTING_KEY
+    assert reason(following(queue_name="w1@h.celery.pidbox")) is Reason.ACL_CLASS
+    assert reason(following(queue_name=...)) is Reason.DRAMATIQ_ENVELOPE
+    nested = sent(options={"pipe_target": sent(options={"pipe_target": sent(queue_name="secret")})})
+    assert reason(nested, routing_keys=("low",)) is Reason.ACL_ROUTING_KEY

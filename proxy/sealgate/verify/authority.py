@@ -8,7 +8,7 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import DIRECT_REPLY_TO
 from sealgate.signing.keyring import Key
-from sealgate.verify.classes import MessageClass
+from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.globs import permits
 from sealgate.verify.message import Message, Peer
 from sealgate.wire.properties import REPLY_TO
@@ -62,6 +62,25 @@ def check_reply_to(key: Key, reply_to: str, delivered: bool = False) -> None:
         return
     if not permits(key.reply_to, reply_to):
         raise GateError(Reason.ACL_REPLY_TO, f"key {key.kid}")
+
+
+def check_queue(key: Key, queue: str) -> None:
+    """A queue that a worker would publish to by its name: through the default exchange, or one of its name.
+
+    Raises `GateError` acl.routing_key, acl.exchange or acl.class.
+    """
+    if not permits(key.routing_keys, queue):
+        raise GateError(Reason.ACL_ROUTING_KEY, f"key {key.kid}, queue of a task in the message")
+    if not permits(key.exchanges, "") and not permits(key.exchanges, queue):
+        raise GateError(Reason.ACL_EXCHANGE, f"key {key.kid}, queue of a task in the message")
+    check_goes_to_tasks("", queue)
+
+
+def check_goes_to_tasks(exchange: str, routing_key: str) -> None:
+    """Raises `GateError` acl.class for where control or events go: no task in a message may."""
+    target = class_of_target(exchange, routing_key)
+    if target is not None:
+        raise GateError(Reason.ACL_CLASS, f"a task in the message that goes where {target.value} does")
 
 
 def check_class(key: Key, message_class: MessageClass) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.verify.authority import TaskGrant
+from sealgate.signing.keyring import Key
+from sealgate.verify.authority import TaskGrant, check_queue
 from sealgate.verify.celery import TASK_HEADER, is_task_name
 
 #: Messages that a worker publishes after this one. A pipeline nests each step in the one before.
@@ -42,13 +43,14 @@ def read_message(value: object, routing_key: str) -> dict[str, object]:
     return value
 
 
-def check_following(grant: TaskGrant, message: dict[str, object]) -> None:
-    """Ask `grant` for every actor a worker would send to because of this message.
+def check_following(key: Key, grant: TaskGrant, message: dict[str, object]) -> None:
+    """Ask `grant` for every actor a worker would send to because of this message, and `key` for their queues.
 
-    Raises `GateError` acl.task or dramatiq.envelope.
+    Raises `GateError` acl.task, acl.routing_key, acl.exchange, acl.class or dramatiq.envelope.
     """
-    waiting: list[object] = [message]
-    count = 0
+    _grant_actor(grant, message.get("actor_name"))
+    waiting: list[object] = _following(grant, message.get("options"))
+    count = 1
     while waiting:
         count += 1
         if count > FOLLOWING_MAX:
@@ -58,6 +60,10 @@ def check_following(grant: TaskGrant, message: dict[str, object]) -> None:
             waiting.extend(item)
         elif isinstance(item, dict):
             _grant_actor(grant, item.get("actor_name"))
+            queue = item.get("queue_name")
+            if not isinstance(queue, str):
+                raise GateError(Reason.DRAMATIQ_ENVELOPE, "queue_name")
+            check_queue(key, queue)
             waiting.extend(_following(grant, item.get("options")))
         else:
             raise GateError(Reason.DRAMATIQ_ENVELOPE, "not a message")

@@ -46,7 +46,7 @@ def check_envelope(
         _check_celery(envelope, rules, key, grant, clock, protocol_1)
     else:
         envelope.message_class = MessageClass.TASK
-        _check_other(envelope, rules.profile, grant)
+        _check_other(envelope, rules.profile, key, grant)
 
 
 def _check_control(envelope: Envelope, rules: ContentRules, key: Key, grant: TaskGrant) -> None:
@@ -116,14 +116,14 @@ def _check_protocol_1(
     check_canvas(key, grant, rules, task, celery.read_body_1(value), retried)
 
 
-def _check_other(envelope: Envelope, profile: str, grant: TaskGrant) -> None:
+def _check_other(envelope: Envelope, profile: str, key: Key, grant: TaskGrant) -> None:
     message = envelope.message
     header = message.header
     value = envelope.body.value
     if profile == DRAMATIQ:
         found = dramatiq.read_message(value, message.routing_key)
         envelope.task = str(found["actor_name"])
-        dramatiq.check_following(grant, found)
+        dramatiq.check_following(key, grant, found)
         return
     if profile == TASKIQ:
         envelope.task = taskiq.read_message(value, header.table.values)

@@ -12,9 +12,14 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.signing.keyring import Key
-from sealgate.verify.authority import TaskGrant, check_reply_to, real_routing_key
+from sealgate.verify.authority import (
+    TaskGrant,
+    check_goes_to_tasks,
+    check_queue,
+    check_reply_to,
+    real_routing_key,
+)
 from sealgate.verify.celery import FIELD_NAMES, check_id, task_name
-from sealgate.verify.classes import class_of_target
 from sealgate.verify.fields import ROUTING_NAMES
 from sealgate.verify.globs import permits
 from sealgate.verify.inflate import ALIASES
@@ -169,24 +174,16 @@ class OptionGrant:
             if not permits(key.routing_keys, real):
                 raise GateError(Reason.ACL_ROUTING_KEY, f"key {key.kid}, in a signature")
         if queue is not None:
-            self._check_queue(queue)
+            check_queue(key, queue)
+            # Or through an exchange of its name.
+            check_goes_to_tasks(queue, queue)
         if exchange is not None or routing_key is not None:
-            _check_is_for_tasks(exchange or "", routing_key or "")
+            check_goes_to_tasks(exchange or "", routing_key or "")
         if reply_to:
             check_reply_to(key, reply_to)
         if route_name is not None:
             # The route of another task.
             self._grant.check(task_name(route_name))
-
-    def _check_queue(self, queue: str) -> None:
-        """A queue by name: Celery reaches it through the default exchange or one of its name."""
-        key = self._key
-        if not permits(key.routing_keys, queue):
-            raise GateError(Reason.ACL_ROUTING_KEY, f"key {key.kid}, queue in a signature")
-        if not permits(key.exchanges, "") and not permits(key.exchanges, queue):
-            raise GateError(Reason.ACL_EXCHANGE, f"key {key.kid}, queue in a signature")
-        _check_is_for_tasks("", queue)
-        _check_is_for_tasks(queue, queue)
 
     def _check_form(self, options: dict[str, object]) -> None:
         serializer = _text(options, "serializer")
@@ -202,12 +199,6 @@ def _text(options: dict[str, object], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise GateError(Reason.CELERY_ENVELOPE, f"{name} in a signature is no text")
     return value
-
-
-def _check_is_for_tasks(exchange: str, routing_key: str) -> None:
-    target = class_of_target(exchange, routing_key)
-    if target is not None:
-        raise GateError(Reason.ACL_CLASS, f"a signature that goes where {target.value} does")
 
 
 def _check_stamps(options: dict[str, object]) -> None:
