@@ -204,6 +204,22 @@ def test_expiry_is_put_in_where_there_is_none() -> None:
         assert (bounds, headers["expires"]) == (["expires"], f"{at(60)[:19]}.000+00:00")
 
 
+@pytest.mark.parametrize("eta_s", [-600, 7200])
+def test_expiry_of_a_task_that_starts_later_is_counted_from_its_start(eta_s: int) -> None:
+    """Else it would be over before it began, and lost in silence."""
+    begin = max(eta_s, 0)
+    bounds, headers = changed(task(eta=at(eta_s)), expires=clamp(3600, 60))
+    assert (bounds, headers["expires"]) == (["expires"], f"{at(begin + 60)[:19]}.000+00:00")
+    assert changed(task(eta=at(eta_s), expires=at(begin + 3600)), expires=clamp(3600))[0] == []
+    _, headers = changed(task(eta=at(eta_s), expires=at(begin + 9999)), expires=clamp(3600))
+    assert headers["expires"] == f"{at(begin + 3600)[:19]}.000+00:00"
+
+
+def test_expiry_that_no_date_can_tell_is_refused() -> None:
+    """A signer has no other bound on an ETA."""
+    assert refusal(task(eta="9999-12-31T23:59:59+00:00"), expires=clamp(None, 60)) is Reason.CELERY_ETA
+
+
 def test_required_expiry_is_required_and_nothing_else() -> None:
     assert refusal(task(), expires=Limit(), expires_required=True) is Reason.CELERY_EXPIRES
     assert refusal(task(expires=at(10**7)), expires=Limit(), expires_required=True) is None

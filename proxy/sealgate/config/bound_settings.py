@@ -46,9 +46,9 @@ class TimeLimitBound(Section):
 
 class ExpiresBound(Section):
     max: _Limit | None = None
-    """Furthest from now that a task may expire."""
+    """Longest from now, or from its ETA, until a task expires."""
     default: _Limit | None = None
-    """Put in, from now, where a task has none."""
+    """Put in, counted likewise, where a task has none."""
     required: StrictBool = False
     """Refuse a task that has none."""
     over: Over = "refuse"

@@ -18,6 +18,7 @@ from sealgate.verify.globs import compiled
 from sealgate.verify.inflate import ALIASES
 from sealgate.verify.message import Message
 from sealgate.verify.strict_json import KombuValue
+from sealgate.wire.constants import TIMESTAMP_S_MAX
 from sealgate.wire.properties import PRIORITY
 from sealgate.wire.table import ITEM_VOID, array_items, encode_number, entry_array, entry_longstr
 
@@ -254,24 +255,29 @@ class _Bounding:
         self._edits.entries[_LIMITS_HEADER] = entry_array(_LIMITS_HEADER, items)
 
     def _expires(self, bound: Bound, fields: Mapping[str, object], now: float, skew_s: int) -> None:
+        """From now, or from the ETA of a task that starts later: else it would end before it began."""
         value = fields.get(EXPIRES)
         limit = bound.expires
         if value is None and bound.expires_required:
             raise GateError(Reason.CELERY_EXPIRES, "the task must have one")
         if limit is None:
             return
+        begin = max(now, parse_moment(fields.get("eta")) or now)
         left: float | None = None
         if value is not None:
             moment = parse_moment(value)
             if moment is None:
                 raise GateError(Reason.CELERY_EXPIRES, "not an ISO 8601 time")
-            left = moment - now
+            left = moment - begin
             if limit.maximum is not None and limit.maximum < left <= limit.maximum + skew_s:
                 return
         allowed = self._allowed(EXPIRES, left, limit, Reason.CELERY_EXPIRES)
         if allowed is not None and allowed != left:
-            text = datetime.fromtimestamp(now + allowed, UTC).isoformat(timespec="milliseconds")
-            self._edits.expires = now + allowed
+            end = begin + allowed
+            if end > TIMESTAMP_S_MAX:
+                raise GateError(Reason.CELERY_ETA, "after the year 9999")
+            text = datetime.fromtimestamp(end, UTC).isoformat(timespec="milliseconds")
+            self._edits.expires = end
             self._edits.entries[EXPIRES] = entry_longstr(EXPIRES, text.encode())
 
 
