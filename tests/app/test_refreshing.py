@@ -102,6 +102,16 @@ def test_failure_is_told_with_since_when_until_it_is_mended(
     assert events([record for record in caplog.records if record.levelname == "ERROR"]) == ["keys.failed"]
 
 
+def test_several_problems_are_told_on_one_line(given: Fixture) -> None:
+    """/readyz has a line for each check."""
+    texts = ("key[0].kid: is missing", "key[0].kidd: is not known")
+    given.source.broken = ConfigError([Problem("keys.toml", "", text) for text in texts])
+    asyncio.run(given.refresher.reload(given.used.append))
+    assert given.refresher.told.endswith(
+        ": keys.toml: key[0].kid: is missing; keys.toml: key[0].kidd: is not known"
+    )
+
+
 def test_same_value_that_is_good_again_is_told(given: Fixture) -> None:
     """A disk that comes back changes no file."""
 

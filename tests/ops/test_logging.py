@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sealgate.ops import logging as logging_module
 from sealgate.ops.logging import (
     AUDIT_LOGGER,
     FIELD_CHARS_MAX,
@@ -36,7 +37,8 @@ class Clock:
 def untouched_logging() -> Iterator[None]:
     """Put back the logging of the test run."""
     loggers = [
-        logging.getLogger(name) for name in ("", "aio_pika", "aiormq", "aiohttp", "asyncio", AUDIT_LOGGER)
+        logging.getLogger(name)
+        for name in ("", *logging_module._SILENT, *logging_module._QUIET, AUDIT_LOGGER)
     ]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     yield
@@ -197,3 +199,13 @@ def test_endless_keys_fall_together() -> None:
     for number in range(SAMPLED_KEYS_MAX * 2):
         sampled.warning("lost", str(number))
     assert len(stream.getvalue().splitlines()) == SAMPLED_KEYS_MAX + 1
+
+
+@pytest.mark.parametrize(
+    "library", ["botocore.parsers", "urllib3.connectionpool", "hvac", "aiormq.connection"]
+)
+def test_debug_lines_of_libraries_that_see_secrets_are_not_printed(library: str) -> None:
+    stream = to(io.StringIO(), "debug")
+    logging.getLogger(library).debug("Response body: %s", "hunter2")
+    logging.getLogger("sealgate.app").debug("said")
+    assert [line["message"] for line in lines(stream)] == ["said"]

@@ -17,7 +17,7 @@ from sealgate.signing.keyring import Key
 from sealgate.signing.material import MaterialKind, generate_hmac, parse_secret
 from support.aws_server import ENVIRONMENT, REGION, AwsServer, private_aws
 from support.explained import frames
-from support.gateway import GatewayProcess, gateway
+from support.gateway import GatewayProcess, gateway, key
 from support.processes import wait_until
 from support.publisher import answers
 from support.rabbitmq_server import RabbitMQServer
@@ -62,8 +62,15 @@ def settings(source: str, **tables: dict[str, object]) -> dict[str, object]:
         "keys": {"source": source, "refresh": "1s"},
         "replay": {"clock_skew": "0s"},
         "quarantine": {"enabled": False},
+        "log": {"level": "debug"},
         **tables,
     }
+
+
+def unlogged(process: GatewayProcess, *secret: str) -> bool:
+    """Whether none of these is in the log, which is at its finest level."""
+    text = process.log_text()
+    return not [one for one in secret if one in text or one.removeprefix("sgk_h_") in text]
 
 
 def trouble(process: GatewayProcess) -> str:
@@ -133,7 +140,7 @@ def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path:
         token.write_text(vault.new_token())
         told("ok")
         assert process.log_text().count('"keys.failed"') < 15
-        assert all(text not in process.log_text() for text in ring.texts.values())
+        assert unlogged(process, *ring.texts.values(), token.read_text())
 
 
 def test_stages_of_a_secret_in_aws(rabbitmq: RabbitMQServer, aws: AwsServer, tmp_path: Path) -> None:
@@ -179,6 +186,8 @@ def test_stages_of_a_secret_in_aws(rabbitmq: RabbitMQServer, aws: AwsServer, tmp
         aws.client.restore_secret(SecretId="shop/web1")
         wait_until(lambda: trouble(process) == "ok", SECONDS_MAX, "the source to be good again")
         assert process.refusals().keys() <= {"sig.kid", "store.horizon"}
+        assert unlogged(process, *ring.texts.values())
+        assert unlogged(sidecar, *ring.texts.values())
 
 
 def test_vault_that_is_away_ends_the_start_with_69(tmp_path: Path) -> None:
@@ -187,3 +196,36 @@ def test_vault_that_is_away_ends_the_start_with_69(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="the Vault can not be reached"):
         process.start()
     assert process.stop() == 69
+
+
+def test_keys_in_a_file(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+    """Half a file, an empty one, a wrong one, none: the last good keyring stays, it is told, and mended."""
+    ring = Ring()
+    one = key("k1", ring.new("k1"))
+    tables = {name: table for name, table in settings("").items() if name != "keys"}
+    with gateway(tmp_path / "gateway", rabbitmq.port, [one], tables) as process:
+        file = process.keys_file
+        good = file.read_text()
+
+        def told(words: str) -> None:
+            wait_until(lambda: words in trouble(process), SECONDS_MAX, f"the keyring to tell: {words}")
+
+        for text, words in (
+            (good[: len(good) // 2], "not TOML"),
+            ("", "is empty"),
+            (good.replace('"kid"', '"kidd"'), "is not known"),
+        ):
+            fresh = file.with_suffix(".new")
+            fresh.touch(mode=0o600)
+            fresh.write_text(text)
+            fresh.replace(file)
+            told(words)
+            assert ring.accepted(process, "k1")
+        file.unlink()
+        told("No such file or directory")
+        assert process.metric("sealgate_keyring_failing_since_timestamp_seconds") > 0
+        process.write_keys([one, key("k2", ring.new("k2"))])
+        told("ok")
+        assert process.metric("sealgate_keyring_failing_since_timestamp_seconds") == 0
+        assert ring.accepted(process, "k2")
+        assert unlogged(process, *ring.texts.values())

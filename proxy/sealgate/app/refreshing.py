@@ -72,11 +72,11 @@ class Refresher(Generic[T]):
 
     @property
     def told(self) -> str:
-        """`trouble` with since when, "" where there is none."""
+        """`trouble` on one line, with since when; "" where there is none."""
         if not self.trouble:
             return ""
         since = datetime.fromtimestamp(self.failing_since, UTC).isoformat(timespec="seconds")
-        return f"failing since {since}: {self.trouble}"
+        return f"failing since {since}: {'; '.join(self.trouble.splitlines())}"
 
     async def poll(self, use: Callable[[T], None]) -> None:
         """Read again what has changed, or failed a while ago; `use` is given a new value."""

@@ -21,8 +21,9 @@ FIELD_CHARS_MAX: Final = 2048
 #: Distinct events that `Sampled` tells apart; more fall together.
 SAMPLED_KEYS_MAX: Final = 1000
 
-#: Their debug lines hold whole messages; their errors are raised as well, and told by us once.
-_SILENT: Final = ("aio_pika", "aiormq")
+#: Their debug lines hold whole messages, or the answers of secret stores; their errors are raised as well,
+#: and told by us once.
+_SILENT: Final = ("aio_pika", "aiormq", "boto3", "botocore", "hvac", "requests", "urllib3")
 #: Their warnings are about us, their chatter is not.
 _QUIET: Final = ("aiohttp", "asyncio")
 _OWN_ATTRIBUTES: Final = frozenset(
