@@ -9,21 +9,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from sealgate.cli import main
+from sealgate.cli.doctor import probing
 from sealgate.cli.doctor.catalogue import RULES
+from sealgate.cli.doctor.celery_facts import Facts
+from sealgate.cli.doctor.probing import probe
 from support import sarif_shape
 from support.doctor_apps import doctor, write_app
 
 LACKING = {"accept_content": ["json", "pickle"], "worker_prefetch_multiplier": 4, "task_compression": "zlib"}
 
 
+MORE = '\n\n@app.task(serializer="yaml")\ndef load(data):\n    pass\n'
+_FACTS: dict[Path, Facts] = {}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an application in `my shop`, which has an error, two warnings and a note."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "my shop").mkdir()
+    write_app(home / "my shop", LACKING, MORE)
+    return home
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An application with an error, a warning and a note, in the current folder, whose name has a space."""
-    home = tmp_path / "my shop"
-    home.mkdir()
-    write_app(home, LACKING, '\n\n@app.task(serializer="yaml")\ndef load(data):\n    pass\n')
-    monkeypatch.chdir(tmp_path)
+def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The application, from the current folder. It never changes, so it is imported once only."""
+
+    def remembered(request: probing.Request, timeout_s: float) -> Facts:
+        if request.workdir not in _FACTS:
+            _FACTS[request.workdir] = probe(request, timeout_s)
+        return _FACTS[request.workdir]
+
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(probing, "probe", remembered)
     return Path("my shop")
 
 
@@ -47,8 +69,11 @@ def test_text_tells_what_where_why_and_the_line_to_change(folder: Path) -> None:
     assert result.stdout.endswith("1 error, 2 warnings, 1 note\n")
 
 
-def test_the_line_to_change_mends_it(folder: Path) -> None:
+def test_the_line_to_change_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each change, written as told, leaves nothing of its rule."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path()
+    write_app(folder, LACKING, MORE)
     found = json.loads(run(folder, "--format", "json").stdout)["findings"]
     mended = [finding for finding in found if finding["file"].endswith("shop_config.py")]
     assert len(mended) == 3
@@ -173,6 +198,13 @@ def test_wrong_usage_exits_with_64(folder: Path, arguments: tuple[str, ...]) -> 
 
 def test_without_an_application_usage_is_told() -> None:
     assert doctor("celery").exit_code == 64
+
+
+def test_colours_are_for_terminals_that_want_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["doctor", "celery", "-A", "shop", "--workdir", str(folder)]
+    assert "\x1b[" in CliRunner().invoke(main, arguments, color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in CliRunner().invoke(main, arguments, color=True).stdout
 
 
 def test_a_report_goes_to_a_file(folder: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ used.""",
     type=FILE_PATH,
     help="The configuration of the other side: do signer and gateway agree on deployment, kids and secrets?",
 )
-@click.option("--offline", is_flag=True, help="Connect to nothing.")
+@click.option("--offline", is_flag=True, help="Ask no broker, no replay store and no gateway.")
 @click.option(
     "--management",
     metavar="URL",
