@@ -47,7 +47,7 @@ def check_config(file: Path | None, **options: Any) -> int:
     loaded = load_settings(**_with_file(options, file))
     check(loaded)
     if not loaded.problems:
-        _check_certificates(loaded)
+        check_certificates(loaded)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     loaded.require()
@@ -119,7 +119,7 @@ def healthcheck(ready: bool, timeout: float, **options: Any) -> int:
     return EXIT_OK if status == http.client.OK else EXIT_FAILED
 
 
-def _check_certificates(loaded: Loaded) -> None:
+def check_certificates(loaded: Loaded) -> None:
     """Add to `loaded` what `run` would find wrong in the TLS files of settings that are good."""
     from sealgate.app import build
     from sealgate.app.errors import EXIT_PERMISSION, StartError

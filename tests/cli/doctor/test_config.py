@@ -134,6 +134,14 @@ def test_a_configuration_that_can_not_be_used_exits_with_78_and_says_all(place: 
     assert pairs(found) == {("config.invalid", "publish.action"), ("config.invalid", 'rate."*"')}
 
 
+def test_a_certificate_that_can_not_be_used_is_told_before_anything_is_connected_to(place: Place) -> None:
+    place.private("broken.pem", "no certificate")
+    place.gateway(('"{upstream}"', '"amqps://rabbit.internal"'), more='[upstream.tls]\nca = "broken.pem"\n')
+    path = place.home / "gateway.toml"
+    path.write_text(path.read_text().replace("broken.pem", f"{place.home}/broken.pem"))
+    assert pairs(place.findings()) == {("config.invalid", "upstream.tls")}
+
+
 KEYS = {
     "unlimited": ({"classes": None}, {("keys.unlimited", "web")}, "warning"),
     "ending": ({"not_after": moment(3 * DAY_S)}, {("keys.ending", "web")}, "warning"),

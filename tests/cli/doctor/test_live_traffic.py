@@ -13,6 +13,7 @@ import pika
 import pytest
 
 from sealgate.cli.doctor.config_case import Case
+from sealgate.cli.doctor.greeting import greet
 from sealgate.cli.doctor.live_traffic import _samples, _traffic
 from sealgate.config.loading import load
 from sealgate.signing.algorithms import HmacSha256
@@ -76,6 +77,8 @@ def traffic(process: GatewayProcess) -> set[tuple[str, str]]:
 def test_producers_that_are_not_as_they_should_be_are_found(
     running: GatewayProcess, rabbitmq: RabbitMQServer, vhost: str, secret: str
 ) -> None:
+    assert greet("127.0.0.1", running.port, None, None, 10).is_gateway
+    assert not greet("127.0.0.1", rabbitmq.port, None, None, 10).is_gateway
     assert traffic(running) == set()
     messages = [
         task_frames(1, QUEUE),

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sealgate.cli.checking import check_certificates
 from sealgate.cli.doctor.config_case import Case
 from sealgate.cli.doctor.config_checks import check_config
 from sealgate.cli.doctor.findings import Report
@@ -56,6 +57,8 @@ def required(loaded: Loaded) -> Loaded:
 def case_of(loaded: Loaded) -> Case:
     """With what `check-config` finds, and the keys where they are used and can be read."""
     check(loaded)
+    if not loaded.problems:
+        check_certificates(loaded)
     keyring = None
     if not loaded.problems and loaded.settings.publish.action != "pass":
         source = KeySource(loaded.settings)
