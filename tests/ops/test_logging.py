@@ -208,4 +208,4 @@ def test_debug_lines_of_libraries_that_see_secrets_are_not_printed(library: str)
     stream = to(io.StringIO(), "debug")
     logging.getLogger(library).debug("Response body: %s", "hunter2")
     logging.getLogger("sealgate.app").debug("said")
-    assert [line["message"] for line in lines(stream)] == ["said"]
+    assert [line["event"] for line in lines(stream)] == ["said"]
