@@ -33,7 +33,8 @@ starts = os.path.getsize(marks)
 tally = {"messages": [[["publish", "accepted", "ok"], 10 * starts]], "client_connections": 1}
 ready = {"checks": {"upstream": mine.get("trouble", "")}, "advisory": []}
 report = {
-    "tally": tally, "store": [0, 0], "tasks": 1, "upstreams": {}, "process": {}, "observed": [],
+    "tally": tally, "store": [0, 0], "tasks": 1, "upstreams": {}, "process": {},
+    "observed": [], "parking": {"wanted": [], "empty": []},
     "live": {"checks": {}, "advisory": []}, "ready": ready, "listening": True,
 }
 if starts <= mine.get("silent", 0):

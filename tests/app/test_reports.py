@@ -17,6 +17,7 @@ def report(accepted: int, clients: int = 0, up: float = 1.0, **more: Any) -> Rep
             "store": [3, 1],
             "tasks": 5,
             "observed": [],
+            "parking": {"wanted": [], "empty": []},
             "upstreams": {"b:5672": up},
             "process": {"process_cpu_seconds_total": 2.0, "process_start_time_seconds": 9.0},
             "live": {"checks": {"loop": ""}, "advisory": []},

@@ -22,7 +22,8 @@ link = socket.socket(fileno=0)
 lines = link.makefile("r")
 report = {{
     "tally": {{"messages": [[["publish", "accepted", "x" * {size}], 1]]}}, "store": [0, 0], "tasks": 1,
-    "upstreams": {{}}, "process": {{}}, "observed": [], "live": {{"checks": {{}}, "advisory": []}},
+    "upstreams": {{}}, "process": {{}}, "observed": [],
+    "parking": {{"wanted": [], "empty": []}}, "live": {{"checks": {{}}, "advisory": []}},
     "ready": {{"checks": {{}}, "advisory": []}}, "listening": True,
 }}
 orders = json.loads(lines.readline())

@@ -22,6 +22,7 @@ SERIES = {
     "sealgate_key_last_used_timestamp_seconds",
     "sealgate_producer_clock_skew_seconds",
     "sealgate_delayed_total",
+    "sealgate_parked_total",
     "sealgate_rate_wait_seconds_bucket",
     "sealgate_rate_wait_seconds_count",
     "sealgate_rate_wait_seconds_sum",

@@ -6,6 +6,7 @@
     gate         one running instance
     vitals       what there is to know of it
     controlling  the operator's orders: who may give them, where they are kept
+    parking      queues of paused tasks: kept, declared, emptied
     observing    what rules that only observe would have refused
     process      the process around it: signals, event loop, exit codes
     plan         with several workers: what their supervisor must know, and how a process becomes one

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +15,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sealgate.app.errors import EXIT_CONFIG, EXIT_PERMISSION, EXIT_UNAVAILABLE, StartError
+from sealgate.app.parking import DeskClerk
 from sealgate.control.desk import Desk
 from sealgate.control.keepers import FileKeeper, Keeper, KeeperError, MemoryKeeper, RedisKeeper
-from sealgate.control.orders import KINDS, REVOKE, SHED, Orders
+from sealgate.control.orders import KINDS, PAUSE, REVOKE, SHED, Orders, Parked
 from sealgate.ops.changes import Changes
 from sealgate.ops.metrics import PREFIX
 from sealgate.ops.tables import Table
 
 if TYPE_CHECKING:
     from sealgate.config.settings import Settings
+
+log: Final = logging.getLogger("sealgate.app")
 
 PAGE: Final = "/controls"
 _COLUMNS: Final = ("order", "subject", "since", "until", "by")
@@ -49,7 +53,7 @@ def control_plan(settings: Settings) -> ControlPlan:
     except ConfigError as error:
         raise StartError(str(error), error.exit_code) from error
     verifies = settings.publish.action == "verify"
-    kinds = [SHED] if verifies else []
+    kinds = [PAUSE, SHED] if verifies else []
     if verifies or settings.deliver.action != "pass":
         kinds.append(REVOKE)
     return ControlPlan(settings.control.state, settings.replay.store, settings.deployment, kinds, token)
@@ -61,6 +65,7 @@ class Controlling:
     def __init__(self, plan: ControlPlan, put_in_force: Callable[[Orders], None]) -> None:
         self.desk: Final = Desk(_keeper(plan), frozenset(plan.kinds), put_in_force)
         self.changes: Final = Changes(plan.token, self.desk.change)
+        self._clerk: Final = DeskClerk(self.desk)
 
     async def start(self) -> None:
         """Raises `StartError`, with 69 when Redis can not be asked."""
@@ -71,6 +76,13 @@ class Controlling:
 
     async def close(self) -> None:
         await self.desk.close()
+
+    def hear(self, wanted: Iterable[Parked], empty: Iterable[str]) -> None:
+        """What a worker has to say of park queues: those to be kept, and names of those that are empty."""
+        for parked in wanted:
+            self._clerk.keep(parked, _tell_not_kept)
+        for name in empty:
+            self._clerk.emptied(name)
 
     def trouble(self) -> str:
         """For health: orders of other gateways may be missing."""
@@ -101,8 +113,13 @@ class Controlling:
             "kept": kept,
             "trouble": self.desk.trouble,
             "orders": [order._asdict() for order in orders],
+            "parked": [parked._asdict() for parked in self.desk.orders.parked.values()],
         }
         return Table("Controls", text, _COLUMNS, rows, data)
+
+
+def _tell_not_kept(name: str, trouble: str) -> None:
+    log.error("a queue is not kept", extra={"event": "park.not_kept", "queue": name, "error": trouble})
 
 
 def _keeper(plan: ControlPlan) -> Keeper:
@@ -134,7 +151,7 @@ class ControlCollector(Collector):
             f"{PREFIX}controls", "Orders of operators in force, by kind.", labels=["kind"]
         )
         for kind in KINDS:
-            orders.add_metric([kind], desk.orders.count(kind))
+            orders.add_metric([kind], len(desk.orders.of(kind)))
         yield orders
         changes = CounterMetricFamily(
             f"{PREFIX}control_changes", "Orders that were asked for, by result.", labels=["order", "result"]

@@ -19,6 +19,7 @@ from sealgate.app.errors import EXIT_UNAVAILABLE, StartError, start_error
 from sealgate.app.facts import about
 from sealgate.app.observing import PAGE as OBSERVED_PAGE
 from sealgate.app.observing import Observing, rule_names
+from sealgate.app.parking import DeskClerk, FarClerk, Parking
 from sealgate.app.users import Users
 from sealgate.app.vitals import Vitals
 from sealgate.config.settings import Settings
@@ -30,6 +31,7 @@ from sealgate.ops.audit import Audit
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.logging import Sampled
 from sealgate.ops.pages import Pages
+from sealgate.quarantine.emptying import Emptier
 from sealgate.quarantine.publish import Quarantine
 from sealgate.quarantine.queues import Queues
 from sealgate.reason import GateError
@@ -52,8 +54,10 @@ FLUSH_S: Final = 10.0
 class Gate:
     """Start it, let it run, drain it, close it. `tally` counts what passes."""
 
-    def __init__(self, settings: Settings, supervised: bool = False) -> None:
+    def __init__(self, settings: Settings, supervised: bool = False, empties: bool = True) -> None:
         """A gate that is `supervised` gets its orders by `obey`; any other one has a desk for them.
+
+        One of those that share a supervisor `empties` queues of pauses that are over.
 
         Raises `StartError` when keys or files do not serve; nothing is opened yet.
         """
@@ -74,6 +78,13 @@ class Gate:
             log=logging.getLogger("sealgate.quarantine"),
             ssl_context=self._credentials.upstream_tls,
         )
+        self._controlling: Final = None if supervised else Controlling(control_plan(settings), self.obey)
+        #: What a supervisor is to be told of park queues.
+        self.clerk: Final = FarClerk()
+        desk = self._controlling.desk if self._controlling is not None else None
+        self._parking: Final = Parking(self._queues, self.clerk if desk is None else DeskClerk(desk))
+        if empties:
+            self._parking.emptier = self._build_emptier()
         self._lag: Final = LoopLag()
         self.health: Final = Health(self._lag)
         self._listener: Final = Listener(
@@ -84,7 +95,7 @@ class Gate:
                 self._keep,
                 warn,
                 self._users.logins if self._users else None,
-                self._queues,
+                self._parking,
             ),
             settings.listen.address.host,
             settings.listen.address.port,
@@ -94,8 +105,7 @@ class Gate:
             [ipaddress.ip_network(network) for network in settings.listen.proxy_protocol],
         )
         self.health.watch("listener", lambda: "" if self._listener.listening else "not listening")
-        self.vitals: Final = Vitals(self.tally, self._store, self._dialer, self.health, self._observing.take)
-        self._controlling: Final = None if supervised else Controlling(control_plan(settings), self.obey)
+        self.vitals: Final = Vitals(self.tally, self._store, self._dialer, self.health, self._news)
         self._admin: Final = self._build_admin()
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self._upstream_found: Final = asyncio.Event()
@@ -192,6 +202,8 @@ class Gate:
         await self._store.close()
         if self._admin is not None:
             await self._admin.close()
+        if self._parking.emptier is not None:
+            await self._parking.emptier.close()
         if self._controlling is not None:
             await self._controlling.close()
         self._audit.flush()
@@ -211,6 +223,19 @@ class Gate:
         """Put `orders` in force for every session at once, in the place of those before."""
         verifier = self._terms.verifier
         verifier.policy = replace(verifier.policy, controls=orders.controls())
+        self._parking.obey(orders)
+
+    def _news(self) -> dict[str, Any]:
+        """What a supervisor is told once."""
+        return {"observed": self._observing.take(), "parking": self.clerk.take()}
+
+    def _build_emptier(self) -> Emptier:
+        return Emptier(
+            build.queue_login(self._settings),
+            lambda name: self._parking.emptied(name),
+            log=logging.getLogger("sealgate.quarantine"),
+            ssl_context=self._credentials.upstream_tls,
+        )
 
     def _apply_keyring(self, keyring: Keyring) -> None:
         build.apply_keyring(self._terms, self._settings, keyring)
@@ -222,6 +247,8 @@ class Gate:
             self._queues.use_tls(context)
             if self._quarantine is not None:
                 self._quarantine.use_tls(context)
+            if self._parking.emptier is not None:
+                self._parking.emptier.use_tls(context)
 
     def _build_quarantine(self) -> Quarantine | None:
         quarantine = self._settings.quarantine

@@ -52,6 +52,8 @@ class Steward(Protocol):
     """Who listens for what is asked of a running gate: signals, or a supervisor (`supervises`)."""
 
     supervises: bool
+    #: Whether it is this gate that empties queues of pauses that are over.
+    empties: bool
 
     async def attend(self, gate: Gate, ends: Ends) -> None:
         """Before the gate starts: pass on to both what is asked from now on."""
@@ -67,6 +69,7 @@ class Signals:
     """SIGTERM and SIGINT drain (a second one cuts at once), SIGHUP reads keys and certificates again."""
 
     supervises = False
+    empties = True
 
     async def attend(self, gate: Gate, ends: Ends) -> None:
         loop = asyncio.get_running_loop()
@@ -114,7 +117,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings, steward: Steward) -> int:
     ends = Ends()
-    gate = Gate(settings, steward.supervises)
+    gate = Gate(settings, steward.supervises, steward.empties)
     await steward.attend(gate, ends)
     try:
         await gate.start()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sealgate.control.observed import rows_of
+from sealgate.control.orders import Parked, entry_of
 from sealgate.ops.health import Report as Checks
 from sealgate.ops.sums import add, clear, from_plain
 from sealgate.session.records import Tally
@@ -36,6 +37,7 @@ class Report:
         "listening",
         "live",
         "observed",
+        "parking",
         "process",
         "ready",
         "tally",
@@ -56,6 +58,14 @@ class Report:
         self.listening: Final[bool] = data["listening"]
         #: Since the report before.
         self.observed: Final = rows_of(data["observed"])
+        #: Park queues to be kept, and names of those that are empty.
+        self.parking: Final = parking_of(data["parking"])
+
+
+def parking_of(data: Mapping[str, Any]) -> tuple[list[Parked], list[str]]:
+    """What `parking.FarClerk.take` gave, after JSON. Raises KeyError, TypeError or ValueError."""
+    wanted = [entry for entry in map(entry_of, data["wanted"]) if isinstance(entry, Parked)]
+    return wanted, [str(name) for name in data["empty"]]
 
 
 def _checks(data: Mapping[str, Any]) -> Checks:

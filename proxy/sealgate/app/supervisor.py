@@ -31,6 +31,7 @@ from sealgate.app.fleet import Fleet, FleetHealth
 from sealgate.app.observing import PAGE as OBSERVED_PAGE
 from sealgate.app.observing import Observing
 from sealgate.app.plan import Plan, own_command
+from sealgate.app.reports import Report
 from sealgate.app.slot import State
 from sealgate.control.orders import plain
 from sealgate.net.sockets import reserve
@@ -65,14 +66,19 @@ async def _supervise(plan: Plan, closing: ExitStack) -> int:
 
     def orders(in_service: bool) -> bytes:
         first = {"settings": plan.values, "port": port, "in_service": in_service}
-        return json.dumps({**first, "controls": plain(controlling.desk.orders)}).encode() + b"\n"
+        return json.dumps({**first, "controls": plain(controlling.desk.orders.entries())}).encode() + b"\n"
 
-    controlling = Controlling(plan.control, lambda orders: fleet.control(plain(orders)))
+    controlling = Controlling(plan.control, lambda orders: fleet.control(plain(orders.entries())))
     fleet = Fleet(plan.workers, own_command(), orders, plan.drain_s)
     lag = LoopLag()
     health = FleetHealth(lag, fleet)
     observing = Observing(plan.state, [])
-    fleet.told = lambda report: observing.add(report.observed)
+
+    def heard(report: Report) -> None:
+        observing.add(report.observed)
+        controlling.hear(*report.parking)
+
+    fleet.told = heard
     admin = _build_admin(plan, fleet, health, observing, controlling)
     _obey_signals(fleet, health)
     lag.start()

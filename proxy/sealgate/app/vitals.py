@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -27,14 +27,14 @@ class Vitals:
         store: ClaimStore,
         dialer: Dialer,
         health: Health,
-        observed: Callable[[], Sequence[object]],
+        news: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """`observed` gives, and forgets, what was observed since it was asked last."""
+        """`news` gives, and forgets, what a supervisor is to be told once."""
         self._tally: Final = tally
         self._store: Final = store
         self._dialer: Final = dialer
         self._health: Final = health
-        self._observed: Final = observed
+        self._news: Final = news
         health.watch("upstream", self._upstream_trouble)
         states = dialer.states()
         if len(states) > 1:
@@ -56,7 +56,7 @@ class Vitals:
             "tasks": _tasks(),
             "upstreams": self._upstreams_up(),
             "process": process_values(),
-            "observed": self._observed(),
+            **self._news(),
             "live": _plain(self._health.live()),
             "ready": _plain(self._health.ready()),
         }

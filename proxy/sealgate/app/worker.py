@@ -50,7 +50,7 @@ def run_worker(number: int) -> int:
         return EXIT_USAGE
     configure_logging(settings.log.level, settings.log.format, worker=number)
     share = share_of(settings, orders["port"], orders["in_service"])
-    return process.run(share, Supervised(link, controls))
+    return process.run(share, Supervised(link, controls, empties=number == 1))
 
 
 def _first_line(link: socket.socket) -> bytes:
@@ -69,7 +69,8 @@ class Supervised:
 
     supervises = True
 
-    def __init__(self, link: socket.socket, controls: Orders) -> None:
+    def __init__(self, link: socket.socket, controls: Orders, empties: bool) -> None:
+        self.empties = empties
         self._link: Final = link
         self._controls: Final = controls
         self._gate: Gate | None = None
@@ -80,12 +81,13 @@ class Supervised:
 
     async def attend(self, gate: Gate, ends: Ends) -> None:
         self._gate, self._ends = gate, ends
-        gate.obey(self._controls)
+        gate.clerk.call = self._tell
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ends.stop)
         loop.add_signal_handler(signal.SIGHUP, gate.reload)
         reader, self._writer = await asyncio.open_unix_connection(sock=self._link, limit=ORDER_BYTES_MAX)
+        gate.obey(self._controls)
         self._obeying = loop.create_task(self._obey(reader, gate, ends))
 
     def started(self) -> None:

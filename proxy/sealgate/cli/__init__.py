@@ -42,11 +42,12 @@ COMMANDS: Final = {
     "explain": ("sealgate.cli.explain.command:explain", "Say why one message passes or not, check by check."),
     "doctor": ("sealgate.cli.doctor:doctor", "Find what is wrong with a set-up, and the line to change."),
     "quarantine": ("sealgate.cli.quarantine:quarantine", "List, show and discard refused messages."),
+    "pause": ("sealgate.cli.controls:pause", "Park a task, or all that match, in the broker for now."),
     "shed": ("sealgate.cli.controls:shed", "Refuse a task, or all that match, for now."),
     "revoke": ("sealgate.cli.controls:revoke", "Refuse one task id."),
     "resume": ("sealgate.cli.controls:resume", "Let a task through again."),
     "unrevoke": ("sealgate.cli.controls:unrevoke", "Let a task id through again."),
-    "controls": ("sealgate.cli.controls:controls", "List what is shed and revoked."),
+    "controls": ("sealgate.cli.controls:controls", "List what is paused, shed and revoked."),
     "observed": (
         "sealgate.cli.observed:observed",
         "Show what rules that only observe would have refused.",

@@ -1,4 +1,4 @@
-"""Orders to a gateway that runs: `sealgate shed`, `revoke`, `resume`, `unrevoke`; `controls` shows them."""
+"""Orders to a gateway that runs: `pause`, `shed`, `revoke`, `resume`, `unrevoke`; `controls` shows them."""
 
 from __future__ import annotations
 
@@ -46,6 +46,30 @@ _FOR_PATTERN: Final = _for(
 _FOR_ID: Final = _for("How long: 30m, 2h, 7d. A day if not given, 30 days at most.")
 _PATTERN: Final = click.argument("pattern")
 _TASK_ID: Final = click.argument("task_id")
+
+
+@click.command(
+    epilog=f"""\b
+Examples:
+  sealgate pause 'shop.payments.*' --config gateway.toml
+  sealgate pause shop.tasks.import_prices --for 30m -c gateway.toml
+  sealgate resume 'shop.payments.*' -c gateway.toml
+
+{_CODES}"""
+)
+@_PATTERN
+@_FOR_PATTERN
+@settings_options
+def pause(pattern: str, for_s: float | None, **options: Any) -> int:
+    """Park messages of the task PATTERN (a name, or a glob with * and ?) in the broker until it is resumed.
+
+    For while what the tasks need is away: producers go on and are confirmed, workers get none. Parked
+    messages lie in durable queues (sealgate.park.*) and outlive restarts of gateway and broker. When the task
+    is resumed, the broker brings them to where they were going, in their order, before new ones. What is in
+    queues already goes on. A message with an expiration of its own can not be parked and is refused
+    (rate.shed). It needs admin.token, and control.state or Redis.
+    """
+    return _give({"order": "pause", "subject": pattern, "for_s": for_s}, options)
 
 
 @click.command(
@@ -206,7 +230,7 @@ def _done(asked: dict[str, Any], told: dict[str, Any]) -> str:
 
 
 _EXITS: Final[dict[int, int]] = {HTTPStatus.FORBIDDEN: EXIT_PERMISSION, HTTPStatus.BAD_REQUEST: EXIT_USAGE}
-_PARTICIPLES: Final = {"shed": "shed", "revoke": "revoked"}
+_PARTICIPLES: Final = {"pause": "paused", "shed": "shed", "revoke": "revoked"}
 
 
 def _token(reference: str | None) -> str | None:

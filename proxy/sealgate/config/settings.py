@@ -208,8 +208,8 @@ class Admin(Section):
 
 class Control(Section):
     state: f.FilePath | None = None
-    """File that carries over a restart what was shed and revoked (with replay.store in Redis that is there),
-    and the report of `observed` (as STATE.observed)."""
+    """File that carries over a restart what was paused, shed and revoked (with replay.store in Redis that is
+    there), and the report of `observed` (as STATE.observed)."""
 
 
 class ModeSettings(Section):

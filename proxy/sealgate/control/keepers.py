@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sealgate.control.disk import DamagedError, Lock, read_whole, write_whole
-from sealgate.control.orders import Order, Orders, orders_of, plain
+from sealgate.control.orders import Entry, Orders, orders_of, plain
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -34,10 +34,10 @@ class Keeper(Protocol):
     async def start(self) -> Orders:
         """Those of before. Raises `KeeperError`."""
 
-    async def put(self, order: Order, orders: Orders) -> None:
+    async def put(self, order: Entry, orders: Orders) -> None:
         """Keep `order`; `orders` are all with it. Raises `KeeperError`: then it is not kept."""
 
-    async def lift(self, order: Order, orders: Orders) -> None:
+    async def lift(self, order: Entry, orders: Orders) -> None:
         """Forget `order`; `orders` are all without it. Raises `KeeperError`: then it is still there."""
 
     async def poll(self, orders: Orders) -> Orders | None:
@@ -55,10 +55,10 @@ class MemoryKeeper:
     async def start(self) -> Orders:
         return Orders()
 
-    async def put(self, order: Order, orders: Orders) -> None:
+    async def put(self, order: Entry, orders: Orders) -> None:
         pass
 
-    async def lift(self, order: Order, orders: Orders) -> None:
+    async def lift(self, order: Entry, orders: Orders) -> None:
         pass
 
     async def poll(self, orders: Orders) -> Orders | None:
@@ -88,14 +88,14 @@ class FileKeeper:
             detail = f"{self._path} is damaged ({error}); what it ordered is not known: look, and remove it"
             raise KeeperError(detail) from error
 
-    async def put(self, order: Order, orders: Orders) -> None:
+    async def put(self, order: Entry, orders: Orders) -> None:
         await self._write(orders)
 
-    async def lift(self, order: Order, orders: Orders) -> None:
+    async def lift(self, order: Entry, orders: Orders) -> None:
         await self._write(orders)
 
     async def _write(self, orders: Orders) -> None:
-        text = json.dumps({"orders": plain(orders)}, ensure_ascii=False).encode()
+        text = json.dumps({"orders": plain(orders.entries())}, ensure_ascii=False).encode()
         data = b"%b %08x\n%b\n" % (_MAGIC, zlib.crc32(text), text)
         try:
             await asyncio.to_thread(write_whole, self._path, data)
@@ -153,11 +153,11 @@ class RedisKeeper:
         )
         return await self._read_all()
 
-    async def put(self, order: Order, orders: Orders) -> None:
+    async def put(self, order: Entry, orders: Orders) -> None:
         _, changes = await self._carry_out(("HSET", self._hash, _field(order), _value(order)), self._count())
         self._note(changes)
 
-    async def lift(self, order: Order, orders: Orders) -> None:
+    async def lift(self, order: Entry, orders: Orders) -> None:
         _, changes = await self._carry_out(("HDEL", self._hash, _field(order)), self._count())
         self._note(changes)
 
@@ -170,7 +170,7 @@ class RedisKeeper:
 
     async def poll(self, orders: Orders) -> Orders | None:
         (changes,) = await self._carry_out(("GET", self._counter))
-        if changes is None and (self._seen > 0 or orders):
+        if changes is None and (self._seen > 0 or orders.entries()):
             await self._write_back(orders)
             return None
         if int(changes or 0) == self._seen:
@@ -188,7 +188,7 @@ class RedisKeeper:
     async def _write_back(self, orders: Orders) -> None:
         """Redis was emptied. Whoever else does the same writes the same."""
         commands: list[tuple[str, ...]] = [
-            ("HSET", self._hash, _field(order), _value(order)) for order in orders
+            ("HSET", self._hash, _field(order), _value(order)) for order in orders.entries()
         ]
         *_, changes = await self._carry_out(*commands, self._count())
         self._seen = changes
@@ -213,11 +213,11 @@ class RedisKeeper:
                 await self._redis.aclose()
 
 
-def _field(order: Order) -> str:
+def _field(order: Entry) -> str:
     return f"{order.kind}:{order.subject}"
 
 
-def _value(order: Order) -> str:
+def _value(order: Entry) -> str:
     return json.dumps(list(order), ensure_ascii=False)
 
 

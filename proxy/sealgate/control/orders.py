@@ -1,4 +1,8 @@
-"""Orders of an operator to gateways that run: what is shed and what is revoked, each until its time."""
+"""Orders of an operator to gateways that run: what is paused, shed and revoked, each until its time.
+
+And what follows from a pause: the queues on the broker in which messages are parked. They are known from
+before the first message goes there until well after the last one has left, whatever becomes of gateways.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,14 @@ from typing import Any, Final, NamedTuple
 from sealgate.verify.celery import is_task_name
 from sealgate.verify.controls import Controls
 
+PAUSE: Final = "pause"
+#: A pause that is over, whose messages are still on their way: new ones go behind them.
+RESUMING: Final = "resuming"
 SHED: Final = "shed"
 REVOKE: Final = "revoke"
-KINDS: Final = (SHED, REVOKE)
+KINDS: Final = (PAUSE, RESUMING, SHED, REVOKE)
+#: No order: a queue that messages are parked in.
+PARKED: Final = "parked"
 
 #: Patterns are one regular expression that is asked for each message: an order is for an hour of trouble, and
 #: what holds for ever belongs into the configuration.
@@ -22,6 +31,8 @@ REVOKED_MAX: Final = 10_000
 #: Each id ends some time: by then no key's seal of it is good any more (`max_lifetime`, 7 days by default).
 REVOKED_S: Final = 86_400.0
 UNTIL_S_MAX: Final = 30 * 86_400.0
+#: One for each pattern that pauses and each target of its tasks; as many as a gateway declares by default.
+PARKED_MAX: Final = 1000
 #: Who ordered it, as they say themselves.
 BY_CHARACTERS_MAX: Final = 64
 #: Any that a library makes: UUIDs and what is like them. White space would be a slip of the keyboard.
@@ -49,14 +60,34 @@ class Order(NamedTuple):
     by: str
 
 
-class Orders:
-    """Those in force, at most one for each kind and subject."""
+class Parked(NamedTuple):
+    """The queue `subject` at `broker` ("host:port", with TLS if `secure`), for what `pattern` pauses.
 
-    def __init__(self, orders: Iterable[Order] = ()) -> None:
+    The kind is always PARKED, `since` is Unix seconds. `empty`: nothing of a pause that is over is left.
+    """
+
+    kind: str
+    subject: str
+    since: float
+    vhost: str
+    pattern: str
+    broker: str
+    secure: bool
+    empty: bool = False
+
+
+Entry = Order | Parked
+
+
+class Orders:
+    """Those in force, at most one for each kind and subject; and `parked`, the queues of pauses."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
         """Raises `OrderError` when they are too many."""
         self._orders: Final[dict[tuple[str, str], Order]] = {}
-        for order in orders:
-            self.put(order)
+        self.parked: Final[dict[str, Parked]] = {}
+        for entry in entries:
+            self.put(entry)
 
     def __iter__(self) -> Iterator[Order]:
         return iter(self._orders.values())
@@ -65,40 +96,61 @@ class Orders:
         return len(self._orders)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Orders) and self._orders == other._orders
+        return isinstance(other, Orders) and self._orders == other._orders and self.parked == other.parked
 
     __hash__ = None  # type: ignore[assignment]
+
+    def entries(self) -> list[Entry]:
+        """All there is to be kept."""
+        return [*self, *self.parked.values()]
 
     def get(self, kind: str, subject: str) -> Order | None:
         return self._orders.get((kind, subject))
 
-    def count(self, kind: str) -> int:
-        return sum(order.kind == kind for order in self)
+    def of(self, kind: str) -> list[Order]:
+        return [order for order in self if order.kind == kind]
 
-    def put(self, order: Order) -> None:
+    def put(self, entry: Entry) -> None:
         """Add it, in the place of the one before. Raises `OrderError`."""
-        key = (order.kind, order.subject)
+        if isinstance(entry, Parked):
+            if entry.subject not in self.parked and len(self.parked) >= PARKED_MAX:
+                raise OrderError(409, f"{PARKED_MAX} queues are parked in already")
+            self.parked[entry.subject] = entry
+            return
+        key = (entry.kind, entry.subject)
         if key not in self._orders:
-            ids = self.count(REVOKE)
-            if order.kind == REVOKE and ids >= REVOKED_MAX:
+            ids = len(self.of(REVOKE))
+            if entry.kind == REVOKE and ids >= REVOKED_MAX:
                 raise OrderError(409, f"{REVOKED_MAX} ids are revoked already; shed the task instead")
-            if order.kind != REVOKE and len(self) - ids >= PATTERNS_MAX:
+            if entry.kind in (PAUSE, SHED) and len(self) - ids >= PATTERNS_MAX:
                 raise OrderError(409, f"there are {PATTERNS_MAX} orders on tasks already")
-        self._orders[key] = order
+        self._orders[key] = entry
 
-    def lift(self, order: Order) -> None:
-        self._orders.pop((order.kind, order.subject), None)
+    def lift(self, entry: Entry) -> None:
+        if isinstance(entry, Parked):
+            self.parked.pop(entry.subject, None)
+        else:
+            self._orders.pop((entry.kind, entry.subject), None)
 
     def over(self, now: float) -> list[Order]:
         """Those whose time has passed."""
         return [order for order in self if order.until and order.until <= now]
 
+    def pauses(self, pattern: str) -> bool:
+        return (PAUSE, pattern) in self._orders
+
+    def parks(self, pattern: str) -> bool:
+        """Whether messages are parked for it: while it pauses, and until all that was parked has left."""
+        return self.pauses(pattern) or (RESUMING, pattern) in self._orders
+
     def controls(self) -> Controls | None:
         """What the core is asked to do; None for nothing."""
         if not self:
             return None
-        shed = tuple(order.subject for order in self if order.kind == SHED)
-        return Controls(shed, {order.subject: order.until for order in self if order.kind == REVOKE})
+        shed = tuple(order.subject for order in self.of(SHED))
+        paused = {order.subject for kind in (PAUSE, RESUMING) for order in self.of(kind)}
+        revoked = {order.subject: order.until for order in self.of(REVOKE)}
+        return Controls(shed, revoked, tuple(paused))
 
 
 def new_order(kind: str, subject: object, for_s: object, by: object, now: float) -> Order:
@@ -124,9 +176,9 @@ def _name(by: object) -> str:
     return "".join([character for character in by if character.isprintable()])[:BY_CHARACTERS_MAX]
 
 
-def plain(orders: Iterable[Order]) -> list[list[Any]]:
+def plain(entries: Iterable[Entry]) -> list[list[Any]]:
     """As JSON has them."""
-    return [list(order) for order in orders]
+    return [list(entry) for entry in entries]
 
 
 def orders_of(data: object) -> Orders:
@@ -134,17 +186,39 @@ def orders_of(data: object) -> Orders:
     if not isinstance(data, list):
         raise ValueError("no list of orders")
     try:
-        return Orders([_order(item) for item in data])
+        return Orders([entry_of(item) for item in data])
     except OrderError as error:
         raise ValueError(str(error)) from error
 
 
-def _order(item: object) -> Order:
-    if not isinstance(item, list) or len(item) != len(Order._fields):
+def entry_of(item: object) -> Entry:
+    """One of them. Raises `ValueError`."""
+    if not isinstance(item, list) or not item:
+        raise ValueError("no order")
+    if item[0] == PARKED:
+        return _parked(item)
+    if len(item) != len(Order._fields):
         raise ValueError("no order")
     kind, subject, since, until, by = item
-    texts = isinstance(subject, str) and isinstance(by, str)
-    times = all(isinstance(time, int | float) and isfinite(time) for time in (since, until))
-    if kind not in KINDS or not texts or not times or (kind == REVOKE and not until):
+    if kind not in KINDS or not _are(str, subject, by) or (kind == REVOKE and not until):
         raise ValueError("no order of this version")
-    return Order(kind, subject, float(since), float(until), by)
+    return Order(kind, subject, _moment(since), _moment(until), by)
+
+
+def _parked(item: list[Any]) -> Parked:
+    if len(item) != len(Parked._fields):
+        raise ValueError("no order")
+    _, subject, since, vhost, pattern, broker, secure, empty = item
+    if not _are(str, subject, vhost, pattern, broker) or not _are(bool, secure, empty):
+        raise ValueError("no order of this version")
+    return Parked(PARKED, subject, _moment(since), vhost, pattern, broker, secure, empty)
+
+
+def _are(kind: type, *values: object) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def _moment(value: object) -> float:
+    if not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError("no order: not a moment")
+    return float(value)

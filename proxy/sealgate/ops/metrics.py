@@ -206,6 +206,12 @@ class TallyCollector(Collector):
             ("bucket",),
             _single(tally.delayed),
         )
+        yield _counter(
+            "parked",
+            "Messages that were sent to a park queue, as their task is paused.",
+            (),
+            [((), tally.parked)],
+        )
 
     def _quarantine(self) -> Iterator[Metric]:
         tally = self._tally

@@ -5,6 +5,7 @@
     link      one aio-pika connection: declare, publish with confirm
     publish   Quarantine: `keep` takes a record at once, one task takes it to the broker
     queues    declares the queues that hold messages which wait (`session.holding`)
+    emptying  empties those that messages of a paused task are parked in
     browse    list, look at and throw away what is kept, for the command line
     describe  a kept publication in words, for the command line
 

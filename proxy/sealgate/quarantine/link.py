@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from sealgate.quarantine.record import CONTENT_TYPE, at_us, encode_body, encode_headers
 
@@ -65,6 +65,12 @@ def without_credentials(url: str) -> str:
     except ValueError:
         return "an unreadable URL"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def broker_url(broker: str, secure: bool, vhost: str, login: tuple[str, str]) -> str:
+    """The URL of `vhost` at `broker` ("host:port") for a user and password."""
+    user, password = [quote(part, safe="") for part in login]
+    return f"{'amqps' if secure else 'amqp'}://{user}:{password}@{broker}/{quote(vhost, safe='')}"
 
 
 def error_text(error: BaseException) -> str:

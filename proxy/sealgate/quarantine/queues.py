@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
-from sealgate.quarantine.link import LinkLostError, LinkRefusedError, connect, error_text, hang_up
+from sealgate.quarantine.link import LinkLostError, LinkRefusedError, broker_url, connect, error_text, hang_up
 from sealgate.session.holding import HoldingQueue
 
 if TYPE_CHECKING:
@@ -159,10 +158,7 @@ class Queues:
         return link.channel
 
     def _url(self, broker: str, secure: bool, vhost: str) -> str:
-        user, password = self._login(broker)
-        scheme = "amqps" if secure else "amqp"
-        credentials = f"{quote(user, safe='')}:{quote(password, safe='')}"
-        return f"{scheme}://{credentials}@{broker}/{quote(vhost, safe='')}"
+        return broker_url(broker, secure, vhost, self._login(broker))
 
     def _answer_all(self, link: _Link, trouble: str) -> None:
         wanted, link.wanted = link.wanted, []

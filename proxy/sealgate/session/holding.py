@@ -37,7 +37,8 @@ class HoldingQueue:
     """A durable queue that dead-letters to `exchange` with `routing_key`.
 
     `quorum`: a quorum queue that dead-letters at least once; else a classic one. The broker forgets it, with
-    all that is in it, when it was not declared for `expires_ms` milliseconds (0: never).
+    all that is in it, when it was not declared for `expires_ms` milliseconds (0: never). `paused_by` is the
+    pattern for which it parks messages, "" for a wait queue.
     """
 
     name: str
@@ -45,6 +46,7 @@ class HoldingQueue:
     routing_key: str
     quorum: bool = False
     expires_ms: int = 0
+    paused_by: str = ""
 
     def arguments(self) -> dict[str, str | int]:
         """Of `queue.declare`."""
@@ -101,14 +103,28 @@ class Waits:
         bucket = outcome.bucket or claim.debits[0].bucket.name
         return Detour(queue, now + wait_s, Reason.RATE_TASK, bucket, wait_s)
 
+    def park(self, vhost: str, publish: Publish, pattern: str) -> Detour:
+        """Of a message whose task `pattern` pauses: all of them with the same target share a queue.
+
+        The broker does not forget such a queue, however long the pause.
+        """
+        digest = _digest_of([str(self.quorum), vhost, publish.exchange, publish.routing_key, pattern])
+        name = PARK_PREFIX + digest
+        queue = HoldingQueue(name, publish.exchange, publish.routing_key, self.quorum, 0, pattern)
+        return Detour(queue, refusal=Reason.RATE_SHED)
+
     def _digest(self, vhost: str, publish: Publish, claim: Claim) -> str:
         """Also of what the queue is like: another configuration has other queues."""
         parts = [str(self.quorum), str(self.expires_ms), vhost, publish.exchange, publish.routing_key]
         for debit in claim.debits:
             parts.append(debit.bucket.state)
             parts.append("" if debit.spare is None else debit.spare.state)
-        text = "".join([f"{len(part)}:{part}" for part in parts])
-        return sha256(text.encode()).digest()[:_DIGEST_BYTES].hex()
+        return _digest_of(parts)
+
+
+def _digest_of(parts: list[str]) -> str:
+    text = "".join([f"{len(part)}:{part}" for part in parts])
+    return sha256(text.encode()).digest()[:_DIGEST_BYTES].hex()
 
 
 class ReadyQueues:

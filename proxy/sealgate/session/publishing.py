@@ -106,8 +106,16 @@ class Publishing:
             conversation.inflight += 1
             conversation.out.claim(publication)
         else:
-            publication.verdict = verdict
+            publication.verdict = self._parked(publication, verdict)
         self._line_up(channel, publication)
+
+    def _parked(self, publication: Publication, verdict: Verdict) -> Verdict | None:
+        """What `verdict` becomes where an operator has paused the task; None while its queue is declared."""
+        if isinstance(verdict, Refused) or not verdict.parked:
+            return verdict
+        conversation = self._conversation
+        detour = conversation.terms.waits.park(conversation.peer.vhost, publication.publish, verdict.parked)
+        return self.hold(publication, verdict, detour)
 
     def _forward_whole(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
         """Send a publish as it came, and its header as it must be; False when more is to be done about it.
@@ -123,6 +131,7 @@ class Publishing:
             accepted.claim is not None
             or accepted.edits is not None
             or accepted.observed is not None
+            or accepted.parked
             or self._conversation.terms.countersealer is not None
             # Names of the broker's, and countersignatures, are taken out.
             or table.foreign
@@ -176,7 +185,9 @@ class Publishing:
         publication.granted = granted
         terms = conversation.terms
         verdict = terms.verifier.settled(accepted, outcome, message, conversation.peer)
-        if outcome.held and isinstance(verdict, Accepted) and accepted.claim is not None:
+        if isinstance(verdict, Accepted) and verdict.parked:
+            publication.verdict = self._parked(publication, verdict)
+        elif outcome.held and isinstance(verdict, Accepted) and accepted.claim is not None:
             detour = terms.waits.detour(
                 conversation.peer.vhost,
                 publication.publish,
@@ -327,6 +338,8 @@ class Publishing:
             ttl_ms = max(ceil((detour.until - self._conversation.now.mono) * _MILLISECONDS), 0)
             payload = with_expiration(payload, b"%d" % ttl_ms)
             self._conversation.terms.tally.delayed_by(detour.bucket, detour.wait_s)
+        else:
+            self._conversation.terms.tally.parked += 1
         out.upstream_method(publication.channel, encode_publish("", detour.queue.name, True))
         out.upstream(encode_frame(FRAME_HEADER, publication.channel, payload))
         for body in publication.bodies:

@@ -78,6 +78,8 @@ class Tally:
     delayed: Counter[str] = field(default_factory=Counter)
     #: argument of a reply queue -> times it was lowered or put in, "observed" for times it would have been
     queue_arguments_limited: Counter[str] = field(default_factory=Counter)
+    #: Messages that were sent to a park queue.
+    parked: int = 0
     stripped_headers: int = 0
     unconfirmed_refusals: int = 0
     #: reason -> refusals the broker confirmed in quarantine; those dropped because it was full or away

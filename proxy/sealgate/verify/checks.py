@@ -103,7 +103,7 @@ class Verifier:
         if self.policy.controls is None or isinstance(verdict, Refused):
             return verdict
         try:
-            check_unproven(message, rules, self.policy, now)
+            verdict.parked = check_unproven(message, rules, self.policy, now)
         except GateError as error:
             # It is not refused for who sent it: no guess was made.
             return Refused(error.reason, error.detail, verdict.kid, verdict.task, authenticated=True)
@@ -151,7 +151,10 @@ class Verifier:
             bucket=outcome.bucket,
             wait_us=outcome.wait_us,
         )
-        return self.refusal(refused, message, peer)
+        verdict = self.refusal(refused, message, peer)
+        if isinstance(verdict, Accepted):
+            verdict.parked = accepted.parked
+        return verdict
 
     def observes(self, peer: Peer, exchange: str, task: str | None = None) -> bool:
         """Whether a refusal of what `peer` sends there is only counted; None for a task that is not known."""
@@ -219,8 +222,9 @@ class Verifier:
         check_snapshot(message, token)
         envelope, flags = self.authorise(examination, key, token)
         examination.task = envelope.task
+        parked = ""
         if policy.controls is not None:
-            check_orders(envelope, examination.rules.profile, policy, now)
+            parked = check_orders(envelope, examination.rules.profile, policy, now)
         task = envelope.task if envelope.message_class is MessageClass.TASK else None
         is_result = envelope.message_class is MessageClass.RESULT
         edits = self._bound(message, peer, task, envelope.body.value, now, is_result)
@@ -230,7 +234,8 @@ class Verifier:
             if learnt is not None:
                 peer.known.insert(0, learnt)
                 del peer.known[KNOWN_MAX:]
-        return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now, edits=edits)
+        skew_s = token.created - now
+        return Accepted(key.kid, envelope.task, claim, flags, None, skew_s, edits, parked)
 
     def authorise(
         self, examination: Examination, key: Key, token: Token

@@ -9,15 +9,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from sealgate.reason import GateError
+from sealgate.reason import GateError, Reason
 from sealgate.verify.celery import TASK_HEADER, is_task_name
 from sealgate.verify.classes import MessageClass
 from sealgate.verify.content import read_body
+from sealgate.verify.controls import Controls
 from sealgate.verify.envelopes import Envelope
 from sealgate.verify.message import Message
 from sealgate.verify.naming import header_names, run_tasks
 from sealgate.verify.policy import CELERY, DRAMATIQ, TASKIQ, ContentRules, Policy
-from sealgate.wire.properties import MESSAGE_ID
+from sealgate.wire.properties import EXPIRATION, MESSAGE_ID
 
 _ID: Final = "id"
 #: Where a body has the id; Celery's has it in protocol 1 only, where no header does.
@@ -27,11 +28,14 @@ _STAND_INS: Final = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 _STOOD_IN: Final = "task"
 
 
-def check_orders(envelope: Envelope, profile: str, policy: Policy, now: float) -> None:
-    """Ask `policy.controls` about a message that was proven. Raises `GateError` rate.shed or acl.revoked."""
+def check_orders(envelope: Envelope, profile: str, policy: Policy, now: float) -> str:
+    """Ask `policy.controls` about a message that was proven: the pattern that pauses it, "" for none.
+
+    Raises `GateError` rate.shed, also for what is paused and can not be parked, or acl.revoked.
+    """
     controls = policy.controls
     if controls is None or envelope.message_class is not MessageClass.TASK:
-        return
+        return ""
     message = envelope.message
     tasks = [envelope.task]
     named = header_names(message).celery
@@ -41,10 +45,19 @@ def check_orders(envelope: Envelope, profile: str, policy: Policy, now: float) -
         tasks += _stood_in(envelope.body.value)
     controls.check_ids(_ids(message, profile, envelope.body.value), now)
     controls.check_tasks(tasks)
+    return _paused(controls, tasks, message)
+
+
+def _paused(controls: Controls, tasks: list[str], message: Message) -> str:
+    pattern = controls.paused_by(tasks)
+    if pattern and message.header.fields[EXPIRATION] is not None:
+        # The broker would bring it on when its own time is over, in the middle of the pause.
+        raise GateError(Reason.RATE_SHED, "paused, and with an expiration it can not be parked")
+    return pattern
 
 
 def check_revoked(envelope: Envelope, profile: str, policy: Policy, now: float) -> None:
-    """The same for a message that is delivered: what is shed was let in before, and goes on.
+    """As `check_orders`, for a message that is delivered: what is shed was let in before, and goes on.
 
     Raises `GateError` acl.revoked.
     """
@@ -53,16 +66,18 @@ def check_revoked(envelope: Envelope, profile: str, policy: Policy, now: float) 
         controls.check_ids(_ids(envelope.message, profile, envelope.body.value), now)
 
 
-def check_unproven(message: Message, rules: ContentRules, policy: Policy, now: float) -> None:
-    """The same for a message that is only observed, as far as it tells. Raises as `check_orders`."""
+def check_unproven(message: Message, rules: ContentRules, policy: Policy, now: float) -> str:
+    """As `check_orders`, for a message that is only observed, as far as it tells."""
     controls = policy.controls
     if controls is None:
-        return
+        return ""
     value: object = None
     with suppress(GateError):  # it is refused for this already, where anything is
         value = read_body(message, rules, policy).value
     controls.check_ids(_ids(message, rules.profile, value), now)
-    controls.check_tasks([task for task in run_tasks(message, rules, policy) if task])
+    tasks = [task for task in run_tasks(message, rules, policy) if task]
+    controls.check_tasks(tasks)
+    return _paused(controls, tasks, message)
 
 
 def _ids(message: Message, profile: str, value: object) -> list[str]:

@@ -163,7 +163,8 @@ class Accepted:
 
     `flags` are reasons that were noticed but do not refuse (accept+flag). `task` is the task name the rate
     and the metric use. With `observed`, it would have been refused for that reason but the rule only
-    observes. `edits` are what its bounds have changed in it.
+    observes. `edits` are what its bounds have changed in it. `parked` is the pattern by which its task is
+    paused, "" for none.
     """
 
     kid: str
@@ -173,6 +174,7 @@ class Accepted:
     observed: Reason | None = None
     clock_skew_s: float = 0.0
     edits: Edits | None = None
+    parked: str = ""
 
     def __init__(
         self,
@@ -183,6 +185,7 @@ class Accepted:
         observed: Reason | None = None,
         clock_skew_s: float = 0.0,
         edits: Edits | None = None,
+        parked: str = "",
     ) -> None:
         # By hand, as everywhere where one is made for each message: compiled, this is native, and what the
         # decorator writes is not.
@@ -193,6 +196,7 @@ class Accepted:
         self.observed = observed
         self.clock_skew_s = clock_skew_s
         self.edits = edits
+        self.parked = parked
 
 
 @dataclass(slots=True, frozen=True)

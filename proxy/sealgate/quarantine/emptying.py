@@ -1,0 +1,172 @@
+"""Empties park queues: what is rejected there, the broker itself brings on to where it was going.
+
+Nothing is published a second time and no message is read here. A queue is emptied by one consumer of all
+gateways, an exclusive one; when it dies, the broker puts what it had back in front, and the next one goes on.
+aio-pika is imported on first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sealgate.quarantine.link import LinkLostError, LinkRefusedError, broker_url, connect, error_text, hang_up
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+#: Messages on their way here at once: as many are put back when a consumer dies.
+PREFETCH: Final = 200
+#: Between two looks at how many are left.
+LOOK_S: Final = 0.2
+#: After a failure, and between attempts to become the consumer of a queue that has one.
+RETRY_S: Final = 1.0
+#: For anything the broker is asked.
+CALL_S_MAX: Final = 5.0
+
+
+class Filled(NamedTuple):
+    """A park queue at `broker` ("host:port")."""
+
+    name: str
+    broker: str
+    secure: bool
+    vhost: str
+
+
+class Emptier:
+    """`empty` is told the name of each queue that has nothing left, again and again while that is so."""
+
+    def __init__(
+        self,
+        login: Callable[[str], tuple[str, str]],
+        empty: Callable[[str], None],
+        *,
+        log: logging.Logger,
+        ssl_context: SSLContext | None = None,
+    ) -> None:
+        self._login: Final = login
+        self._empty: Final = empty
+        self._log: Final = log
+        self._ssl_context = ssl_context
+        self._places: Final[dict[tuple[str, bool, str], _Place]] = {}
+
+    def use_tls(self, context: SSLContext) -> None:
+        """For the next connection to a broker with TLS."""
+        self._ssl_context = context
+
+    def use(self, queues: Iterable[Filled]) -> None:
+        """Empty these from now on, and no others."""
+        wanted: dict[tuple[str, bool, str], set[str]] = {}
+        for queue in queues:
+            wanted.setdefault((queue.broker, queue.secure, queue.vhost), set()).add(queue.name)
+        for key, place in self._places.items():
+            place.wanted = wanted.pop(key, set())
+        for key, names in wanted.items():
+            place = self._places[key] = _Place(names)
+            place.task = asyncio.get_running_loop().create_task(self._run(key, place), name="sealgate parks")
+
+    async def close(self) -> None:
+        """Hang up; what is on its way is put back by the broker."""
+        tasks = [place.task for place in self._places.values() if place.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._places.clear()
+
+    async def _run(self, key: tuple[str, bool, str], place: _Place) -> None:
+        from aio_pika import exceptions
+
+        try:
+            while place.wanted:
+                try:
+                    async with asyncio.timeout(CALL_S_MAX):
+                        await self._look(key, place)
+                except (
+                    LinkLostError,
+                    LinkRefusedError,
+                    TimeoutError,
+                    *exceptions.CONNECTION_EXCEPTIONS,
+                ) as error:
+                    self._log.warning(
+                        "park.not_emptied", extra={"broker": key[0], "error": error_text(error)}
+                    )
+                    await place.hang_up()
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    await asyncio.sleep(LOOK_S)
+        finally:
+            if self._places.get(key) is place:
+                del self._places[key]
+            await place.hang_up()
+
+    async def _look(self, key: tuple[str, bool, str], place: _Place) -> None:
+        """Be the consumer of each queue, and tell of those that are empty."""
+        if place.connection is None or place.connection.is_closed:
+            await place.hang_up()
+            broker, secure, vhost = key
+            url = broker_url(broker, secure, vhost, self._login(broker))
+            place.connection = await connect(url, self._ssl_context, CALL_S_MAX)
+        for name in [name for name in place.channels if name not in place.wanted]:
+            await place.channels.pop(name).close()
+        for name in sorted(place.wanted):
+            if await self._consumes(place.connection, place, name):
+                await self._count(place, name)
+
+    async def _consumes(self, connection: AbstractConnection, place: _Place, name: str) -> bool:
+        """Whether this process is the one that empties the queue."""
+        from aio_pika import exceptions
+
+        channel = place.channels.get(name)
+        if channel is not None and not channel.is_closed:
+            return True
+        if time.monotonic() < place.again_at.get(name, 0.0):
+            return False
+        place.again_at[name] = time.monotonic() + RETRY_S
+        try:
+            channel = await connection.channel(publisher_confirms=False)
+            await channel.set_qos(PREFETCH)
+            queue = await channel.declare_queue(name, passive=True)
+            await queue.consume(_pass_on, exclusive=True)
+        except exceptions.ChannelNotFoundEntity:
+            # Somebody deleted it, with what was in it.
+            self._log.error("park.queue_gone", extra={"queue": name})
+            self._empty(name)
+            return False
+        except exceptions.ChannelClosed:
+            return False  # another gateway does
+        place.channels[name] = channel
+        self._log.info("park.emptying", extra={"queue": name})
+        return True
+
+    async def _count(self, place: _Place, name: str) -> None:
+        queue = await place.channels[name].declare_queue(name, passive=True)
+        if queue.declaration_result.message_count == 0:
+            self._empty(name)
+
+
+class _Place:
+    """One virtual host's connection, with a channel for each queue that is emptied there."""
+
+    __slots__ = ("again_at", "channels", "connection", "task", "wanted")
+
+    def __init__(self, wanted: set[str]) -> None:
+        self.wanted = wanted
+        self.task: asyncio.Task[None] | None = None
+        self.connection: AbstractConnection | None = None
+        self.channels: dict[str, AbstractChannel] = {}
+        self.again_at: dict[str, float] = {}
+
+    async def hang_up(self) -> None:
+        connection, self.connection, self.channels = self.connection, None, {}
+        if connection is not None:
+            await hang_up(connection)
+
+
+async def _pass_on(message: AbstractIncomingMessage) -> None:
+    """The broker dead-letters it to where it was going."""
+    await message.reject(requeue=False)
