@@ -105,6 +105,18 @@ def flaky(self: Task, failures: int) -> int:
     return int(self.request.retries)
 
 
+def _named(name: str) -> None:
+    """A task that leaves its run behind, whatever it is given: hostile messages name it."""
+
+    @app.task(name=name)
+    def run(*args: Any, **kwargs: Any) -> None:
+        return None
+
+
+for _name in ("app.add", "app.mul", "app.evil"):
+    _named(_name)
+
+
 @app.task(name="shop.fail")
 def fail() -> None:
     raise ValueError("as asked")

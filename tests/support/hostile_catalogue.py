@@ -34,6 +34,8 @@ class Rows:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
         self.cases: list[Case] = []
+        #: (row, message, configuration of the gateway) of all that are messages.
+        self.written: list[tuple[str, Draft, str]] = []
 
     def script(self, row: str, text: str, label: str = "") -> Callable[[Play], Play]:
         """A function that plays the row itself."""
@@ -61,6 +63,7 @@ class Rows:
         """
         self.texts[row] = text
         for draft in drafts:
+            self.written.append((row, draft, gate))
             self._add(row, draft, gate, counted, on_header)
 
     def _add(self, row: str, draft: Draft, gate: str, counted: str, on_header: bool) -> None:

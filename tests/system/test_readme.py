@@ -83,6 +83,7 @@ def test_every_configuration_it_shows_is_one(tmp_path: Path) -> None:
     secrets = [
         "export SEALGATE_WEB1=$(sealgate keys generate 2>/dev/null)",
         "export SEALGATE_BROKER_PASSWORD=$(openssl rand -base64 24)",
+        "export SEALGATE_QUARANTINE_URL=amqps://keeper:$(openssl rand -hex 24)@rabbitmq.internal",
         "hash=$(openssl rand -base64 24 | sealgate users hash)",
         'sed -i.bak "s|\\$scrypt.*\\.\\.\\.|$hash|" users.toml',
         "sealgate users check users.toml",
