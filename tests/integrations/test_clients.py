@@ -173,6 +173,90 @@ class TestPika:
         assert [type(answer) for answer in confirmed] == [pika.spec.Basic.Ack]
 
 
+class TestPikaVerifies:
+    """What pika has decoded is judged: all that it does not lose is told back."""
+
+    @pytest.fixture
+    def channel(self, through: Any, options: Any) -> Any:
+        channel = SealingChannel(through.channel(), {**options, "verify": True})
+        channel.queue_declare("dead")
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        channel.queue_declare("tasks", arguments=arguments)
+        return channel
+
+    @pytest.fixture
+    def forger(self, rabbitmq: RabbitMQServer, vhost: str, channel: Any) -> Iterator[Any]:
+        """Who writes to the broker itself: what is forged lies before what is good."""
+        parameters = pika.ConnectionParameters("127.0.0.1", rabbitmq.port, vhost)
+        with pika.BlockingConnection(parameters) as connection:
+            forging = connection.channel()
+            forging.confirm_delivery()
+            forging.basic_publish("", "tasks", b"forged", pika.BasicProperties(headers={"n": 1}))
+            yield forging
+
+    def publish(self, channel: Any) -> None:
+        channel.confirm_delivery()
+        full = pika.BasicProperties(
+            headers={**HEADERS, "octets": b"\xff\x00"}, priority=3, timestamp=5, type="t", content_type=""
+        )
+        for properties in (full, None):
+            channel.basic_publish("", "tasks", b"good", properties)
+
+    def is_as_sent(self, seen: list[Any]) -> bool:
+        return [properties.headers for properties in seen] == [{**HEADERS, "octets": b"\xff\x00"}, None]
+
+    @pytest.mark.parametrize("auto_ack", [True, False], ids=["no_ack", "ack"])
+    def test_callbacks_see_nothing_forged(
+        self, rabbitmq: RabbitMQServer, vhost: str, channel: Any, forger: Any, auto_ack: bool
+    ) -> None:
+        seen: list[Any] = []
+
+        def arrived(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            seen.append(properties)
+            assert body == b"good"
+            if len(seen) == 2:
+                channel.stop_consuming()
+
+        self.publish(channel)
+        channel.basic_consume("tasks", arrived, auto_ack=auto_ack)
+        channel.start_consuming()
+        assert self.is_as_sent(seen)
+        wait_until(lambda: rabbitmq.depth(vhost, "dead") == (0 if auto_ack else 1), 20, "the dead letter")
+
+    def test_consume_yields_nothing_forged(
+        self, rabbitmq: RabbitMQServer, vhost: str, channel: Any, forger: Any
+    ) -> None:
+        self.publish(channel)
+        seen = []
+        for method, properties, _ in channel.consume("tasks", inactivity_timeout=SECONDS_MAX):
+            assert method is not None
+            seen.append(properties)
+            if len(seen) == 2:
+                break
+        channel.cancel()
+        assert self.is_as_sent(seen)
+
+    def test_get_skips_what_is_forged(
+        self, rabbitmq: RabbitMQServer, vhost: str, channel: Any, forger: Any
+    ) -> None:
+        self.publish(channel)
+        seen = [channel.basic_get("tasks", auto_ack=True)[1] for _ in range(2)]
+        assert self.is_as_sent(seen)
+        assert channel.basic_get("tasks", auto_ack=True) == (None, None, None)
+        with pytest.raises(TypeError, match="not checked"):
+            channel.basic_get("tasks", print)
+
+    def test_sealed_message_in_another_queue_is_refused(
+        self, rabbitmq: RabbitMQServer, vhost: str, channel: Any, forger: Any
+    ) -> None:
+        self.publish(channel)
+        forger.queue_declare("other")
+        for _ in range(3):
+            _, properties, body = forger.basic_get("tasks", auto_ack=True)
+            forger.basic_publish("", "other", body, properties)
+        assert channel.basic_get("other") == (None, None, None)
+
+
 class TestAioPika:
     def test_connection_seals_whatever_its_exchanges_publish(
         self, rabbitmq: RabbitMQServer, vhost: str, process: GatewayProcess, options: Any

@@ -393,7 +393,7 @@ def imported_by(statement: str) -> str:
     return told.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["options", "keys", "signer", "deliveries"])
+@pytest.mark.parametrize("module", ["options", "keys", "signer", "deliveries", "decoded"])
 def test_signing_imports_nothing_but_the_standard_library(module: str) -> None:
     imported = imported_by(PURE.format(module=module))
     # A compiled core is one library beside the package.

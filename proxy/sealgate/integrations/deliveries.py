@@ -11,9 +11,11 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
 
+from sealgate.integrations.decoded import content_header
 from sealgate.integrations.keys import KeySource
 from sealgate.integrations.options import Options
 from sealgate.reason import GateError, Reason
@@ -63,6 +65,16 @@ class DeliveryCheck:
         self._keys: Final = KeySource(options.keys, _some_keys)
         self._told: Final[dict[str, tuple[float, int]]] = {}
 
+    def passes_decoded(
+        self, exchange: str, routing_key: str, values: Sequence[Any], body: bytes, vhost: str, queue: str
+    ) -> bool:
+        """As `passes`, of property values by AMQP index as a library has decoded them."""
+        try:
+            header = content_header(values, len(body))
+        except GateError as error:
+            return self._refuse(error, exchange, routing_key, queue)
+        return self.passes(exchange, routing_key, header, body, vhost, queue)
+
     def passes(
         self, exchange: str, routing_key: str, header: bytes, body: bytes, vhost: str, queue: str
     ) -> bool:
@@ -74,8 +86,7 @@ class DeliveryCheck:
         try:
             self.check(exchange, routing_key, header, body, vhost, queue)
         except GateError as error:
-            self._tell(error, exchange, routing_key, queue)
-            return self.options.mode == "observe"
+            return self._refuse(error, exchange, routing_key, queue)
         return True
 
     def check(
@@ -111,6 +122,11 @@ class DeliveryCheck:
         if not key.algorithm.verify(signed, token.signature):
             raise GateError(Reason.SIG_BAD, "signature")
 
+    def _refuse(self, error: GateError, exchange: str, routing_key: str, queue: str) -> bool:
+        """Whether it passes all the same."""
+        self._tell(error, exchange, routing_key, queue)
+        return self.options.mode == "observe"
+
     def _tell(self, error: GateError, exchange: str, routing_key: str, queue: str) -> None:
         reason = error.reason.value
         self.refused[reason] += 1
@@ -138,6 +154,24 @@ def _read_token(message: Message, name: str) -> Token:
     if not isinstance(value, bytes):
         raise GateError(Reason.SIG_MALFORMED, "not a string")
     return parse_token(value)
+
+
+def open_check(options: Options) -> DeliveryCheck:
+    """The process's check of these options, made once for each. Raises `KeysError`."""
+    return _check_of(options)
+
+
+@lru_cache(maxsize=16)
+def _check_of(options: Options) -> DeliveryCheck:
+    return DeliveryCheck(options)
+
+
+def without_seals(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Headers as the application is to see them."""
+    kept = {
+        name: value for name, value in (headers or {}).items() if name not in (TOKEN_NAME, COUNTERSIGN_NAME)
+    }
+    return kept or None
 
 
 def _some_keys(keyring: Keyring) -> None:

@@ -23,7 +23,7 @@ from kombu.transport import pyamqp
 from kombu.utils.functional import dictfilter
 from kombu.utils.url import as_url, parse_url
 
-from sealgate.integrations.deliveries import DeliveryCheck
+from sealgate.integrations.deliveries import open_check
 from sealgate.integrations.options import Options, read_options
 from sealgate.integrations.signer import Line, open_signer
 from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
@@ -44,7 +44,7 @@ class Party:
 
     def __init__(self, options: Options) -> None:
         self.signer: Final = open_signer(options)
-        self.verifier: Final = DeliveryCheck(options) if options.verify else None
+        self.verifier: Final = open_check(options) if options.verify else None
 
 
 @lru_cache(maxsize=16)
@@ -100,7 +100,9 @@ class Channel(pyamqp.Channel):
         routing_key: str,
         msg: Message,
     ) -> None:
-        if self._passes(msg, exchange, routing_key, self._queue_of.get(consumer_tag, "")):
+        queue = self._queue_of.get(consumer_tag, "")
+        # Of a consumer that was cancelled meanwhile the application sees nothing anyway.
+        if consumer_tag not in self.callbacks or self._passes(msg, exchange, routing_key, queue):
             super()._on_basic_deliver(consumer_tag, delivery_tag, redelivered, exchange, routing_key, msg)
         elif consumer_tag not in self.no_ack_consumers:  # type: ignore[operator]
             # Without acknowledgement (remote control, results) there is nothing to reject: RabbitMQ would
