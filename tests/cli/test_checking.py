@@ -212,6 +212,30 @@ def test_rates_of_a_signer_are_warned_about() -> None:
     assert result.stderr == 'warning: --set rate: does nothing: rates are for publish.action = "verify"\n'
 
 
+def checked_with_rates(upstream: str, *settings: str) -> str:
+    """What is warned about with a rate whose messages may wait."""
+    given = ("--set", 'rate={ "*" = "5/m" }', *[word for setting in settings for word in ("--set", setting)])
+    result = run("check-config", "--upstream", upstream, *given, SEALGATE_KEYS=f"k1={SECRET}")
+    assert result.exit_code == 0
+    return result.stderr
+
+
+def test_rates_that_delay_nothing_where_rules_observe_are_warned_about() -> None:
+    told = checked_with_rates("amqp://localhost", "mode.default=observe")
+    assert "refuse.over_rate: does nothing where rules observe" in told
+    assert checked_with_rates("amqp://localhost") == ""
+    assert checked_with_rates("amqp://localhost", "mode.default=observe", "refuse.over_rate=refuse") == ""
+
+
+def test_a_broker_whose_user_for_wait_queues_is_not_known_is_warned_about() -> None:
+    what = "has no user to declare queues with"
+    assert what in checked_with_rates("amqps://rabbit.internal")
+    assert what not in checked_with_rates("amqps://gate:hunter2@rabbit.internal")
+    kept = "quarantine.url=amqps://gate:hunter2@rabbit.internal"
+    assert what not in checked_with_rates("amqps://rabbit.internal", kept)
+    assert what not in checked_with_rates("amqps://rabbit.internal", "refuse.over_rate=refuse")
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -91,21 +91,19 @@ def test_a_reserve_keeps_the_whole_and_each_keeps_its_order(
 
 def test_messages_stay_behind_those_that_wait_for_a_while_after_the_last_slot() -> None:
     limiter = LocalLimiter()
-    debits = [Debit(Bucket("t", 1, 1_000_000, 1, "", HOUR_US))]
+    debits = [Debit(Bucket("t", 10, 1_000_000, 2, "", HOUR_US))]
+    assert limiter.take(debits, 0, HOUR_US) is None
     assert limiter.take(debits, 0, HOUR_US) is None
     waits = limiter.take(debits, 0, HOUR_US)
-    assert waits is not None and waits.wait_us == 1_000_000
-    behind = limiter.take(debits, 2_000_000 + GRACE_US - TRAIL_US // 2, HOUR_US)
-    assert behind is None or behind.held
-    limiter = LocalLimiter()
-    limiter.take(debits, 0, HOUR_US)
-    limiter.take(debits, 0, HOUR_US)
-    held = limiter.take(debits, 1_000_000 + GRACE_US - 1, HOUR_US)
-    assert held is not None and (held.held, held.wait_us) == (True, 0)
-    # That one is in the queue as well, so the next follows it a moment longer.
-    at = 1_000_000 + GRACE_US - 1 + TRAIL_US
-    assert limiter.take(debits, at, HOUR_US) is not None
-    assert limiter.take(debits, at + 10 * HOUR_US, HOUR_US) is None
+    assert waits is not None and (waits.held, waits.wait_us) == (True, 100_000)
+    at = 100_000 + GRACE_US - 1
+    for _ in range(3):
+        # Each of them is in the queue as well, so that the next follows it, for a moment longer.
+        behind = limiter.take(debits, at, HOUR_US)
+        assert behind is not None and (behind.held, behind.wait_us) == (True, 0)
+        at += TRAIL_US - 1
+    assert limiter.take(debits, at + 1, HOUR_US) is None
+    assert limiter.take(debits, at + 2, HOUR_US) is None
 
 
 def test_a_state_that_was_written_down_is_taken_up_and_a_clock_set_back_closes_nothing_for_longer() -> None:

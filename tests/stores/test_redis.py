@@ -18,7 +18,7 @@ from sealgate.stores import redis as redis_room
 from sealgate.stores.redis import RedisStore
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus, Debit
 from support.certificates import Authority
-from support.claims import ask, debit, grant, make_claim, status, statuses
+from support.claims import ask, debit, grant, make_claim, paced, status, statuses, waiting
 from support.liar import Liar, liar_before
 from support.processes import free_port
 from support.redis_server import RedisServer, private_redis
@@ -355,6 +355,56 @@ async def test_a_frozen_redis_gives_one_grant_and_takes_one_token(
         # The first call lies in the server's socket and is carried out as well.
         assert await waiting is GRANTED
         assert await statuses(store, fresh("m1", pair), fresh("m2", pair)) == [GRANTED, LIMITED]
+
+
+async def test_a_frozen_redis_gives_a_message_that_waits_one_slot(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    hourly = paced("b", 1, 1, period_s=HOUR_S)
+    async with opened(redis_server.url, deployment) as store:
+        await grant(store, [waiting(fresh("m", hourly), 9 * HOUR_S)])
+        with redis_server.frozen():
+            asked = asyncio.create_task(ask(store, waiting(fresh("n", hourly), 9 * HOUR_S)))
+            await until(lambda: not store.healthy)
+        # Asked for twice, and told what it was given the first time.
+        (outcome,) = await asked
+        assert (outcome.status, outcome.held, round(outcome.wait_us / 3.6e9)) == (GRANTED, True, 1)
+        (next_one,) = await ask(store, waiting(fresh("o", hourly), 9 * HOUR_S))
+        assert round(next_one.wait_us / 3.6e9) == 2
+
+
+async def test_a_message_that_only_follows_keeps_the_next_one_behind_it(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    key = f"sealgate:{{{deployment}}}:w:b"
+    quick = paced("b", 1000, 1)
+    async with opened(redis_server.url, deployment) as store:
+        first, second = await ask(store, waiting(fresh("m", quick)), waiting(fresh("n", quick)))
+        assert (first.held, second.held) == (False, True)
+        # Shorter than what one more message is to make of it.
+        redis_server.command("SET", key, "1", "PX", "490")
+        before = int(redis_server.command("PEXPIRETIME", key)[1:])
+        (behind,) = await ask(store, waiting(fresh("o", quick)))
+        assert behind.held
+        assert int(redis_server.command("PEXPIRETIME", key)[1:]) > before
+
+
+async def test_without_redis_messages_wait_for_the_local_share(
+    redis_server: RedisServer, deployment: str
+) -> None:
+    bucket = paced("b", 1, 8, period_s=HOUR_S)
+    async with opened(redis_server.url, deployment, gateways=4, unavailable_after_s=0.5) as store:
+        redis_server.kill()
+        try:
+            await until(lambda: not store.healthy)
+            claims = [waiting(fresh("", bucket), 5 * HOUR_S) for _ in range(4)]
+            outcomes = await ask(store, *claims)
+        finally:
+            redis_server.start()
+    # A quarter of burst and rate: two at once, then one in four hours.
+    assert [outcome.status for outcome in outcomes] == [DEGRADED, DEGRADED, DEGRADED, LIMITED]
+    assert [outcome.held for outcome in outcomes] == [False, False, True, False]
+    assert round(outcomes[2].wait_us / 3.6e9) == 4
 
 
 async def test_a_claim_refused_while_redis_was_frozen_leaves_no_lease(
