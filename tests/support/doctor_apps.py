@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from sealgate.cli import main
 
+PASSWORD = "Wj3kq"
 #: Every mitigation that a Celery application can apply by itself.
 PERFECT: dict[str, Any] = {
     "broker_url": "amqp://shop:Wj3kq@127.0.0.1:6672//",
@@ -39,9 +40,18 @@ def add(x, y):
 def write_app(folder: Path, changes: dict[str, Any] | None = None, more: str = "", app: str = APP) -> None:
     """`shop.py` and `shop_config.py`; a change to None takes it out; `more` is appended to shop.py."""
     settings = {**PERFECT, **(changes or {})}
-    lines = [f"{name} = {value!r}" for name, value in settings.items() if value is not None]
-    (folder / "shop_config.py").write_text("\n".join(lines) + "\n")
+    (folder / "shop_config.py").write_text(setting_lines(settings))
     (folder / "shop.py").write_text(app + more)
+
+
+def setting_lines(settings: dict[str, Any], prefix: str = "") -> str:
+    """Settings as a module, one on each line from the second on; `PASSWORD` itself does not stand there."""
+    lines = [f'WORD = "".join({list(PASSWORD)})']
+    for name, value in settings.items():
+        if value is not None:
+            key = f"{prefix}_{name}".upper() if prefix else name
+            lines.append(f"{key} = {value!r}".replace(PASSWORD, "' + WORD + '"))
+    return "\n".join(lines) + "\n"
 
 
 def doctor(*arguments: str | Path) -> Result:

@@ -125,6 +125,13 @@ APPLICATIONS = {
             ("celery.broker-guest", "amqp://gateway.internal:6672"),
         },
     ),
+    "passwords in the code": Lacking(
+        {
+            "broker_url": "amqp://shop:Hf82kd@127.0.0.1:6672//",
+            "result_backend": "redis://:Gq51mx@127.0.0.1/0",
+        },
+        {("celery.literal-secret", "broker_url"), ("celery.literal-secret", "result_backend")},
+    ),
     "another broker": Lacking(
         {"broker_url": "redis://127.0.0.1:6379/0", "broker_transport_options": None},
         {

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.doctor_apps import APP, doctor, findings_of, pairs, write_app
+from support.doctor_apps import APP, PASSWORD, doctor, findings_of, pairs, write_app
 
 
 def test_what_the_import_prints_is_no_part_of_the_report(tmp_path: Path) -> None:
@@ -77,7 +77,10 @@ def test_nothing_is_connected_to(tmp_path: Path) -> None:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         write_app(
             tmp_path,
-            {"broker_url": f"amqp://shop:pw@{address}//", "result_backend": f"redis://:pw@{address}/0"},
+            {
+                "broker_url": f"amqp://shop:{PASSWORD}@{address}//",
+                "result_backend": f"redis://:{PASSWORD}@{address}/0",
+            },
         )
         assert findings_of(tmp_path, "--gateway", address) == []
         server.setblocking(False)

@@ -92,6 +92,14 @@ CHANGES = {
         "",
         {("config.literal-secret", "credentials.password"), ("config.literal-secret", "replay.store")},
     ),
+    "unwatched": (
+        [
+            ('address = "127.0.0.1:{admin}"', "enabled = false"),
+            ("[listen]\n", "[listen]\nreuse_port = false\n"),
+        ],
+        "",
+        {("config.no-metrics", "admin.enabled")},
+    ),
     "any type": (
         [],
         '[content]\nprofile = "generic"\ntypes = ["*"]\n',

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.doctor_apps import PERFECT, doctor, findings_of, pairs
+from support.doctor_apps import PERFECT, doctor, findings_of, pairs, setting_lines
 
 _CELERY = """\
 import os
@@ -39,13 +39,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         'INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "mailer"]',
         'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}',
         "worker_pool = 'threads'  # no setting of Celery's: it lacks the prefix",
-        *[f"CELERY_{name.upper()} = {value!r}" for name, value in settings.items()],
     ]
     for name in ("shop", "mailer"):
         (tmp_path / name).mkdir()
     (tmp_path / "shop/__init__.py").write_text("from .celery import app as celery_app\n")
     (tmp_path / "shop/celery.py").write_text(_CELERY)
-    (tmp_path / "shop/settings.py").write_text("\n".join(lines) + "\n")
+    (tmp_path / "shop/settings.py").write_text("\n".join(lines) + "\n" + setting_lines(settings, "CELERY"))
     (tmp_path / "mailer/__init__.py").write_text("")
     (tmp_path / "mailer/tasks.py").write_text(_TASKS)
     monkeypatch.chdir(tmp_path)
@@ -84,9 +83,8 @@ def test_settings_alone_are_examined_too(project: Path) -> None:
 
 
 def test_another_settings_module_and_prefix(tmp_path: Path) -> None:
-    lines = [f"QUEUE_{name.upper()} = {value!r}" for name, value in PERFECT.items()]
-    lines.append("TASK_SERIALIZER = 'pickle'")
-    (tmp_path / "settings.py").write_text("\n".join(lines) + "\n")
+    lines = setting_lines(PERFECT, "QUEUE") + "TASK_SERIALIZER = 'pickle'\n"
+    (tmp_path / "settings.py").write_text(lines)
     given = ("celery", "--config-from", "settings", "--workdir", tmp_path)
     assert doctor(*given, "--namespace", "QUEUE").exit_code == 0
     other = doctor(*given, "--namespace", "CELERY").stdout

@@ -212,7 +212,7 @@ def test_an_application_that_reaches_the_broker_and_a_store_that_evicts(
     write_app(place.home, changes)
     redis_settings.command("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
     arguments = ("--policy", place.home / "gateway.toml")
-    usual = {("celery.redis-no-password", "result_backend")}
+    usual = {("celery.redis-no-password", "result_backend"), ("celery.literal-secret", "broker_url")}
     assert pairs(findings_of(place.home, *arguments)) == usual
     assert pairs(findings_of(place.home, *arguments, "--connect")) == usual | {
         ("celery.broker-reachable", f"sealgate@{at}"),
@@ -225,5 +225,9 @@ def test_an_application_that_reaches_the_broker_and_a_store_that_evicts(
     changes["result_backend"] = f"redis://:Vb37pw@127.0.0.1:{free_port()}/0"
     write_app(place.home, changes)
     found = findings_of(place.home, *arguments, "--connect")
-    assert pairs(found) == {("celery.redis-unreachable", "result_backend")}
+    assert pairs(found) == {
+        ("celery.redis-unreachable", "result_backend"),
+        ("celery.literal-secret", "broker_url"),
+        ("celery.literal-secret", "result_backend"),
+    }
     assert "Vb37pw" not in str(found)

@@ -61,11 +61,11 @@ def test_text_tells_what_where_why_and_the_line_to_change(folder: Path) -> None:
     assert first.startswith("Celery application shop: 2 tasks, Celery 5.")
     what, place, *why, change = blocks[0].splitlines()
     assert what == 'error    celery.pickle: accept_content has "pickle"'
-    assert place == "         at      my shop/shop_config.py:10: accept_content"
+    assert place == "         at      my shop/shop_config.py:11: accept_content"
     assert why == ["         why     " + next(rule.why for rule in RULES if rule.id == "celery.pickle")]
     assert change == '         change  accept_content = ["json"]'
     assert 'shop.load is sent as "yaml"\n         at      my shop/shop.py:13: serializer\n' in result.stdout
-    assert "at      my shop/shop_config.py:8: worker_prefetch_multiplier" in result.stdout
+    assert "at      my shop/shop_config.py:9: worker_prefetch_multiplier" in result.stdout
     assert result.stdout.endswith("1 error, 2 warnings, 1 note\n")
 
 
@@ -99,7 +99,7 @@ def test_json_counts_and_tells_the_same(folder: Path) -> None:
         "why": next(rule.why for rule in RULES if rule.id == "celery.pickle"),
         "change": 'accept_content = ["json"]',
         "file": "my shop/shop_config.py",
-        "line": 10,
+        "line": 11,
         "key": "accept_content",
     }
 
@@ -113,7 +113,7 @@ def test_sarif_is_of_the_standards_shape(folder: Path) -> None:
     physical = results[0]["locations"][0]["physicalLocation"]
     assert physical == {
         "artifactLocation": {"uri": "my%20shop/shop_config.py"},
-        "region": {"startLine": 10},
+        "region": {"startLine": 11},
     }
     prints = [result["partialFingerprints"]["sealgateFinding/v1"] for result in results]
     assert len(set(prints)) == 4

@@ -199,6 +199,12 @@ NOT_AMQP: Final = Rule(
     "Sealgate stands in front of AMQP brokers; messages through anything else are neither signed nor "
     "checked.",
 )
+LITERAL: Final = Rule(
+    "celery.literal-secret",
+    _W,
+    "a password is written into the code",
+    "It ends up in version control, images and backups; take it from the environment or a secrets manager.",
+)
 AROUND: Final = Rule(
     "celery.around-gateway",
     _W,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sealgate.cli.doctor import celery_rules as rules
 from sealgate.cli.doctor.celery_case import Case, names, signs
 from sealgate.cli.doctor.celery_facts import Broker
-from sealgate.cli.doctor.findings import Finding, Severity, found
+from sealgate.cli.doctor.findings import Finding, Place, Severity, found
 
 _AMQP: Final = ("amqp", "amqps", "pyamqp", "librabbitmq")
 
@@ -21,6 +21,7 @@ def check_ways(case: Case) -> Iterator[Finding]:
     yield from _confirms(case)
     yield from _reconnecting(case)
     yield from _results(case)
+    yield from _secrets(case)
     yield from _slips(case)
 
 
@@ -130,6 +131,22 @@ def _redis_login(url: str) -> tuple[str, str]:
         return parts.hostname or "", parts.password or ""
     except ValueError:
         return "", ""
+
+
+def _secrets(case: Case) -> Iterator[Finding]:
+    """Passwords that stand in the application's own files."""
+    backend = case.facts.backend
+    secrets = {each.password: _url_setting(case, each) for each in case.facts.brokers}
+    secrets[_redis_login(backend.url)[1]] = "result_backend"
+    secrets[str(backend.redis.password or "")] = "redis_password"
+    for word, setting in secrets.items():
+        # A word as short as that may stand anywhere; guest's has a rule of its own.
+        place = case.locator.literal(word) if len(word) > 3 and word != "guest" else None
+        if place is not None:
+            variable = f"CELERY_{setting.upper()}"
+            change = case.locator.line(setting, f'os.environ["{variable}"]')
+            message = f"the password of {setting} stands there"
+            yield found(rules.LITERAL, message, change, Place(place.file, place.line, setting), setting)
 
 
 def _slips(case: Case) -> Iterator[Finding]:

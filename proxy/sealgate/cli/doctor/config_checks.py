@@ -131,6 +131,8 @@ def _network(case: Case) -> Iterator[Finding]:
         message = f"listen.address is {settings.listen.address}, and there is no listen.tls"
         change = '[listen.tls] with cert = "/path/chain.pem" and key = "/path/key.pem"'
         yield case.about(rules.LISTEN_PLAINTEXT, message, "listen.tls", change)
+    if settings.publish.action == "verify" and not settings.admin.enabled:
+        yield case.about(rules.NO_METRICS, "admin.enabled is false", "admin.enabled", "enabled = true")
     if settings.publish.action == "verify" and settings.credentials.mode == "passthrough":
         message = 'credentials.mode is "passthrough"'
         change = 'mode = "replace", with users, user and password'

@@ -98,6 +98,13 @@ NO_PREFETCH: Final = Rule(
     "consumers may reserve as much as they like",
     "Reserved messages wait in a worker's memory, and all come back at once when it is lost.",
 )
+NO_METRICS: Final = Rule(
+    "config.no-metrics",
+    _N,
+    "nobody can watch the gateway",
+    "Without the admin address there are no metrics: neither attacks nor limits that are too narrow are "
+    "seen.",
+)
 ANY_TYPE: Final = Rule(
     "config.any-type",
     _N,

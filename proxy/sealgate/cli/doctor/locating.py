@@ -34,6 +34,14 @@ class Locator:
                 return Place(self._relative(file), max(lines), setting)
         return Place(self._relative(self._files[0]) if self._files else "", 0, setting)
 
+    def literal(self, secret: str) -> Place | None:
+        """The line of the application's files in which a text has `secret` in it."""
+        for file in self._files:
+            line = _line_with(file, secret)
+            if line:
+                return Place(self._relative(file), line)
+        return None
+
     def of_task(self, task: Task, option: str) -> Place:
         """Where `task` is defined."""
         return Place(self._relative(Path(task.file)) if task.file else "", task.line, option)
@@ -63,16 +71,27 @@ class Locator:
         return str(resolved.relative_to(self._root) if resolved.is_relative_to(self._root) else file)
 
 
+def _parse(file: Path) -> ast.Module:
+    """An empty module for what can not be read."""
+    try:
+        if file.stat().st_size <= _FILE_BYTES_MAX:
+            return ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        pass
+    return ast.Module([], [])
+
+
+def _line_with(file: Path, secret: str) -> int:
+    for node in ast.walk(_parse(file)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and secret in node.value:
+            return node.lineno
+    return 0
+
+
 def _assignments(file: Path) -> dict[str, int]:
     """Name -> line of its last assignment: as a variable, an attribute, a keyword or a key of a dict."""
-    try:
-        if file.stat().st_size > _FILE_BYTES_MAX:
-            return {}
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return {}
     lines: dict[str, int] = {}
-    for node in ast.walk(tree):
+    for node in ast.walk(_parse(file)):
         for name, line in _names_set(node):
             lines[name] = max(line, lines.get(name, 0))
     return lines

@@ -8,6 +8,7 @@ argument, which comes after it (rabbit_channel, `queue.declare`; tried on 3.10.8
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -196,6 +197,10 @@ def lets_in(at: Endpoint, user: str, password: str, vhost: str, timeout_s: float
     login = f"{quote(user, safe='')}:{quote(password, safe='')}"
     url = f"{scheme}://{login}@{at.address}/{quote(vhost, safe='')}"
     return asyncio.run(_gets_in(url, at.tls, timeout_s))
+
+
+# It would print what is told as a finding, or is as it should be.
+logging.getLogger("aiormq").addHandler(logging.NullHandler())
 
 
 async def _gets_in(url: str, tls: SSLContext | None, timeout_s: float) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
+_INDEX: Final = re.compile(r"\[\d+\]$")
 _FILE_BYTES_MAX: Final = 2 * 1024 * 1024
 
 
@@ -20,7 +21,8 @@ def line_of(file: str, key: str) -> int:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return 0
-    table, _, name = key.rpartition(".")
+    table, _, last = key.rpartition(".")
+    name = _INDEX.sub("", last)
     found = _table_line = 0
     for number, current, text in _walk(lines):
         if current == table and _sets(text, name):
