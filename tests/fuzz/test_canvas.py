@@ -56,8 +56,16 @@ def _options(inner: Json) -> Json:
             "chord": inner,
             "headers": headers,
             "task_id": st.just("t1"),
+            # Ways around a walk that looks at the options above alone.
+            "options": st.fixed_dictionaries({"link": several}),
+            "immutable": st.booleans(),
         },
-    )
+    ).flatmap(_perhaps_as_pairs)
+
+
+def _perhaps_as_pairs(options: dict[str, Any]) -> Json:
+    """A chord takes a list of pairs for its options."""
+    return st.sampled_from((options,) * 9 + ([[name, value] for name, value in options.items()],))
 
 
 def _signatures(inner: Json) -> Json:

@@ -188,6 +188,7 @@ def _headers() -> dict[str, Change]:
         "retries": ("retries", -1),
         "timelimit": ("timelimit", [-1, None]),
         "stamps": ("stamps", {"retries": 1}),
+        "stamped headers": ("stamped_headers", [5]),
         "callbacks": ("callbacks", [{"task": "evil", "args": [], "kwargs": {}}]),
         "chain": ("chain", "evil"),
         "headers": ("headers", {"task": "evil"}),

@@ -77,6 +77,8 @@ POISONS: dict[str, tuple[bytes, str]] = {
     "CE15": (poison(id=...), "celery.id"),
     "CE17": (poison(task=["a"]), "celery.task_name"),
     "CE21": (poison(timelimit="abc"), "celery.timelimit"),
+    # This one it survives, and neither runs nor acknowledges.
+    "stamps": (poison(stamped_headers=5), "celery.envelope"),
 }
 #: Those a stock worker was measured to die of, tried here so that this test is about something real.
 DEADLY = ("HD06", "PR01", "PR02")
