@@ -34,7 +34,16 @@ TARGETS = [
 class Stage:
     """A worker's sidecar in front of the broker, and the broker itself, for who walks around it."""
 
-    def __init__(self, sidecar: GatewayProcess, broker: RabbitMQServer, vhost: str, signer: Key) -> None:
+    def __init__(
+        self,
+        sidecar: GatewayProcess,
+        broker: RabbitMQServer,
+        vhost: str,
+        table: dict[str, object],
+        signer: Key,
+    ) -> None:
+        """`signer` signs as producers do; `table` is its key in key files."""
+        self.key = table
         self.sidecar = sidecar
         self.vhost = vhost
         self.signer = signer
@@ -133,7 +142,7 @@ def stage(rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory) ->
     signer = Key("k1", HmacSha256(bytes.fromhex(secret.removeprefix("hex:"))))
     home: Path = tmp_path_factory.mktemp("deliveries")
     with gateway(home, rabbitmq.port, [key("k1", secret)], settings) as sidecar:
-        stage = Stage(sidecar, rabbitmq, vhost, signer)
+        stage = Stage(sidecar, rabbitmq, vhost, key("k1", secret), signer)
         yield stage
         stage.kept.close()
         stage.broker.close()
@@ -429,6 +438,34 @@ def test_key_that_is_revoked_while_messages_wait(
             assert channel.basic_get(queue) == (None, None, None)
         refused = sidecar.metric("sealgate_messages_total", direction="deliver", reason="sig.key_state")
         assert refused == 1
+
+
+def test_message_that_waited_for_its_rate_arrives_where_it_was_sent(
+    stage: Stage, rabbitmq: RabbitMQServer, tmp_path: Path
+) -> None:
+    """A gateway lets it wait in a queue of its own: strict consumers take it, without its expiration."""
+    settings = {
+        "content": {"profile": "generic", "types": ["*"]},
+        "rate": {"q.classic.*": "5/s burst 1", "q.quorum.*": "5/s burst 1"},
+        "replay": {"clock_skew": "1s"},
+        "quarantine": {"exchange": "paced"},
+    }
+    queues = [stage.queue(kind) for kind in TYPES]
+    with gateway(tmp_path, rabbitmq.port, [stage.key], settings) as pacing:
+        ready = int(time.time()) + 3
+        wait_until(lambda: time.time() >= ready, 10, "the horizon of the memory store")
+        with connect(pacing.port, stage.vhost) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            for queue in queues:
+                for number in range(3):
+                    stage.message(queue, b"%d" % number, expiration="60000").publish(channel)
+    for queue in queues:
+        taken = stage.consume(queue, 3)
+        assert [body for _, _, body in taken] == [b"0", b"1", b"2"]
+        deaths = [properties.headers.get("x-death") for _, properties, _ in taken]
+        assert deaths[0] is None
+        assert all(death[0]["queue"].startswith("sealgate.wait.") for death in deaths[1:])
 
 
 def test_wait_in_the_queue_is_told(stage: Stage) -> None:
