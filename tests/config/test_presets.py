@@ -52,7 +52,8 @@ def test_preset_is_whole_with_a_broker_and_keys(name: str) -> None:
     loaded = loaded_with(name)
     check(loaded, ENVIRON)
     assert [str(problem) for problem in loaded.problems] == []
-    assert [str(warning) for warning in loaded.warnings] == []
+    expected = ["preset celery-worker: quarantine.enabled"] if name == "celery-worker" else []
+    assert [str(warning).partition(": is off")[0] for warning in loaded.warnings] == expected
     assert loaded.require().preset == name
 
 
@@ -106,6 +107,19 @@ def test_every_key_of_a_preset_can_be_set_otherwise(tmp_path: Path) -> None:
                     loaded = load(None, options, environ=ENVIRON)
                     assert loaded.layer.origin((section, key)) == "--other"
                     assert loaded.is_good((section, key))
+
+
+def test_quarantine_of_a_sidecar_is_on_once_it_has_a_place() -> None:
+    assert not loaded_with("celery-worker").require().quarantine.enabled
+    kept = loaded_with("celery-worker", SEALGATE__QUARANTINE__URL="amqp://q@127.0.0.1")
+    assert kept.require().quarantine.enabled
+    assert kept.warnings == []
+    off = load(
+        None,
+        {**URL, "preset": ("--preset", "celery-worker"), "quarantine.enabled": ("--set", False)},
+        environ={**ENVIRON, "SEALGATE__QUARANTINE__URL": "amqp://q@127.0.0.1"},
+    )
+    assert not off.require().quarantine.enabled
 
 
 @pytest.mark.parametrize("where", ["file", "environment", "option"])

@@ -78,3 +78,6 @@ def test_presets_are_all_the_policy_that_celery_needs(
             assert f'"preset" = "celery-{name}"' in sidecar.config.read_text()
             assert sidecar.metric("sealgate_messages_total", verdict="signed") > 0
         assert setup.gateway.metric("sealgate_messages_total", verdict="accepted") > 0
+        handed_over = {"direction": "deliver", "verdict": "accepted"}
+        assert setup.worker_side.metric("sealgate_messages_total", **handed_over) > 0
+        assert setup.producer.metric("sealgate_messages_total", **handed_over) == 0

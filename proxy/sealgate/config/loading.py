@@ -97,7 +97,7 @@ def load(
     unread = bool(given.problems)
     given.cover(read_environment(environ))
     given.cover(read_options(options or {}, assignments))
-    layer = preset_layer(given.values.get("preset"))
+    layer = preset_layer(given)
     layer.cover(given)
     loaded = Loaded(Settings(), layer, file, unread, problems=layer.problems)
     loaded.values = _resolve(loaded, Sources(environ, _remotes(layer.values, environ)))

@@ -16,6 +16,9 @@ from sealgate.config.layers import Layer
 Tables = Mapping[str, Mapping[str, Any]]
 
 _ORIGIN: Final = "preset "
+#: Off in a sidecar's preset for want of the other one.
+_KEPT: Final = ("quarantine", "enabled")
+_KEPT_WHERE: Final = ("quarantine", "url")
 
 #: Each client of a sidecar comes from 127.0.0.1, and all clients of a host reach the gateway from one
 #: address: the default of 100 is for clients that come by themselves.
@@ -33,7 +36,8 @@ _GATEWAY: Final[Tables] = {
     "limits": {"connections_per_address_max": _CONNECTIONS_OF_A_HOST},
 }
 #: Beside the processes of one host. What it refuses is told by closing the channel: its upstream is a
-#: gateway, which would take no record for quarantine without a seal.
+#: gateway, which would take no record for quarantine without a seal. Once quarantine.url says where, it is
+#: kept there.
 _SIDECAR: Final[Tables] = {
     "listen": {"address": "127.0.0.1:6672"},
     "publish": {"action": "sign"},
@@ -42,6 +46,16 @@ _SIDECAR: Final[Tables] = {
     "quarantine": {"enabled": False},
     "mode": {"default": "enforce"},
     "limits": {"connections_per_address_max": _CONNECTIONS_OF_A_HOST},
+}
+#: A worker sees nothing but sealed messages, whoever writes to the broker. The target of quorum queues'
+#: delayed delivery is one that was signed as well.
+_DELIVERIES: Final[Tables] = {
+    "publish": {"sign_with": "worker"},
+    "deliver": {
+        "action": "verify",
+        "require": "producer",
+        "queue": [{"match": "*", "target": "delayed"}],
+    },
 }
 #: What Celery sends when nothing else is configured; pickle and yaml can not be proven and stay out.
 _CELERY: Final[Tables] = {
@@ -67,7 +81,7 @@ def _with(*parts: Tables) -> Tables:
 PRESETS: Final[Mapping[str, Tables]] = {
     "celery-gateway": _with(_GATEWAY, _CELERY),
     "celery-producer": _with(_SIDECAR, _CELERY, {"publish": {"sign_with": "producer"}}),
-    "celery-worker": _with(_SIDECAR, _CELERY, {"publish": {"sign_with": "worker"}}),
+    "celery-worker": _with(_SIDECAR, _CELERY, _DELIVERIES),
     # Both send JSON bodies under no content type (dramatiq 1.17 on pika, taskiq-aio-pika 0.4).
     "dramatiq": _with(_GATEWAY, {"content": {"profile": "dramatiq", "types": [""], "compression": []}}),
     "taskiq": _with(_GATEWAY, {"content": {"profile": "taskiq", "types": [""], "compression": []}}),
@@ -81,11 +95,14 @@ def is_preset(origin: str) -> bool:
     return origin.startswith(_ORIGIN)
 
 
-def preset_layer(name: object) -> Layer:
-    """The layer of the preset called `name`; an empty one where there is none of that name."""
+def preset_layer(given: Layer) -> Layer:
+    """The layer of the preset that `given` names, to lie below it; an empty one where it names none."""
     layer = Layer()
+    name = given.values.get("preset")
     tables = PRESETS.get(name) if isinstance(name, str) else None
     for section, values in (tables or {}).items():
         for key, value in values.items():
+            if (section, key) == _KEPT and given.origin(_KEPT_WHERE) is not None:
+                continue
             layer.put((section, key), value, f"{_ORIGIN}{name}")
     return layer
