@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from sealgate.app import refreshing
 from sealgate.app.refreshing import RETRY_S_MAX, UNENDED_MAX, Refresher
 from sealgate.config.errors import ConfigError, Problem
-from sealgate.config.reload import Watched
+from sealgate.config.reload import Reading, Watched
 from sealgate.config.settings import Settings
 from sealgate.config.sources import Sources
 from sealgate.session.records import Tally
@@ -28,6 +29,11 @@ class Given(Watched[str]):
         self.gate: threading.Event | None = None
         self.broken: BaseException | None = None
         self.readings = 0
+        self.remote = False
+        self.renew_in_s = float("inf")
+
+    def read(self) -> Reading[str]:
+        return replace(super().read(), remote=self.remote, renew_in_s=self.renew_in_s)
 
     def _value(self, sources: Sources) -> str:
         self.readings += 1
@@ -100,6 +106,59 @@ def test_failure_is_told_with_since_when_until_it_is_mended(
     assert dict(given.tally.config_reloads) == {"failed": 2, "ok": 1}
     # The same trouble twice is one line of the log.
     assert events([record for record in caplog.records if record.levelname == "ERROR"]) == ["keys.failed"]
+
+
+def test_age_counts_from_when_the_source_was_last_found_good(
+    given: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = 1000.0
+    monkeypatch.setattr(refreshing.time, "time", lambda: wall)
+    refresher = given.refresher
+
+    async def at(moment: float, **source: object) -> float:
+        nonlocal wall
+        wall = moment
+        for name, value in source.items():
+            setattr(given.source, name, value)
+        await (refresher.reload(given.used.append) if source else given.poll())
+        return refresher.good_at
+
+    async def look() -> None:
+        assert await at(1010.0) == 1010.0  # a file that has not changed is good
+        assert await at(1020.0, broken=ConfigError([Problem("", "", "away")])) == 1010.0
+        assert await at(1021.0) == 1010.0  # not yet tried again
+        assert refresher.failing_since == 1020.0
+        assert await at(1030.0, broken=None, remote=True) == 1030.0
+        assert await at(1040.0) == 1030.0  # a store that was not asked again may be anything
+        given.now = 70.0
+        assert await at(1050.0) == 1050.0
+
+    asyncio.run(look())
+
+
+def test_store_is_asked_again_after_its_time_or_when_its_login_wants_it(given: Fixture) -> None:
+    async def asked(until: float) -> list[float]:
+        moments = []
+        while given.now < until:
+            before = given.source.readings
+            await given.poll()
+            if given.source.readings > before:
+                moments.append(given.now)
+            given.now += 1.0
+        return moments
+
+    async def look() -> None:
+        given.source.remote = True
+        await given.refresher.reload(given.used.append)
+        assert await asked(200.0) == [54.0, 108.0, 162.0]  # 60 s less a tenth: the dice shows 0
+        given.source.renew_in_s = 5.0
+        await given.refresher.reload(given.used.append)
+        assert await asked(212.0) == [205.0, 210.0]
+        given.source.renew_in_s = 0.0
+        await given.refresher.reload(given.used.append)
+        assert await asked(215.0) == [213.0, 214.0]  # once a second at most
+
+    asyncio.run(look())
 
 
 def test_several_problems_are_told_on_one_line(given: Fixture) -> None:
