@@ -167,6 +167,19 @@ def test_broken_header_is_told_with_its_reason(tmp_path: Path) -> None:
     assert [step["name"] for step in values["checks"]] == ["form"]
 
 
+def test_digests_of_the_signer_tell_the_section(tmp_path: Path) -> None:
+    """`sealgate sign --json` prints them: nothing of the message has to leave the signer."""
+    at_the_signer = explained(captured(tmp_path, sealed(key=KEY)))
+    digests = tmp_path / "digests.json"
+    digests.write_text(
+        json.dumps({"token": "seal1...", **{k: v for k, v in at_the_signer.items() if "sha256" in k}})
+    )
+    values = explained(captured(tmp_path, TAMPERED), "--original", str(digests))
+    assert [(found["section"], found["name"]) for found in values["differences"]] == [("headers", "")]
+    same = explained(captured(tmp_path, sealed(key=KEY)), "--original", str(digests))
+    assert (same["differences"], same["how"]) == ([], "compared with the digests of the signer: all equal")
+
+
 def test_failed_check_hides_none_of_those_that_can_be_asked(tmp_path: Path) -> None:
     """Too old, and the key may not name the task: both are told, the verdict is the first."""
     file = captured(tmp_path, sealed(key=KEY, created=NOW - 600))

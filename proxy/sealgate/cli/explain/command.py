@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK
-from sealgate.cli.explain.compare import compare
+from sealgate.cli.explain.compare import compare, compare_digests, read_digests
 from sealgate.cli.explain.given import Given, of_kept, read_given
 from sealgate.cli.explain.guesses import guess
 from sealgate.cli.explain.steps import run_steps
@@ -88,7 +88,8 @@ def explain(
 
     FILE is a message as JSON (as `sealgate sign` takes it), or AMQP frames, binary or in hexadecimal; - is
     standard input. With a bad signature it tries which single change makes it good again, and names the
-    header or property. What was changed from a value that nobody can guess is only found with --original.
+    header or property. What was changed from a value that nobody can guess is only found with --original: the
+    message as it was sealed, or what `sealgate sign --json` printed of it (then the section is named).
 
     No secret, no signature and no body is printed.
 
@@ -110,7 +111,7 @@ def explain(
     if given is None:
         click.echo(f"sealgate: {wanted} is not in quarantine", err=True)
         return EXIT_FAILED
-    earlier = None if original is None else _from_file(original, None)
+    earlier = None if original is None else _original(original)
     keyring = _read_keyring(source or settings.keys.source, settings)
     if now is None:
         now = time.time() if given.at is None else given.at
@@ -135,7 +136,12 @@ class _Said:
 
 
 def _explain(
-    given: Given, original: Given | None, settings: Settings, keyring: Keyring, said: _Said, now: float
+    given: Given,
+    original: Given | dict[str, str] | None,
+    settings: Settings,
+    keyring: Keyring,
+    said: _Said,
+    now: float,
 ) -> Explained:
     from sealgate.app.build import build_policy
 
@@ -145,7 +151,12 @@ def _explain(
     peer = Peer(deployment, vhost, said.user or given.user or "")
     findings = run_steps(given, Verifier(policy, keyring), peer, now)
     explained = Explained(given, findings, now, [])
-    if original is not None:
+    if isinstance(original, dict):
+        explained.differences = compare_digests(findings.digests, original)
+        explained.how = "compared with the digests of the signer" + (
+            "" if explained.differences else ": all equal"
+        )
+    elif original is not None:
         given.vhost, given.deployment = vhost, deployment
         _hold_against(explained, original)
     elif findings.bad_signature:
@@ -198,17 +209,29 @@ def _exact(names: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([name for name in names if not set(name) & set("*?[")]))
 
 
+def _original(name: str) -> Given | dict[str, str]:
+    """The message as it was, or the digests that the signer printed of it."""
+    data = _bytes_of(name)
+    return read_digests(data) or _read(name, data, None)
+
+
 def _from_file(name: str, number: int | None) -> Given:
+    return _read(name, _bytes_of(name), number)
+
+
+def _bytes_of(name: str) -> bytes:
     try:
         if name == "-":
-            data = sys.stdin.buffer.read(JSON_BYTES_MAX + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(JSON_BYTES_MAX + 1)
+            return sys.stdin.buffer.read(JSON_BYTES_MAX + 1)
+        with Path(name).open("rb") as file:
+            return file.read(JSON_BYTES_MAX + 1)
     except PermissionError:
         raise
     except OSError as error:
         raise click.UsageError(f"{name} can not be read: {error.strerror}") from None
+
+
+def _read(name: str, data: bytes, number: int | None) -> Given:
     try:
         return read_given(data, "standard input" if name == "-" else name, number)
     except MessageError as error:

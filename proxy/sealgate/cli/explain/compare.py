@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sealgate.cli.explain.given import Given
 from sealgate.cli.explain.guesses import Difference
 from sealgate.cli.explain.steps import shown
 from sealgate.cli.explain.values import describe
-from sealgate.quarantine.describe import NAMES
+from sealgate.quarantine.describe import NAMES, printable
 from sealgate.signing.canonical import (
     DIRECT_REPLY_TO,
     OMITTED_FOR_SEAL,
@@ -20,6 +21,31 @@ from sealgate.verify.message import Message
 from sealgate.wire.properties import EXPIRATION, TIMESTAMP
 
 _NUMBERS: Final = ("delivery_mode", "priority", "timestamp")
+
+
+#: Sections as `sealgate sign` and `verify` print their digests.
+_DIGESTS: Final = ("properties", "headers", "body")
+
+
+def read_digests(data: bytes) -> dict[str, str] | None:
+    """The section digests that `sealgate sign --json` printed; None for anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    found = {name: value.get(f"{name}_sha256") for name in _DIGESTS}
+    return {name: text for name, text in found.items() if isinstance(text, str)} or None
+
+
+def compare_digests(here: Mapping[str, str], there: Mapping[str, str]) -> list[Difference]:
+    """The sections whose digests differ; `here` has the names of `Findings.digests`."""
+    return [
+        Difference(name, "", f"another digest than at the signer, which had {printable(text)}")
+        for name, text in there.items()
+        if here.get(f"{name}_sha256") != text
+    ]
 
 
 def compare(given: Given, original: Given) -> list[Difference]:

@@ -125,6 +125,11 @@ class _Steps:
 
     def run(self) -> Findings:
         message, policy, findings = self._message, self._policy, self._findings
+        findings.digests = {
+            "properties_sha256": sha256(message.section_p).hexdigest(),
+            "headers_sha256": sha256(message.header.table.canonical).hexdigest(),
+            "body_sha256": message.body_sha256.hex(),
+        }
         size, size_max = message.header.body_size, policy.body_bytes_max
         self._ask("body size", f"{size} bytes", f"at most {size_max}", self._check_size)
         self._ask(
@@ -242,12 +247,7 @@ class _Steps:
         message, findings = self._message, self._findings
         table = message.header.table
         signed = covered_by(context_of(key, self._peer, self._policy), message, token.prefix)
-        findings.digests = {
-            "properties_sha256": sha256(message.section_p).hexdigest(),
-            "headers_sha256": sha256(table.canonical).hexdigest(),
-            "body_sha256": message.body_sha256.hex(),
-            "signing_input_sha256": sha256(signed).hexdigest(),
-        }
+        findings.digests["signing_input_sha256"] = sha256(signed).hexdigest()
         covered = table.size - table.foreign - (TOKEN_NAME in table.values)
         saw = f"{covered} headers, {len(message.body)} bytes of body, vhost {shown(self._peer.vhost)}"
         wanted = f"what {key.kid} signed, in deployment {shown(self._policy.deployment)}"
