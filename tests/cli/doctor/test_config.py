@@ -217,6 +217,28 @@ def test_signer_and_gateway_are_held_against_each_other(
     assert expected <= pairs(other_way_round)
 
 
+def test_a_worker_that_verifies_is_held_against_who_signs_for_it(place: Place) -> None:
+    """Its gateway's countersignature, too, where deliveries must carry that."""
+    more = '[quarantine]\nenabled = false\n[deliver]\naction = "verify"\nrequire = "both"\n'
+    more += 'countersigned_by = ["gw"]\n'
+    (place.home / "worker.toml").write_text(place.sidecar(more=more).read_text())
+    place.sidecar()
+    key = f'[[key]]\nkid = "gw"\nalg = "hmac-sha256"\nsecret = "file:{place.home}/other.secret"\n'
+    key += f'classes = ["task"]\nnot_after = {moment(60 * DAY_S)}\n'
+    for name in ("keys.toml", "side.toml"):
+        file = place.home / name
+        file.write_text(file.read_text() + key)
+    worker = ("--against", place.home / "worker.toml", *OFFLINE)
+    assert pairs(place.findings(*worker, name="sidecar.toml")) == set()
+    assert pairs(place.findings(*worker)) == {("keys.countersigner", "deliver.countersigned_by")}
+    place.gateway(('[publish]\naction = "verify"', '[publish]\naction = "verify"\ncountersign_with = "gw"'))
+    assert pairs(place.findings(*worker)) == set()
+    file = place.home / "keys.toml"
+    file.write_text(file.read_text().replace("other.secret", "web.secret"))
+    found = pairs(place.findings(*worker, "--ignore", "keys.same-secret"))
+    assert found == {("keys.material-differs", "gw")}
+
+
 def test_the_other_side_must_be_usable(place: Place) -> None:
     place.gateway(('"verify"', '"verfy"'))
     arguments = ("--config", place.home / "sidecar.toml", "--against", place.home / "gateway.toml", *OFFLINE)

@@ -60,8 +60,9 @@ def case_of(loaded: Loaded) -> Case:
     if not loaded.problems:
         check_certificates(loaded)
     keyring = None
-    if not loaded.problems and loaded.settings.publish.action != "pass":
-        source = KeySource(loaded.settings)
+    settings = loaded.settings
+    if not loaded.problems and (settings.publish.action != "pass" or settings.deliver.action == "verify"):
+        source = KeySource(settings)
         try:
             keyring = source.load()
         except ConfigError as error:  # changed since check() has read it

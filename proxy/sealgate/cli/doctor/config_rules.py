@@ -198,6 +198,12 @@ MATERIAL: Final = Rule(
     "signer and gateway have different secrets under one kid",
     "Everything that is sealed with it is refused as sig.bad.",
 )
+COUNTERSIGNER: Final = Rule(
+    "keys.countersigner",
+    _E,
+    "no gateway countersigns with the key that deliveries must carry",
+    "Where deliveries are verified, all of them are refused.",
+)
 DEPLOYMENT: Final = Rule(
     "keys.deployment-differs",
     _E,

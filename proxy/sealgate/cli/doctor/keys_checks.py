@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Final
 
 from sealgate.cli.doctor import config_rules as rules
@@ -25,12 +26,12 @@ def check_keys(case: Case, now: float) -> Iterator[Finding]:
     if case.keyring is None:
         return
     publish = case.settings.publish
-    used = {publish.sign_with, publish.countersign_with}
+    used = [name for name in (publish.sign_with, publish.countersign_with) if name is not None]
     for key in case.keyring:
         if key.state is KeyState.REVOKED:
             continue
         yield from _limits(case, key)
-        yield from _times(case, key, now, key.kid in used)
+        yield from _times(case, key, now, any(fnmatchcase(key.kid, name) for name in used))
         if key.max_lifetime_s < _LIFETIME_S_MIN:
             message = f"seals of {key.kid} live for {key.max_lifetime_s} s at most"
             yield case.about_key(rules.KEY_LIFETIME, key.kid, message, "max_lifetime", 'max_lifetime = "24h"')
@@ -67,18 +68,40 @@ def _times(case: Case, key: Key, now: float, signs_here: bool) -> Iterator[Findi
 
 
 def check_agreement(case: Case, other: Case, now: float) -> Iterator[Finding]:
-    """Between a configuration that signs (or countersigns) and one that verifies, whichever way round."""
+    """Between one that signs or countersigns and one that verifies, whichever way round."""
     for signing, verifying in ((case, other), (other, case)):
-        kid = signing.settings.publish.sign_with
-        if kid is None or verifying.settings.publish.action != "verify":
-            continue
         if signing.keyring is None or verifying.keyring is None:
             continue
-        with suppress(GateError):  # told by what reads the keys
-            kid = signing.keyring.first_signer(kid, now).kid
-        place = signing.place("publish.sign_with")
-        signer = Signer(signing.settings.deployment, kid, signing.keyring, place)
-        yield from disagreements(signer, verifier_of(verifying), now)
+        for name in _signatures(verifying):
+            kid = getattr(signing.settings.publish, name)
+            if kid is not None:
+                with suppress(GateError):  # told by what reads the keys
+                    kid = signing.keyring.first_signer(kid, now).kid
+                place = signing.place(f"publish.{name}")
+                signer = Signer(signing.settings.deployment, kid, signing.keyring, place)
+                yield from disagreements(signer, verifier_of(verifying), now)
+        yield from _countersigned(signing, verifying)
+
+
+def _signatures(verifying: Case) -> list[str]:
+    """The settings of a signer whose keys this one has to have: as a gateway, or where it delivers."""
+    settings = verifying.settings
+    names = []
+    if settings.publish.action == "verify" or settings.deliver.action == "verify":
+        names.append("sign_with")
+    if settings.deliver.action == "verify" and settings.deliver.require != "producer":
+        names.append("countersign_with")
+    return names
+
+
+def _countersigned(signing: Case, verifying: Case) -> Iterator[Finding]:
+    deliver, kid = verifying.settings.deliver, signing.settings.publish.countersign_with
+    wanted = deliver.action == "verify" and deliver.require != "producer"
+    if wanted and signing.settings.publish.action == "verify" and kid not in deliver.countersigned_by:
+        told = "nothing is countersigned there" if kid is None else f"{kid} countersigns there"
+        message = f"{told}, and deliver.countersigned_by is {list(deliver.countersigned_by)}"
+        change = f'countersigned_by = ["{kid or "KID"}"], and publish.countersign_with in {signing.name}'
+        yield verifying.about(rules.COUNTERSIGNER, message, "deliver.countersigned_by", change)
 
 
 def verifier_of(case: Case) -> Verifier:
