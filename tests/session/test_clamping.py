@@ -35,7 +35,7 @@ from sealgate.wire.properties import EXPIRATION, ContentHeader, scan_content_hea
 from support.sealed import BODY, a_message, task_headers
 from support.talk import DEPLOYMENT, KEY, KEYRING, START_S, RawHeader, Spoken, Talk, on
 
-BOUNDS = (Bound("app.*", time_limit=Limit(600, 300, True), soft_time_limit=Limit(540, 240, True)),)
+BOUNDS = (Bound("app.*", time_limit=Limit(600.0, 300.0, True), soft_time_limit=Limit(540.0, 240.0, True)),)
 NONCES = iter(range(1, 2**32))
 
 

@@ -48,7 +48,13 @@ SKEW_S = 30
 
 
 def clamp(maximum: float | None = None, default: float | None = None) -> Limit:
-    return Limit(maximum, default, clamps=True)
+    return limit(maximum, default, clamps=True)
+
+
+def limit(maximum: float | None = None, default: float | None = None, clamps: bool = False) -> Limit:
+    """Compiled code takes no int for a float."""
+    most, put_in = [None if value is None else float(value) for value in (maximum, default)]
+    return Limit(most, put_in, clamps)
 
 
 def at(seconds: float) -> str:
@@ -173,7 +179,7 @@ def test_default_soft_limit_goes_below_a_short_hard_one() -> None:
     ],
 )
 def test_time_limits_over_the_bound_are_refused(limits: object, reason: Reason | None) -> None:
-    assert refusal(task(timelimit=limits), time_limit=Limit(600), soft_time_limit=Limit(540)) is reason
+    assert refusal(task(timelimit=limits), time_limit=limit(600), soft_time_limit=limit(540)) is reason
 
 
 def test_what_is_not_touched_of_a_pair_stays_octet_for_octet() -> None:
@@ -191,7 +197,7 @@ def test_what_is_not_touched_of_a_pair_stays_octet_for_octet() -> None:
 @pytest.mark.parametrize(("left_s", "stays"), [(3600, True), (3630, True), (3631, False), (10**6, False)])
 def test_expiry_is_held_against_the_maximum_and_the_skew(left_s: int, stays: bool) -> None:
     message = task(expires=at(left_s))
-    assert refusal(message, expires=Limit(3600)) is (None if stays else Reason.CELERY_EXPIRES)
+    assert refusal(message, expires=limit(3600)) is (None if stays else Reason.CELERY_EXPIRES)
     bounds, headers = changed(message, expires=clamp(3600))
     assert bounds == ([] if stays else ["expires"])
     wanted = at(left_s) if stays else f"{at(3600)[:19]}.000+00:00"
@@ -200,7 +206,7 @@ def test_expiry_is_held_against_the_maximum_and_the_skew(left_s: int, stays: boo
 
 def test_expiry_is_put_in_where_there_is_none() -> None:
     for absent in (None, ...):
-        bounds, headers = changed(task(expires=absent), expires=Limit(None, 60))
+        bounds, headers = changed(task(expires=absent), expires=limit(None, 60))
         assert (bounds, headers["expires"]) == (["expires"], f"{at(60)[:19]}.000+00:00")
 
 
@@ -221,8 +227,8 @@ def test_expiry_that_no_date_can_tell_is_refused() -> None:
 
 
 def test_required_expiry_is_required_and_nothing_else() -> None:
-    assert refusal(task(), expires=Limit(), expires_required=True) is Reason.CELERY_EXPIRES
-    assert refusal(task(expires=at(10**7)), expires=Limit(), expires_required=True) is None
+    assert refusal(task(), expires=limit(), expires_required=True) is Reason.CELERY_EXPIRES
+    assert refusal(task(expires=at(10**7)), expires=limit(), expires_required=True) is None
 
 
 # ETA, retries, priority
@@ -244,9 +250,9 @@ def test_priority_is_lowered_put_in_or_refused() -> None:
         properties = dict(JSON_HEADER) if value is None else {**JSON_HEADER, PRIORITY: bytes((value,))}
         return a_message(properties=properties)
 
-    assert refusal(with_priority(5), priority=Limit(5)) is None
-    assert refusal(with_priority(6), priority=Limit(5)) is Reason.PROPS_PRIORITY
-    assert refusal(with_priority(None), priority=Limit(5)) is None
+    assert refusal(with_priority(5), priority=limit(5)) is None
+    assert refusal(with_priority(6), priority=limit(5)) is Reason.PROPS_PRIORITY
+    assert refusal(with_priority(None), priority=limit(5)) is None
     for value, wanted in ((6, 5), (255, 5), (None, 2)):
         message = with_priority(value)
         edits = applied(message, priority=clamp(5, 2))
@@ -330,7 +336,7 @@ def test_delivery_that_would_have_to_be_changed_is_refused(
 def test_other_profiles_have_no_celery_fields() -> None:
     body = json.dumps({"actor_name": "add", "args": [1], "kwargs": {}}).encode()
     message = a_message(body, {"timelimit": [9999, None]})
-    bounds = BoundTable((Bound("*", time_limit=Limit(5), arguments_bytes_max=5),))
+    bounds = BoundTable((Bound("*", time_limit=limit(5), arguments_bytes_max=5),))
     assert apply_bounds(bounds, subject_of(message, "add", json.loads(body)), float(NOW), SKEW_S) is None
     with pytest.raises(GateError, match=r"body\.size"):
         apply_bounds(
