@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from sealgate.app.bounds import build_expiry, build_prefetch
 from sealgate.app.build import build_policy
+from sealgate.config.bound_settings import Bound as BoundTable
 from sealgate.config.loading import Loaded, load
 from sealgate.config.printing import print_settings
 from sealgate.config.rules import warnings_of
@@ -204,3 +207,25 @@ def test_expiration_changes_messages_and_needs_a_key(tmp_path: Path) -> None:
 def test_expiry_that_does_nothing_is_warned_about(tmp_path: Path, text: str, key: str) -> None:
     told = [path for path, _ in warnings_of(read(tmp_path, text).require()) if path[0] == "expiry"]
     assert told == [("expiry", key)]
+
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "bounds.md").read_text()
+BLOCKS = [
+    textwrap.dedent(block)
+    for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", DOCUMENT, re.MULTILINE)
+    if "[" in block and "=" in block
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_what_the_document_shows_is_a_configuration(tmp_path: Path, block: str) -> None:
+    loaded = read(tmp_path, block)
+    assert loaded.problems == []
+    told = [path[0] for path, _ in warnings_of(loaded.require())]
+    assert not {"bound", "prefetch", "expiry"} & set(told)
+
+
+def test_the_document_shows_every_table() -> None:
+    text = "".join(BLOCKS)
+    assert all(table in text for table in ("[[bound]]", "[prefetch]", "[expiry]", "[deliver]"))
+    assert all(f"`{name}`" in DOCUMENT for name in BoundTable.model_fields if name != "task")
