@@ -339,7 +339,7 @@ def test_sealed_vault_is_away(vault: VaultServer) -> None:
 
 def test_vault_that_does_not_answer_is_away(vault: VaultServer) -> None:
     vault.put("one", web1=SECRET)
-    one = store(vault, timeout="300ms")
+    one = store(vault, timeout="2s")
     one.text("secret/data/one#web1")
     os.kill(vault.pid, signal.SIGSTOP)
     try:

@@ -88,12 +88,17 @@ def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path:
     token.write_text(vault.new_token())
     tables = settings(
         "vault:secret/data/gateway",
-        vault={"address": vault.url, "token": f"file:{token}", "timeout": "500ms"},
+        vault={"address": vault.url, "token": f"file:{token}", "timeout": "2s"},
     )
     with gateway(tmp_path / "gateway", rabbitmq.port, [], tables) as process:
 
         def told(words: str) -> None:
             wait_until(lambda: words in trouble(process), SECONDS_MAX, f"the keyring to tell: {words}")
+
+        def mended() -> None:
+            failing_since = "sealgate_keyring_failing_since_timestamp_seconds"
+            wait_until(lambda: process.metric(failing_since) == 0, SECONDS_MAX, "the source to be good")
+            told("ok")
 
         def takes(kid: str) -> None:
             wait_until(lambda: ring.accepted(process, kid), SECONDS_MAX, f"{kid} to be in force")
@@ -101,8 +106,7 @@ def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path:
         takes("web1")
         vault.put("gateway", web1=ring.texts["web1"], web2=ring.new("web2"))
         takes("web2")
-        assert trouble(process) == "ok"
-        assert process.metric("sealgate_keyring_failing_since_timestamp_seconds") == 0
+        mended()
 
         failing = time.time()
         os.kill(vault.pid, signal.SIGSTOP)
@@ -117,8 +121,7 @@ def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path:
             assert process.metric("sealgate_config_reloads_total", result="failed") >= 1
         finally:
             os.kill(vault.pid, signal.SIGCONT)
-        told("ok")
-        assert process.metric("sealgate_keyring_failing_since_timestamp_seconds") == 0
+        mended()
 
         vault.put("gateway", web1=ring.texts["web1"], web2="")
         told("vault:secret/data/gateway#web2 is empty")
@@ -148,7 +151,7 @@ def test_stages_of_a_secret_in_aws(rabbitmq: RabbitMQServer, aws: AwsServer, tmp
     ring = Ring()
     first = f"web1-{aws.secret('shop/web1', ring.new('first'))[:8]}"
     ring.texts[first] = ring.texts["first"]
-    where = {"region": REGION, "endpoint": aws.url, "timeout": "500ms"}
+    where = {"region": REGION, "endpoint": aws.url, "timeout": "5s"}
     tables = settings("aws:shop/web1", aws=where)
     signing = settings("aws:shop/web1", aws=where, publish={"action": "sign", "sign_with": "web1-*"})
     with (
