@@ -5,10 +5,11 @@ RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-de
 WORKDIR /src
 COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE ./
 COPY proxy proxy
-# The core is compiled here: neither the compiler nor mypy is in the image.
+# The core is compiled here: neither the compiler nor mypy is in the image. The libraries of the secret stores are:
+# nobody can add them to an image that is read-only.
 RUN SEALGATE_COMPILE=1 pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
  && python -m venv --without-pip /opt/sealgate \
- && pip --python /opt/sealgate/bin/python install --no-cache-dir -c constraints.txt /wheels/*.whl \
+ && pip --python /opt/sealgate/bin/python install --no-cache-dir -c constraints.txt "$(echo /wheels/*.whl)[vault,aws]" \
  && /opt/sealgate/bin/sealgate version | grep -F '(compiled core, '
 
 FROM python:3.11-slim

@@ -270,6 +270,13 @@ def test_image_carries_the_compiled_core(stages: list[list[tuple[str, str]]]) ->
     assert steps.endswith("/opt/sealgate/bin/sealgate version | grep -F '(compiled core, '")
 
 
+def test_image_reads_every_secret_store(stages: list[list[tuple[str, str]]]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (run,) = [argument for name, argument in stages[0] if name == "RUN" and "pip wheel" in argument]
+    assert re.findall(r"\[([a-z,]+)\]", run) == ["vault,aws"]
+    assert {"vault", "aws"} <= extras.keys()
+
+
 def test_image_names_no_host() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert not re.search(r"https?://|--index-url|--trusted-host", text)
