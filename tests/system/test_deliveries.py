@@ -18,6 +18,7 @@ from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.hostile_broker import Direct
 from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
+from support.redis_server import RedisServer
 from support.sealed_pika import Sealed, connect
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
@@ -306,6 +307,48 @@ def test_CO09_acknowledged_is_done(stage: Stage, kind: str) -> None:  # noqa: N8
     stage.check_accepted(queue)
     message.publish(stage.direct)
     stage.check_refused(queue, "replay.duplicate")
+
+
+def test_message_that_is_worked_on_is_not_given_to_another_consumer(
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Two sidecars share what was acknowledged. A copy waits while the first is at work; then it is done."""
+    vhost = rabbitmq.new_vhost()
+    secret = new_secret()
+    signer = Key("k1", HmacSha256(bytes.fromhex(secret.removeprefix("hex:"))))
+    settings = {
+        "publish": {"action": "sign", "sign_with": "k1"},
+        "deliver": {"action": "verify", "queue": [{"once": True}]},
+        "content": {"profile": "generic", "types": ["*"]},
+        "quarantine": {"url": rabbitmq.url_of(vhost)},
+        "replay": {"store": redis_server.url},
+    }
+    message = Sealed(signer, vhost, routing_key="work")
+    with (
+        gateway(tmp_path / "a", rabbitmq.port, [key("k1", secret)], settings) as one,
+        gateway(tmp_path / "b", rabbitmq.port, [key("k1", secret)], settings) as other,
+        connect(one.port, vhost) as working,
+        connect(other.port, vhost) as waiting,
+        connect(rabbitmq.port, vhost) as attacker,
+    ):
+        direct = attacker.channel()
+        direct.queue_declare("work")
+        message.publish(direct)
+        channel = working.channel()
+        channel.basic_qos(prefetch_count=1)
+        method, _, _ = next(channel.consume("work", inactivity_timeout=10))
+        message.publish(direct)
+        seen: list[bytes] = []
+        second = waiting.channel()
+        second.basic_qos(prefetch_count=1)
+        second.basic_consume("work", lambda ch, method, properties, body: seen.append(body))
+        waiting.process_data_events(3)
+        assert seen == [] and other.metric("sealgate_messages_total", direction="deliver") == 0
+        channel.basic_ack(method.delivery_tag)
+        channel.cancel()
+        duplicate = lambda: other.metric("sealgate_messages_total", reason="replay.duplicate")  # noqa: E731
+        wait_until(lambda: waiting.process_data_events(0) or duplicate() == 1, 10, "the copy to be known")
+        assert seen == []
 
 
 # Ways to be delivered something
