@@ -231,7 +231,7 @@ def test_queue_is_the_one_that_was_declared_last() -> None:
     talk.broker(1, Queue.DeclareOk("amq.gen-1", 0, 0), Basic.ConsumeOk("tag"))
     talk.broker(1, *forged(1))
     assert talk.records[0].detail.endswith("queue amq.gen-1")
-    delivering = talk.session._deliveries.of(talk.session.conversation.channels[1])  # type: ignore[union-attr]
+    delivering = talk.session._deliveries.book.of(talk.session.conversation.channels[1])  # type: ignore[union-attr]
     assert delivering.consumers.find(b"tag").terms.target is TargetPolicy.DEAD_LETTER
 
 

@@ -381,7 +381,7 @@ def test_wait_begins_with_the_seal_or_an_eta_that_has_passed(
     message = sealed(a_message(headers=task_headers(eta=eta)))
     verdict = judge_delivery(message, now=NOW + 100)
     assert isinstance(verdict, Accepted)
-    assert queue_wait_s(message, verdict, NOW + 100) == waited_s
+    assert queue_wait_s(message.header.table.values["eta"], verdict, NOW + 100) == waited_s
 
 
 def test_only_configured_names_are_labels() -> None:

@@ -10,7 +10,8 @@
     prefetch  what consumers may hold unacknowledged    declaring reply queues, and how long they stay
     lost      publishes that come back from such a queue, because it is gone
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
-    deliveries they are judged, handed over or kept     answers   what the client says of them
+    deliveries they are judged and handed over          answers   what the client says of them
+    arriving   their assembly; refused_deliveries what is kept; delivery_book what these share
     delivering consumers unacked                        one delivery; who consumes; what is unanswered
     records   counts, and the record of a refusal
     session   the object that ties them together

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.session.channel import Channel
+from sealgate.session.consumers import Consumer
 from sealgate.session.conversation import Conversation
-from sealgate.session.deliveries import Deliveries, consumer_of_get
+from sealgate.session.deliveries import Deliveries
 from sealgate.session.delivering import Delivering
 from sealgate.session.refuse import Refuser
 from sealgate.wire import methods, receiving
@@ -55,7 +56,7 @@ class Answers:
         if method in (BASIC_ACK, BASIC_NACK, BASIC_REJECT):
             self._answer(channel, frame, method)
             return None
-        delivering = self._deliveries.of(channel)
+        delivering = self._deliveries.book.of(channel)
         if method == BASIC_CONSUME:
             payload = delivering.consumers.consume(frame.payload)
             return Frame(FRAME_METHOD, channel.number, encode_frame(FRAME_METHOD, channel.number, payload))
@@ -65,7 +66,7 @@ class Answers:
             # What the client says next waits for its answer: the broker may have to be asked again.
             channel.getting = True
             delivering.get = frame
-            delivering.getter = consumer_of_get(delivering, frame.payload)
+            delivering.getter = _consumer_of_get(delivering, frame.payload)
         elif method == QUEUE_DECLARE:
             delivering.consumers.declare(frame.payload)
         return frame
@@ -78,7 +79,7 @@ class Answers:
             requeue = multiple and method == BASIC_REJECT
             # The one bit of `basic.reject` is requeue.
             multiple = multiple and method == BASIC_ACK
-        delivering = self._deliveries.of(channel)
+        delivering = self._deliveries.book.of(channel)
         unacked = delivering.unacked
         if not (multiple and not tag) and not unacked.has(tag):
             text = f"{REPLY_NAMES[PRECONDITION_FAILED]} - unknown delivery tag {tag}"
@@ -98,7 +99,7 @@ class Answers:
             unacked.answered(tag)
             self._conversation.out.upstream(frame.raw)
         self._settle(delivering, settled, method == BASIC_ACK)
-        self._deliveries.count_unacked(delivering)
+        self._deliveries.book.count_unacked(delivering)
 
     def _settle(self, delivering: Delivering, settled: list[int], done: bool) -> None:
         """What is acknowledged is done once and for all; what comes back may be done again."""
@@ -135,7 +136,7 @@ class Answers:
 
     def heard(self, channel: Channel, frame: Frame, method: int) -> bool:
         """Take a method of the broker's; False for one that the client is not to see."""
-        delivering = self._deliveries.of(channel)
+        delivering = self._deliveries.book.of(channel)
         if method == BASIC_CONSUME_OK:
             delivering.consumers.consumed(frame.payload)
         elif method in (BASIC_CANCEL_OK, BASIC_CANCEL):
@@ -143,9 +144,15 @@ class Answers:
         elif method == QUEUE_DECLARE_OK:
             delivering.consumers.declared(frame.payload)
         elif method == BASIC_GET_EMPTY:
-            self._deliveries.say(delivering, encode_frame(FRAME_METHOD, channel.number, frame.payload))
+            self._deliveries.book.say(delivering, encode_frame(FRAME_METHOD, channel.number, frame.payload))
             self._deliveries.got(delivering)
             return False
         elif method == BASIC_RECOVER_OK and delivering.recovering:
             return delivering.recovering.popleft()
         return True
+
+
+def _consumer_of_get(delivering: Delivering, payload: bytes) -> Consumer:
+    """Who a `basic.get` stands for."""
+    get = receiving.read_get(payload)
+    return delivering.consumers.consumer_of(get.queue, get.no_ack)

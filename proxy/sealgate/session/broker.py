@@ -157,7 +157,7 @@ class BrokerFrames:
     def _yield(self, channel: Channel) -> None:
         """The broker may have come to an end: what the gate has to say on the channel has its turn."""
         if self._deliveries is not None and not channel.body_left:
-            self._deliveries.speak(channel)
+            self._deliveries.book.speak(channel)
         if channel.spoken_for or not (channel.held or channel.refusal is not None):
             return
         if self._refuser.close_when_answered(channel):

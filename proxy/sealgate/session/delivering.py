@@ -20,6 +20,7 @@ from sealgate.wire.receiving import Delivered
 
 #: Memory of a delivery beside its bytes: its own objects, those of its frames.
 _OBJECTS_BYTES: Final = 3 * FRAME_OBJECTS_BYTES
+_ETA: Final = "eta"
 _sha256: Final = hashlib.sha256
 
 
@@ -102,6 +103,11 @@ class Delivery:
             self.body,
             _sha256(self.body).digest(),
         )
+
+    @property
+    def eta(self) -> object:
+        """The ETA in its headers, if there is one."""
+        return None if self.content is None else self.content.table.values.get(_ETA)
 
     def frames(self, header: bytes, payload_bytes_max: int) -> bytes:
         """All of it for the client, with this content header, its body in frames of that size."""

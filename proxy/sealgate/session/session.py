@@ -173,7 +173,7 @@ class Session:
             self._deliveries_answered(event)
         elif isinstance(event, DeliveryKept):
             assert self._deliveries is not None  # it had it kept
-            self._deliveries.kept(event.delivery, event.safe)
+            self._deliveries.refused.kept(event.delivery, event.safe)
         elif isinstance(event, Disconnected):
             if event.side is Side.CLIENT or not self._login.broker_left():
                 self._legs.disconnected(event.side)
@@ -363,7 +363,7 @@ class Session:
             conversation.out.reading(Side.CLIENT, on)
         if self._deliveries is None:
             return
-        on = self._deliveries.reads or conversation.upstream_leg is Leg.CLOSED
+        on = self._deliveries.book.reads or conversation.upstream_leg is Leg.CLOSED
         if on is not self._reading_upstream:
             self._reading_upstream = on
             conversation.out.reading(Side.UPSTREAM, on)

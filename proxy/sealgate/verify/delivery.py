@@ -41,7 +41,6 @@ from sealgate.wire.properties import TIMESTAMP, scan_content_header
 _ONCE: Final = "*once"
 #: Octets of a digest that stand for queue, kid and nonce: as many as the longest stored nonce has.
 _ONCE_BYTES: Final = 23
-_ETA: Final = "eta"
 _NO_USER: Final = ""
 
 
@@ -229,13 +228,13 @@ class _Seal:
         self.signed: Final = signed
 
 
-def queue_wait_s(message: Message, accepted: Accepted, now: float) -> float:
+def queue_wait_s(eta_header: object, accepted: Accepted, now: float) -> float:
     """How long a task that is delivered at `now` has waited since its seal, in seconds.
 
     One with an ETA that has passed has waited since then: before, it was not to be run.
     """
     waited = -accepted.clock_skew_s
-    eta = parse_moment(message.header.table.values.get(_ETA))
+    eta = parse_moment(eta_header)
     if eta is not None and eta <= now:
         waited = min(waited, now - eta)
     return max(waited, 0.0)
