@@ -16,8 +16,8 @@ from sealgate.verify.checks import Verifier
 from sealgate.verify.controls import Controls
 from sealgate.verify.message import Message
 from sealgate.verify.policy import Policy, Rule
-from sealgate.verify.verdict import Accepted, Refused, Verdict
-from sealgate.wire.properties import MESSAGE_ID
+from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
+from sealgate.wire.properties import EXPIRATION, MESSAGE_ID
 from sealgate.wire.reader import HeaderReader
 from support.delivered import judge_delivery
 from support.sealed import (
@@ -217,3 +217,36 @@ def test_delivery_of_what_is_revoked_is_refused_and_of_what_is_shed_is_not() -> 
     verdict = judge_delivery(message, policy=watched)
     assert isinstance(verdict, Refused)
     assert verdict.reason is Reason.ACL_REVOKED
+
+
+def test_paused_task_is_accepted_and_told_to_be_parked() -> None:
+    def pausing(*patterns: str, **policy: Any) -> Policy:
+        return a_policy(controls=Controls((), {}, patterns), **policy)
+
+    accepted = judge_sealed(a_message(), pausing("app.*", "app.a*", "other"))
+    assert isinstance(accepted, Accepted)
+    # The first in order, so that every gateway takes the same one.
+    assert accepted.parked == "app.*"
+    for order in (a_policy(), pausing("other")):
+        passed = judge_sealed(a_message(), order)
+        assert isinstance(passed, Accepted)
+        assert passed.parked == ""
+    event = a_message(json.dumps({"type": "worker-online"}).encode(), {}, exchange="celeryev")
+    passed = judge_sealed(event, pausing("*"))
+    assert isinstance(passed, Accepted)
+    assert passed.parked == ""
+    both = a_policy(controls=Controls(("app.add",), {}, ("app.add",)))
+    assert reason(judge_sealed(a_message(), both)) is Reason.RATE_SHED
+    expiring = a_message(properties={**JSON_HEADER, EXPIRATION: b"1000"})
+    assert reason(judge_sealed(expiring, pausing("*"))) is Reason.RATE_SHED
+    watched = judge(a_message(), pausing("*", observe_default=True))
+    assert isinstance(watched, Accepted)
+    assert (watched.observed, watched.parked) == (Reason.SIG_MISSING, "*")
+    # What the store says later changes nothing about that.
+    verifier = Verifier(pausing("*", observe_default=True), Keyring((a_key(),)))
+    asked = verifier.examine(sealed(), a_peer(), float(NOW))
+    assert isinstance(asked, Accepted)
+    for status in (ClaimStatus.GRANTED, ClaimStatus.DEGRADED, ClaimStatus.DUPLICATE):
+        settled = verifier.settled(asked, ClaimOutcome(status), sealed(), a_peer())
+        assert isinstance(settled, Accepted)
+        assert settled.parked == "*"

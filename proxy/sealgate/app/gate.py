@@ -232,7 +232,7 @@ class Gate:
     def _build_emptier(self) -> Emptier:
         return Emptier(
             build.queue_login(self._settings),
-            lambda name: self._parking.emptied(name),
+            lambda queue: self._parking.emptied(queue),
             log=logging.getLogger("sealgate.quarantine"),
             ssl_context=self._credentials.upstream_tls,
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from sealgate.control.desk import Desk
-from sealgate.control.orders import PARKED, Orders, Parked, plain
+from sealgate.control.orders import AT, PARKED, Orders, Parked, plain
 from sealgate.quarantine.emptying import Emptier, Filled
 from sealgate.quarantine.queues import Answer, Queues
 from sealgate.session.holding import HoldingQueue
@@ -95,7 +95,7 @@ class Parking:
         #: Empties the queues; None where another process of this gateway does.
         self.emptier: Emptier | None = None
         self._orders = Orders()
-        #: Name -> the queue to be kept, and who waits for it.
+        #: Subject -> the queue to be kept, and who waits for it.
         self._waiting: Final[dict[str, tuple[Parked, list[Callable[[str], None]]]]] = {}
 
     def declare(self, broker: str, secure: bool, vhost: str, queue: HoldingQueue, answer: Answer) -> None:
@@ -107,46 +107,48 @@ class Parking:
             else:
                 self._queues.declare(broker, secure, vhost, queue, answer)
 
-        if not queue.paused_by or self._is_kept(queue.name):
+        subject = queue.name + AT + broker
+        if not queue.paused_by or self._is_kept(subject):
             self._queues.declare(broker, secure, vhost, queue, answer)
             return
-        waiting = self._waiting.get(queue.name)
+        waiting = self._waiting.get(subject)
         if waiting is not None:
             waiting[1].append(declared)
             return
-        parked = Parked(PARKED, queue.name, time.time(), vhost, queue.paused_by, broker, secure)
-        self._waiting[queue.name] = (parked, [declared])
+        parked = Parked(PARKED, subject, time.time(), vhost, queue.paused_by, broker, secure)
+        self._waiting[subject] = (parked, [declared])
         late = "it can not be kept in time"
-        asyncio.get_running_loop().call_later(KEPT_S_MAX, self._not_kept, queue.name, late)
+        asyncio.get_running_loop().call_later(KEPT_S_MAX, self._not_kept, subject, late)
         self._clerk.keep(parked, self._not_kept)
 
-    def _is_kept(self, name: str) -> bool:
-        kept = self._orders.parked.get(name)
+    def _is_kept(self, subject: str) -> bool:
+        kept = self._orders.parked.get(subject)
         return kept is not None and not kept.empty
 
-    def _not_kept(self, name: str, trouble: str) -> None:
+    def _not_kept(self, subject: str, trouble: str) -> None:
         """A queue can not be kept, so nothing may go there."""
-        _, waiting = self._waiting.pop(name, (None, []))
+        _, waiting = self._waiting.pop(subject, (None, []))
         for declared in waiting:
             declared(trouble)
 
     def obey(self, orders: Orders) -> None:
         """These are the orders in force, and the queues that are kept."""
         self._orders = orders
-        for name in [name for name in self._waiting if self._is_kept(name)]:
-            _, waiting = self._waiting.pop(name)
+        for subject in [subject for subject in self._waiting if self._is_kept(subject)]:
+            _, waiting = self._waiting.pop(subject)
             for declared in waiting:
                 declared("")
         if self.emptier is not None:
             self.emptier.use(
                 [
-                    Filled(parked.subject, parked.broker, parked.secure, parked.vhost)
+                    Filled(parked.queue, parked.broker, parked.secure, parked.vhost)
                     for parked in orders.parked.values()
                     if not orders.pauses(parked.pattern)
                 ]
             )
 
-    def emptied(self, name: str) -> None:
+    def emptied(self, queue: Filled) -> None:
         """Nothing is left in a queue that is emptied: told until it is known."""
-        if self._is_kept(name):
-            self._clerk.emptied(name)
+        subject = queue.name + AT + queue.broker
+        if self._is_kept(subject):
+            self._clerk.emptied(subject)

@@ -22,6 +22,7 @@ REVOKE: Final = "revoke"
 KINDS: Final = (PAUSE, RESUMING, SHED, REVOKE)
 #: No order: a queue that messages are parked in.
 PARKED: Final = "parked"
+AT: Final = "@"
 
 #: Patterns are one regular expression that is asked for each message: an order is for an hour of trouble, and
 #: what holds for ever belongs into the configuration.
@@ -61,9 +62,10 @@ class Order(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """The queue `subject` at `broker` ("host:port", with TLS if `secure`), for what `pattern` pauses.
+    """A queue at `broker` ("host:port", with TLS if `secure`), for what `pattern` pauses.
 
-    The kind is always PARKED, `since` is Unix seconds. `empty`: nothing of a pause that is over is left.
+    `subject` is `queue@broker`: several addresses may be one cluster or several brokers. The kind is always
+    PARKED, `since` is Unix seconds. `empty`: nothing of a pause that is over is left.
     """
 
     kind: str
@@ -75,6 +77,10 @@ class Parked(NamedTuple):
     secure: bool
     empty: bool = False
 
+    @property
+    def queue(self) -> str:
+        return self.subject.partition(AT)[0]
+
 
 Entry = Order | Parked
 
@@ -85,6 +91,7 @@ class Orders:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         """Raises `OrderError` when they are too many."""
         self._orders: Final[dict[tuple[str, str], Order]] = {}
+        self._ids = 0
         self.parked: Final[dict[str, Parked]] = {}
         for entry in entries:
             self.put(entry)
@@ -119,18 +126,19 @@ class Orders:
             return
         key = (entry.kind, entry.subject)
         if key not in self._orders:
-            ids = len(self.of(REVOKE))
+            ids = self._ids
             if entry.kind == REVOKE and ids >= REVOKED_MAX:
                 raise OrderError(409, f"{REVOKED_MAX} ids are revoked already; shed the task instead")
             if entry.kind in (PAUSE, SHED) and len(self) - ids >= PATTERNS_MAX:
                 raise OrderError(409, f"there are {PATTERNS_MAX} orders on tasks already")
+            self._ids += entry.kind == REVOKE
         self._orders[key] = entry
 
     def lift(self, entry: Entry) -> None:
         if isinstance(entry, Parked):
             self.parked.pop(entry.subject, None)
-        else:
-            self._orders.pop((entry.kind, entry.subject), None)
+        elif self._orders.pop((entry.kind, entry.subject), None) is not None:
+            self._ids -= entry.kind == REVOKE
 
     def over(self, now: float) -> list[Order]:
         """Those whose time has passed."""

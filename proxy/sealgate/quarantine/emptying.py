@@ -29,6 +29,10 @@ RETRY_S: Final = 1.0
 CALL_S_MAX: Final = 5.0
 
 
+#: Broker, with TLS, virtual host.
+Where = tuple[str, bool, str]
+
+
 class Filled(NamedTuple):
     """A park queue at `broker` ("host:port")."""
 
@@ -39,12 +43,15 @@ class Filled(NamedTuple):
 
 
 class Emptier:
-    """`empty` is told the name of each queue that has nothing left, again and again while that is so."""
+    """`empty` is told of each queue that has nothing left, again and again while that is so.
+
+    Addresses of one cluster lead to the same queue. It is emptied over one of them, and counted over all.
+    """
 
     def __init__(
         self,
         login: Callable[[str], tuple[str, str]],
-        empty: Callable[[str], None],
+        empty: Callable[[Filled], None],
         *,
         log: logging.Logger,
         ssl_context: SSLContext | None = None,
@@ -53,7 +60,7 @@ class Emptier:
         self._empty: Final = empty
         self._log: Final = log
         self._ssl_context = ssl_context
-        self._places: Final[dict[tuple[str, bool, str], _Place]] = {}
+        self._places: Final[dict[Where, _Place]] = {}
 
     def use_tls(self, context: SSLContext) -> None:
         """For the next connection to a broker with TLS."""
@@ -61,7 +68,7 @@ class Emptier:
 
     def use(self, queues: Iterable[Filled]) -> None:
         """Empty these from now on, and no others."""
-        wanted: dict[tuple[str, bool, str], set[str]] = {}
+        wanted: dict[Where, set[str]] = {}
         for queue in queues:
             wanted.setdefault((queue.broker, queue.secure, queue.vhost), set()).add(queue.name)
         for key, place in self._places.items():
@@ -78,7 +85,7 @@ class Emptier:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._places.clear()
 
-    async def _run(self, key: tuple[str, bool, str], place: _Place) -> None:
+    async def _run(self, key: Where, place: _Place) -> None:
         from aio_pika import exceptions
 
         try:
@@ -104,7 +111,7 @@ class Emptier:
                 del self._places[key]
             await place.hang_up()
 
-    async def _look(self, key: tuple[str, bool, str], place: _Place) -> None:
+    async def _look(self, key: Where, place: _Place) -> None:
         """Be the consumer of each queue, and tell of those that are empty."""
         if place.connection is None or place.connection.is_closed:
             await place.hang_up()
@@ -114,11 +121,20 @@ class Emptier:
         for name in [name for name in place.channels if name not in place.wanted]:
             await place.channels.pop(name).close()
         for name in sorted(place.wanted):
-            if await self._consumes(place.connection, place, name):
-                await self._count(place, name)
+            if await self._consumes(key, place, name) or self._consumes_elsewhere(place, key[2], name):
+                await self._count(key, place, name)
 
-    async def _consumes(self, connection: AbstractConnection, place: _Place, name: str) -> bool:
-        """Whether this process is the one that empties the queue."""
+    def _consumes_elsewhere(self, place: _Place, vhost: str, name: str) -> bool:
+        """Whether this process empties a queue of this name over another address: in a cluster, the same."""
+        for (_, _, other_vhost), other in self._places.items():
+            if other is not place and other_vhost == vhost:
+                channel = other.channels.get(name)
+                if channel is not None and not channel.is_closed:
+                    return True
+        return False
+
+    async def _consumes(self, key: Where, place: _Place, name: str) -> bool:
+        """Whether this process is the one that empties the queue, over this address."""
         from aio_pika import exceptions
 
         channel = place.channels.get(name)
@@ -127,42 +143,48 @@ class Emptier:
         if time.monotonic() < place.again_at.get(name, 0.0):
             return False
         place.again_at[name] = time.monotonic() + RETRY_S
+        assert place.connection is not None  # the caller connected
         try:
-            channel = await connection.channel(publisher_confirms=False)
+            channel = await place.connection.channel(publisher_confirms=False)
             await channel.set_qos(PREFETCH)
             queue = await channel.declare_queue(name, passive=True)
             await queue.consume(_pass_on, exclusive=True)
         except exceptions.ChannelNotFoundEntity:
             # Somebody deleted it, with what was in it.
             self._log.error("park.queue_gone", extra={"queue": name})
-            self._empty(name)
+            self._empty(Filled(name, *key))
             return False
         except exceptions.ChannelClosed:
-            return False  # another gateway does
+            return False  # it has a consumer
         place.channels[name] = channel
         self._log.info("park.emptying", extra={"queue": name})
         return True
 
-    async def _count(self, place: _Place, name: str) -> None:
-        queue = await place.channels[name].declare_queue(name, passive=True)
+    async def _count(self, key: Where, place: _Place, name: str) -> None:
+        assert place.connection is not None  # the caller connected
+        if place.counting is None or place.counting.is_closed:
+            place.counting = await place.connection.channel(publisher_confirms=False)
+        queue = await place.counting.declare_queue(name, passive=True)
         if queue.declaration_result.message_count == 0:
-            self._empty(name)
+            self._empty(Filled(name, *key))
 
 
 class _Place:
     """One virtual host's connection, with a channel for each queue that is emptied there."""
 
-    __slots__ = ("again_at", "channels", "connection", "task", "wanted")
+    __slots__ = ("again_at", "channels", "connection", "counting", "task", "wanted")
 
     def __init__(self, wanted: set[str]) -> None:
         self.wanted = wanted
         self.task: asyncio.Task[None] | None = None
         self.connection: AbstractConnection | None = None
         self.channels: dict[str, AbstractChannel] = {}
+        self.counting: AbstractChannel | None = None
         self.again_at: dict[str, float] = {}
 
     async def hang_up(self) -> None:
-        connection, self.connection, self.channels = self.connection, None, {}
+        connection, self.connection = self.connection, None
+        self.channels, self.counting = {}, None
         if connection is not None:
             await hang_up(connection)
 
