@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from math import ceil
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -615,15 +616,19 @@ async def test_a_spare_is_taken_where_it_has_the_tokens_earlier(bench: Bench) ->
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("nonce", ["n", ""])
-async def test_values_that_are_too_many_share_a_bucket(request: pytest.FixtureRequest, nonce: str) -> None:
-    for kind in ("memory", "redis"):
-        if kind == "redis" and request.config.getoption("-m") == "not system":
-            continue
-        await _values_are_bounded(open_bench(kind, request, values_max=2), nonce)
-
-
-async def _values_are_bounded(bench: Bench, nonce: str) -> None:
+async def test_values_that_are_too_many_share_a_bucket(
+    kind: str, nonce: str, request: pytest.FixtureRequest
+) -> None:
+    hits: Counter[str] = Counter()
+    bench = open_bench(kind, request)
+    bounds: dict[str, Any] = {"values_max": 2, "limits_hit": hits, "max_age_s": MAX_AGE_S, "clock_skew_s": 0}
+    if isinstance(bench, RedisBench):
+        url = request.getfixturevalue("redis_server").url
+        bench.store = RedisStore(url, deployment=bench.deployment, **bounds)
+    else:
+        bench.store = MemoryStore(entries_max=100, wall=bench.now, monotonic=bench.now, **bounds)
     await bench.store.start()
     other = debit("b", 1, 1, period_s=3600)
 
@@ -632,6 +637,6 @@ async def _values_are_bounded(bench: Bench, nonce: str) -> None:
         return bench.claim(nonce and f"{nonce}{value}{random.random()}", Debit(bucket, 1, None, other))
 
     assert await statuses(bench.store, of("1"), of("2"), of("3"), of("4")) == [GRANTED] * 3 + [LIMITED]
-    assert bench.hits["rate_values_max"] == 2
+    assert hits["rate_values_max"] == 2
     assert await statuses(bench.store, of("1"), of("2")) == [LIMITED] * 2
     await bench.store.close()
