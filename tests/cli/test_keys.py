@@ -122,6 +122,12 @@ def test_check_of_a_good_file_says_so(keyfile: Path) -> None:
     assert result.stdout == f"{keyfile}: 1 key, ok\n"
 
 
+def test_check_takes_a_reference() -> None:
+    result = run("check", "env:RING", RING=f"a={SECRET}")
+    assert (result.exit_code, result.stdout) == (0, "env:RING: 1 key, ok\n")
+    assert run("check", "env:NONE").exit_code == 78
+
+
 def test_check_tells_all_that_is_wrong_and_exits_78(keyfile: Path) -> None:
     keyfile.write_text(
         KEY + 'state = "x"\nzzz = 1\n[[key]]\nkid = "k1"\nalg = "hmac-sha256"\nsecret = "env:K2"\n'

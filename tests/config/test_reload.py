@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -205,3 +208,32 @@ def test_file_that_changes_while_it_is_read_is_refused(keys: Path, monkeypatch: 
     monkeypatch.setattr("sealgate.config.sources.stamp_of", lambda path: next(stamps))
     assert "changed while it was read" in reload(read)
     assert read.value is good
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root, whom no permission stops."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_file_that_may_not_be_read_keeps_the_last_good_keys_until_it_may(keys: Path) -> None:
+    read = source(keys)
+    good = read.load()
+    keys.chmod(0)
+    with nobody():
+        assert changed(read)
+        assert "may not be read by this user" in reload(read)
+        assert read.value is good
+        reading = read.read()
+    assert reading.error is not None
+    assert reading.error.exit_code == 77
+    keys.chmod(0o600)
+    assert changed(read)
+    assert reload(read) == ""

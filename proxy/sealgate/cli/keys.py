@@ -15,6 +15,7 @@ import click
 
 from sealgate.cli.options import FILE_PATH
 from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.fields import is_reference
 from sealgate.config.sources import SourceError, Sources, read_keyring
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256
 from sealgate.signing.keyfile import KeyfileError, load_keyring
@@ -83,16 +84,20 @@ def list_command(file: Path) -> None:
 
 
 @keys.command()
-@click.argument("file", type=FILE_PATH)
-def check(file: Path) -> None:
+@click.argument("file")
+def check(file: str) -> None:
     """Read FILE and every secret it refers to, and tell all that is wrong with them.
 
+    FILE may be a reference as keys.source has it, such as env:NAME or vault:secret/data/sealgate; Vault and
+    AWS are asked as the environment says (VAULT_ADDR, VAULT_TOKEN, AWS_REGION and so on).
+
     \b
-    Exit codes: 0 good (warnings are printed), 77 FILE may not be read, 78 not good.
+    Exit codes: 0 good (warnings are printed), 69 a secret store can not be reached, 77 FILE may not be read,
+    78 not good.
     """
     sources = Sources(os.environ)
     try:
-        keyring = read_keyring(f"file:{file}", sources)
+        keyring = read_keyring(file if is_reference(file) else f"file:{file}", sources)
     finally:
         _warn(sources.warnings)
     _warn(_doubts(file, keyring, time.time()))
@@ -174,16 +179,16 @@ def _permissions(key: Key) -> str:
     return " ".join(parts) or "anything"
 
 
-def _doubts(file: Path, keyring: Keyring, now: float) -> list[Problem]:
+def _doubts(file: str, keyring: Keyring, now: float) -> list[Problem]:
     """What is allowed in a key file but seldom meant."""
     doubts = []
     for index, key in enumerate(keyring):
         if _time_problem(key, now) == " (over)" and key.state is not KeyState.REVOKED:
             message = f"{key.kid} has not been usable since {_moment(key.not_after)}"
-            doubts.append(Problem(str(file), f"key[{index}].not_after", message))
+            doubts.append(Problem(file, f"key[{index}].not_after", message))
         if key.tasks is not None and key.classes is None:
             message = f"{key.kid} may send some tasks only, but any command to workers: say classes as well"
-            doubts.append(Problem(str(file), f"key[{index}].tasks", message))
+            doubts.append(Problem(file, f"key[{index}].tasks", message))
     return doubts
 
 
