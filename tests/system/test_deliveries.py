@@ -3,6 +3,7 @@ rest. Rows CO of hostile.jsonl are here, with classic and with quorum queues."""
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.keyring import Key
 from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.hostile_broker import Direct
-from support.processes import wait_until
+from support.processes import free_port, wait_until
 from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
 from support.sealed_pika import Sealed, connect
@@ -509,6 +510,49 @@ def test_message_that_waited_for_its_rate_arrives_where_it_was_sent(
         deaths = [properties.headers.get("x-death") for _, properties, _ in taken]
         assert deaths[0] is None
         assert all(death[0]["queue"].startswith("sealgate.wait.") for death in deaths[1:])
+
+
+def test_flood_of_forged_messages(stage: Stage) -> None:
+    """More than may wait here at once, to a consumer without a prefetch: the broker is not read meanwhile."""
+    queue = stage.queue("classic")
+    flooding = stage.broker.channel()
+    for _ in range(2000):
+        flooding.basic_publish("", queue, b"x" * 4096)
+    flooding.close()
+    stage.message(queue).publish(stage.direct)
+    channel = stage.worker.channel()
+    seen: list[bytes] = []
+    channel.basic_consume(queue, lambda ch, method, properties, body: seen.append(body), auto_ack=False)
+    wait_until(lambda: stage.turn() and seen == [b"hello"], 60, "the one good message")
+    wait_until(lambda: stage.turn() and stage.kept.depth(KEPT) == 2000, 60, "the forged ones to be kept")
+    stage.kept.purge(KEPT)
+    channel.basic_ack(0, multiple=True)
+    channel.close()
+    wait_until(lambda: stage.sidecar.metric("sealgate_buffered_bytes") == 0, 10, "the memory")
+    assert stage.is_empty(queue)
+
+
+def test_without_quarantine_the_broker_keeps_what_is_refused(
+    stage: Stage, rabbitmq: RabbitMQServer, tmp_path: Path
+) -> None:
+    """It is not rejected before it is safe; the sidecar is killed, and the message is where it was."""
+    queue = stage.queue("quorum")
+    settings = {
+        "publish": {"action": "sign", "sign_with": "k1"},
+        "deliver": {"action": "verify"},
+        "content": {"profile": "generic", "types": ["*"]},
+        "quarantine": {"url": f"amqp://guest:guest@127.0.0.1:{free_port()}"},
+    }
+    with gateway(tmp_path, rabbitmq.port, [stage.key], settings) as sidecar:
+        connection = connect(sidecar.port, stage.vhost)
+        channel = connection.channel()
+        channel.basic_consume(queue, lambda *seen: pytest.fail(f"the consumer saw {seen}"))
+        stage.forge(queue)
+        refused = lambda: sidecar.metric("sealgate_messages_total", reason="sig.missing")  # noqa: E731
+        wait_until(lambda: connection.process_data_events(0) or refused() == 1, 10, "the refusal")
+        connection.process_data_events(1)
+        sidecar.stop(signal.SIGKILL)
+    wait_until(lambda: stage.direct.basic_get(queue, auto_ack=True)[2] == b"evil", 10, "the message again")
 
 
 def test_wait_in_the_queue_is_told(stage: Stage) -> None:
