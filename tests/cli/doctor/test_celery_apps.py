@@ -139,6 +139,31 @@ APPLICATIONS = {
             ("celery.trusted-content", "accept_content"),
         },
     ),
+    "numbers as text": Lacking(
+        {
+            "task_time_limit": "300",
+            "task_soft_time_limit": "soon",
+            "result_expires": "1h",
+            "worker_prefetch_multiplier": "1",
+            "accept_content": "json",
+        },
+        {
+            ("celery.no-soft-time-limit", "task_soft_time_limit"),
+            ("celery.result-never-expires", "result_expires"),
+            ("celery.unknown-serializer", "accept_content"),
+        },
+    ),
+    "in memory": Lacking(
+        {"broker_url": "memory://", "result_backend": "cache+memory://", "broker_transport_options": None},
+        {
+            ("celery.broker-not-amqp", "memory://localhost:0"),
+            ("celery.trusted-content", "accept_content"),
+        },
+    ),
+    "a backend that is not there": Lacking(
+        {"result_backend": "no_such_backend://"},
+        {("celery.import", "shop_config.py")},
+    ),
     "slips": Lacking(
         {"worker_prefetch_multiplyer": 1, "celery_secret_key": "x", "task_always_eager": True},
         {

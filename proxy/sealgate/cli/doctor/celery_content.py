@@ -86,7 +86,8 @@ def _taken(case: Case) -> Iterator[Finding]:
         if accepted is None and setting == "result_accept_content":
             continue  # accept_content counts
         if not isinstance(accepted, list):
-            yield case.about(rules.ACCEPT_ALL, f"{setting} is {accepted!r}", setting, '["json"]')
+            odd = rules.ACCEPT_ALL if accepted is None else rules.UNKNOWN_SERIALIZER
+            yield case.about(odd, f"{setting} is {accepted!r}", setting, '["json"]')
             continue
         for name in map(str, accepted):
             rule = _rule_of(name)

@@ -46,6 +46,17 @@ SETTINGS = (
     "broker_heartbeat",
     "redis_backend_use_ssl",
 )
+#: Those of them that are counted with.
+NUMBERS = (
+    "task_protocol",
+    "task_time_limit",
+    "task_soft_time_limit",
+    "worker_prefetch_multiplier",
+    "event_queue_ttl",
+    "event_queue_expires",
+    "result_expires",
+    "broker_heartbeat",
+)
 #: Backends that expire nothing by themselves, by the name in their URL (Celery 5.7, supports_autoexpire).
 KEEPERS = ("db", "database", "file", "filesystem", "mongodb", "elasticsearch", "couchdb", "arangodb")
 TASKS_MAX = 10_000
@@ -113,13 +124,13 @@ def examine(app: Any) -> dict[str, Any]:
         "versions": versions(),
         "files": files(app),
         "namespace": app.namespace or "",
-        "settings": {name: plain(conf.get(name)) for name in SETTINGS},
+        "settings": {name: setting(conf, name) for name in SETTINGS},
         "old_names": old_names(),
         "misspelt": misspelt(app),
         "serializers": serializers(),
         "tasks": tasks(app),
         "brokers": brokers(app),
-        "transport_options": plain(dict(conf.broker_transport_options or {})),
+        "transport_options": options(conf),
         "backend": backend(app, problems),
         "problems": problems,
     }
@@ -136,6 +147,23 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return str(value)
+
+
+def setting(conf: Any, name: str) -> Any:
+    value = conf.get(name)
+    return number(value) if name in NUMBERS else plain(value)
+
+
+def number(value: Any) -> Any:
+    """As a number where it is one, in seconds where it is a duration; None where Celery could not count with
+    it."""
+    value = plain(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int | float) else None
 
 
 def versions() -> dict[str, str]:
@@ -217,6 +245,11 @@ def _names_set(app: Any) -> set[str]:
     return names
 
 
+def options(conf: Any) -> dict[str, Any]:
+    given = plain(conf.broker_transport_options)
+    return given if isinstance(given, dict) else {}
+
+
 def serializers() -> dict[str, Any]:
     """The content type of each serializer's name, and those types that are switched off."""
     from kombu.serialization import TRUSTED_CONTENT, registry
@@ -241,8 +274,8 @@ def tasks(app: Any) -> list[dict[str, Any]]:
                 "file": getattr(code, "co_filename", "") or _file_of(type(task).__module__),
                 "line": getattr(code, "co_firstlineno", 0),
                 "serializer": plain(task.serializer),
-                "time_limit": plain(task.time_limit),
-                "soft_time_limit": plain(task.soft_time_limit),
+                "time_limit": number(task.time_limit),
+                "soft_time_limit": number(task.soft_time_limit),
                 "rate_limit": plain(task.rate_limit),
                 "acks_late": bool(task.acks_late),
                 "reject_on_worker_lost": bool(task.reject_on_worker_lost),
