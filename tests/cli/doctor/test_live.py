@@ -140,7 +140,8 @@ def test_what_is_in_quarantine_is_told_and_counted(
 def test_who_is_connected_around_the_gateway_is_found(place: Place, managed: Managed) -> None:
     """Clients of the gateway come as its own user; this one does not."""
     around = {("live.around-gateway", "guest@127.0.0.1")}
-    arguments = ("--management", managed.management)
+    # The API lists channels for a while after they were closed.
+    arguments = ("--management", managed.management, "--ignore", "live.no-confirms")
 
     def seen() -> bool:
         return around <= pairs(place.findings(*arguments))
@@ -153,6 +154,22 @@ def test_who_is_connected_around_the_gateway_is_found(place: Place, managed: Man
         before, _, rest = text.partition("[credentials]")
         (place.home / "gateway.toml").write_text(before + "[keys]" + rest.partition("[keys]")[2])
         assert not around & pairs(place.findings(*arguments))
+
+
+def test_who_publishes_without_confirms_is_found(place: Place, managed: Managed) -> None:
+    unconfirmed = ("live.no-confirms", "guest@127.0.0.1")
+    arguments = ("--management", managed.management, "--ignore", "live.around-gateway")
+
+    def seen() -> bool:
+        return unconfirmed in pairs(place.findings(*arguments))
+
+    with connection(managed, "/") as own:
+        careful = own.channel()
+        careful.confirm_delivery()
+        careful.basic_publish("amq.fanout", "", b"")
+        assert not seen()
+        own.channel().basic_publish("amq.fanout", "", b"")
+        wait_until(seen, 30, "the management API to count the message")
 
 
 def test_a_management_api_that_does_not_answer_is_found(place: Place, managed: Managed) -> None:

@@ -18,7 +18,8 @@ from sealgate.cli.doctor.config_case import Case
 from sealgate.cli.doctor.findings import Finding, Place, Report, found
 from sealgate.cli.doctor.live_broker import own_addresses
 
-_COLUMNS: Final = "user,peer_host,protocol,client_properties.connection_name,vhost"
+_CONNECTIONS: Final = "/api/connections?columns=user,peer_host,protocol,client_properties.connection_name"
+_CHANNELS: Final = "/api/channels?columns=user,confirm,message_stats.publish,connection_details.peer_host"
 #: 100,000 connections take 20 MB.
 _ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 #: How connections of gateways for themselves call themselves.
@@ -35,28 +36,31 @@ def check_management(
 ) -> None:
     """`gateways` are addresses that connections of gateways come from, beside those that can be known."""
     try:
-        connections, skew = _connections(url, timeout_s)
+        connections, skew = _rows(url, _CONNECTIONS, timeout_s)
+        channels, _ = _rows(url, _CHANNELS, timeout_s)
     except ManagementError as error:
         change = "--management http://USER:PASSWORD@HOST:15672, a user with the tag monitoring"
         report.add([found(rules.MANAGEMENT, str(error), change, Place(), "management")])
         return
     report.add(_around(case, connections, gateways))
+    report.add(_unconfirmed(channels))
     allowed = max(_SECONDS_MIN, case.settings.replay.clock_skew / 2)
     if abs(skew) > allowed:
         message = f"the broker's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
         report.add([case.about(rules.BROKER_CLOCK, message, "replay.clock_skew", "NTP on both hosts")])
-    report.examined.append(f"{len(connections)} connections that the management API lists")
+    told = f"{len(connections)} connections and {len(channels)} channels"
+    report.examined.append(f"{told} that the management API lists")
 
 
-def _connections(url: str, timeout_s: float) -> tuple[list[dict[str, Any]], float]:
-    """(connections, the broker's clock less ours in seconds)."""
+def _rows(url: str, path: str, timeout_s: float) -> tuple[list[dict[str, Any]], float]:
+    """(what is listed at `path`, the broker's clock less ours in seconds). Raises `ManagementError`."""
     parts = urlsplit(url)
     login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
     where = f"{parts.hostname}:{parts.port}"
     connection = _http(parts.scheme, parts.hostname or "", parts.port, timeout_s)
     try:
         headers = {"Authorization": "Basic " + base64.b64encode(login).decode()}
-        connection.request("GET", f"/api/connections?columns={_COLUMNS}", headers=headers)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         body = answer.read(_ANSWER_BYTES_MAX)
         if answer.status != http.HTTPStatus.OK:
@@ -100,6 +104,23 @@ def _around(case: Case, connections: list[dict[str, Any]], gateways: tuple[str, 
         yield found(rules.AROUND, message, change, place, f"{user}@{host}")
 
 
+def _unconfirmed(channels: list[dict[str, Any]]) -> Iterator[Finding]:
+    """A client's channel is a channel of the broker's, through a gateway too, and so are its confirms."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in channels:
+        if row.get("confirm") is False and _nested(row, "message_stats", "publish"):
+            host = str(_nested(row, "connection_details", "peer_host"))
+            counts[(str(row.get("user")), host)] += 1
+    for (user, host), count in sorted(counts.items()):
+        message = f"{count} channels of user {user} from {host} have published"
+        change = 'broker_transport_options = {"confirm_publish": True}, or confirm.select in other clients'
+        yield found(rules.NO_CONFIRMS, message, change, Place(), f"{user}@{host}")
+
+
+def _nested(row: dict[str, Any], outer: str, inner: str) -> Any:
+    value = row.get(outer)
+    return value.get(inner) if isinstance(value, dict) else None
+
+
 def _name(row: dict[str, Any]) -> str:
-    properties = row.get("client_properties")
-    return str(properties.get("connection_name", "")) if isinstance(properties, dict) else ""
+    return str(_nested(row, "client_properties", "connection_name") or "")

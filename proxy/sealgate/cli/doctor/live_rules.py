@@ -49,6 +49,12 @@ AROUND: Final = Rule(
     "clients are connected to the broker around the gateway",
     "What they publish is neither signed nor checked.",
 )
+NO_CONFIRMS: Final = Rule(
+    "live.no-confirms",
+    _W,
+    "clients publish without publisher confirms",
+    "When one of their messages is refused or lost, AMQP has no way to tell them.",
+)
 LOGIN: Final = Rule(
     "live.login",
     _E,
