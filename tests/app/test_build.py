@@ -12,7 +12,8 @@ from sealgate.config.settings import Settings
 from sealgate.session.conversation import Confirmed, Role, Unconfirmed
 from sealgate.session.limits import Limits
 from sealgate.session.records import Tally
-from sealgate.signing.keyring import Keyring
+from sealgate.signing.algorithms import HmacSha256
+from sealgate.signing.keyring import Key, Keyring
 from sealgate.stores.memory import MemoryStore
 from sealgate.verify.policy import ContentRules
 from sealgate.verify.verdict import ClaimStatus
@@ -49,6 +50,36 @@ def test_signer_signs_with_the_key_it_was_told(home: Home) -> None:
     assert terms.role is Role.SIGN
     assert terms.sealer is not None
     assert terms.countersealer is None
+
+
+def test_signer_follows_the_first_key_of_a_name_that_can_sign(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(build.time, "time", lambda: clock[0])
+    secret = HmacSha256(bytes(range(32)))
+    ring = Keyring(
+        [Key("web-1", secret, not_after=110), Key("web-2", secret, not_before=105), Key("k1", secret)]
+    )
+    settings = home.settings(publish={"action": "sign", "sign_with": "web-*"})
+    terms = build.build_terms(settings, ring, Tally())
+    assert terms.sealer is not None
+    signing = []
+    for moment in (100.0, 110.0, 111.0):
+        clock[0] = moment
+        build.follow_signer(terms, settings)
+        signing.append(terms.sealer.kid)
+    assert signing == ["web-1", "web-1", "web-2"]
+    build.apply_keyring(terms, settings, Keyring([Key("k1", secret)]))
+    assert terms.sealer.kid == "web-*"  # no such key: signing refuses and says so
+
+
+def test_signer_of_one_name_keeps_it(home: Home) -> None:
+    settings = home.settings(publish={"action": "sign", "sign_with": "k1"})
+    terms = build.build_terms(settings, KEYRING, Tally())
+    build.follow_signer(terms, settings)
+    assert terms.sealer is not None
+    assert terms.sealer.kid == "k1"
 
 
 def test_countersigning_gateway_has_a_sealer_of_its_own(home: Home) -> None:

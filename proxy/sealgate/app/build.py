@@ -139,6 +139,13 @@ def _signing_kid(keyring: Keyring, name: str) -> str:
         return name
 
 
+def follow_signer(terms: Terms, settings: Settings) -> None:
+    """Sign with the key that `publish.sign_with` stands for now: with time another one may be the first."""
+    name = settings.publish.sign_with
+    if terms.sealer is not None and name is not None and name.endswith("*"):
+        terms.sealer.kid = _signing_kid(terms.sealer.keyring, name)
+
+
 def build_policy(settings: Settings) -> Policy:
     """The checks, as configured."""
     content = settings.content

@@ -326,6 +326,7 @@ class Gate:
         while True:
             await asyncio.sleep(POLL_S)
             await self._credentials.poll_keys(self._apply_keyring)
+            build.follow_signer(self._terms, self._settings)
 
     async def _poll_users(self, users: Users) -> None:
         while True:
