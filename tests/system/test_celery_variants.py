@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from support.celery_project import add
 from support.celery_setup import IN_PROCESS, SIDECAR, VERIFYING, celery_setup
 from support.chopped import Chop
-from support.processes import end
+from support.operator_commands import Operator
+from support.processes import end, wait_until
 from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
 
@@ -66,11 +68,19 @@ def test_quorum_queues_retries_and_native_delayed_delivery(
         assert set(setup.runs().values()) == {1}
 
 
+# Celery's result consumer leaves its sockets to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_presets_are_all_the_policy_that_celery_needs(
     rabbitmq: RabbitMQServer, tmp_path: Path, chop: Chop | None
 ) -> None:
     vhost = rabbitmq.new_vhost()
-    with celery_setup(tmp_path, rabbitmq.port, vhost, presets=True, chop=chop) as setup:
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text("a-token-of-some-length")
+    operated = {"admin": {"token": f"file:{token}"}, "control": {"state": str(tmp_path / "control")}}
+    with celery_setup(
+        tmp_path, rabbitmq.port, vhost, presets=True, chop=chop, gateway_settings=operated
+    ) as setup:
         url = setup.producer.url(vhost)
         produce(url, setup.env(url), "chain")
         assert setup.refused() == {}
@@ -81,3 +91,13 @@ def test_presets_are_all_the_policy_that_celery_needs(
         handed_over = {"direction": "deliver", "verdict": "accepted"}
         assert setup.worker_side.metric("sealgate_messages_total", **handed_over) > 0
         assert setup.producer.metric("sealgate_messages_total", **handed_over) == 0
+
+        # What was parked passes the worker's check as if it had come straight.
+        operator = Operator(setup.gateway)
+        assert operator.run("pause", "shop.add").exit_code == 0
+        result = add.delay(2, 3)
+        wait_until(lambda: setup.gateway.metric("sealgate_parked_total") == 1, 20, "the task to be parked")
+        assert not result.ready()
+        assert operator.run("resume", "shop.add").exit_code == 0
+        assert result.get(timeout=40) == 5
+        assert setup.refused() == {}

@@ -143,6 +143,7 @@ class Desk:
                 self.trouble = str(error)
 
     async def _begin_resuming(self, order: Order) -> None:
+        await self._fill_again(order.subject)
         await self._keep(Order(RESUMING, order.subject, self._clock(), 0.0, order.by))
         await self._lift(order)
 
@@ -188,12 +189,16 @@ class Desk:
 
     async def _pause_again(self, order: Order) -> None:
         """What was parked for it before is parked for it now."""
-        for parked in list(self.orders.parked.values()):
-            if parked.pattern == order.subject and parked.empty:
-                await self._keep(parked._replace(empty=False))
+        await self._fill_again(order.subject)
         before = self.orders.get(RESUMING, order.subject)
         if before is not None:
             await self._lift(before)
+
+    async def _fill_again(self, pattern: str) -> None:
+        """Its queues may hold something, whatever was known of them."""
+        for parked in list(self.orders.parked.values()):
+            if parked.pattern == pattern and parked.empty:
+                await self._keep(parked._replace(empty=False))
 
     async def _keep(self, entry: Entry) -> None:
         """Raises `KeeperError`, or `OrderError` when there is no room."""
