@@ -83,7 +83,7 @@ class Queues:
         if link is None:
             link = self._links[key] = _Link()
         self._asked += 1
-        link.wanted.append((queue, answer))
+        link.wanted.append((queue, answer, loop.time() + self._timeout_s))
         if link.task is None:
             link.task = loop.create_task(self._serve(key, link), name="sealgate queues")
         link.wake.set()
@@ -118,10 +118,11 @@ class Queues:
             await link.hang_up()
 
     async def _declare_next(self, key: tuple[str, bool, str], link: _Link) -> None:
-        queue, answer = link.wanted[0]
+        queue, answer, deadline = link.wanted[0]
         trouble = ""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            # From when it was asked for: what lies before it in the line counts.
+            async with asyncio.timeout_at(deadline):
                 channel = await self._channel(key, link)
                 await _declare(channel, queue)
         except LinkRefusedError as error:
@@ -163,7 +164,7 @@ class Queues:
     def _answer_all(self, link: _Link, trouble: str) -> None:
         wanted, link.wanted = link.wanted, []
         self._asked -= len(wanted)
-        for _, answer in wanted:
+        for _, answer, _ in wanted:
             self._tell(answer, trouble)
 
     def _tell(self, answer: Answer, trouble: str) -> None:
@@ -175,12 +176,12 @@ class Queues:
 
 
 class _Link:
-    """One virtual host's connection, and what is asked of it, the first in front."""
+    """One virtual host's connection, and what is asked of it until when, the first in front."""
 
     __slots__ = ("broken_until", "channel", "connection", "task", "trouble", "wake", "wanted")
 
     def __init__(self) -> None:
-        self.wanted: list[tuple[HoldingQueue, Answer]] = []
+        self.wanted: list[tuple[HoldingQueue, Answer, float]] = []
         self.wake: Final = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self.connection: AbstractConnection | None = None
