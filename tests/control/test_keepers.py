@@ -180,6 +180,29 @@ async def test_redis_with_something_else_under_the_name_is_told(
     await keeper.close()
 
 
+@pytest.mark.asyncio
+async def test_rights_that_the_documents_name_are_enough(redis_server: RedisServer) -> None:
+    text = (Path(__file__).parents[2] / "docs/redis.md").read_text()
+    line = text[text.index("ACL SETUSER") :].partition("\n\n")[0].replace("\\\n", " ")
+    command = line.replace("{prod}", "{rights}").replace("PASSWORD", "p").split()
+    assert redis_server.command(*command) == b"+OK"
+    url = redis_server.url.replace("redis://", "redis://sealgate:p@")
+    try:
+        keeper = RedisKeeper(url, "rights")
+        await keeper.start()
+        await keeper.put(A, with_(A))
+        assert await keeper.poll(with_(A)) is None
+        await keeper.lift(A, Orders())
+        assert await keeper.poll(Orders()) is None
+        await keeper.close()
+        other = RedisKeeper(url, "elsewhere")
+        with pytest.raises(KeeperError, match="permission"):
+            await other.start()
+        await other.close()
+    finally:
+        redis_server.command("ACL", "DELUSER", "sealgate")
+
+
 def test_lock_goes_with_the_process(tmp_path: Path) -> None:
     async def started() -> None:
         await FileKeeper(tmp_path / "control").start()
