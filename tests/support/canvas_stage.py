@@ -1,6 +1,6 @@
 """Where canvas cases are played: a real worker behind the gate, and one on the broker itself.
 
-Producers are signing sidecars, one for each key; what is played may come from Celery or be forged octet by
+The worker and who looks at it have signing sidecars; what producers send is forged and sealed here, octet by
 octet. `CanvasWorker` reads what the workers left behind.
 """
 
@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,14 +21,18 @@ from typing import Any
 
 from pamqp import commands
 
+from sealgate.signing.algorithms import HmacSha256
+from sealgate.signing.keyring import Key
 from support.canvas_project import PARKED, QUEUES, SECRET
 from support.documented import documented_limits
 from support.gateway import GatewayProcess, gateway, key, new_secret
 from support.hostile_broker import Direct
-from support.hostile_publish import Draft, Publish
+from support.hostile_keys import DEPLOYMENT
+from support.hostile_publish import Draft, Publish, next_nonce
 from support.processes import end, spawn, wait_until
 from support.rabbitmq_server import RabbitMQServer
 from support.raw_client import PY_AMQP, RawClient
+from support.sealed import received, seal
 
 TESTS = Path(__file__).resolve().parent.parent
 WORKER_START_SECONDS_MAX = 60
@@ -48,6 +53,8 @@ LIMITS: dict[str, dict[str, object]] = {
     "monitor": documented_limits("monitor"),
     "admin": {"tasks": ["shop.*"], "classes": ["control", "event"]},
 }
+#: Keys whose holders are Celery processes of their own.
+SIDECARS = ("worker", "monitor")
 #: Marks what belongs to one case, in ids and arguments.
 _MARK = re.compile(r"~(\w+)~")
 
@@ -108,7 +115,9 @@ class CanvasWorker:
     def runs(self) -> list[Run]:
         if not self._runs.exists():
             return []
-        lines = [json.loads(line) for line in self._runs.read_text().splitlines()]
+        # The last line may be half written.
+        whole = self._runs.read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [
             Run(task, task_id, reply_to, args + kwargs) for task, task_id, reply_to, args, kwargs in lines
         ]
@@ -124,6 +133,12 @@ class CanvasStage:
     def __init__(self, server: RabbitMQServer, home: Path, results: str) -> None:
         self.vhost, self.bare_vhost = server.new_vhost(), server.new_vhost()
         self.keys = [key(kid, new_secret(), **limits) for kid, limits in LIMITS.items()]
+        self._signers = {
+            str(table["kid"]): Key(
+                str(table["kid"]), HmacSha256(bytes.fromhex(str(table["secret"]).removeprefix("hex:")))
+            )
+            for table in self.keys
+        }
         self.gateway: GatewayProcess
         self.sidecars: dict[str, GatewayProcess] = {}
         self.broker_port = server.port
@@ -145,10 +160,16 @@ class CanvasStage:
         self.bare.start()
         stack.callback(lambda: end(self.bare.process))
         self.gateway = stack.enter_context(
-            gateway(self._home / "gateway", self.broker_port, self.keys, settings)
+            gateway(
+                self._home / "gateway", self.broker_port, self.keys, {"deployment": DEPLOYMENT, **settings}
+            )
         )
-        for kid in LIMITS:
-            signing = {"publish": {"action": "sign", "sign_with": kid}, "quarantine": {"enabled": False}}
+        for kid in SIDECARS:
+            signing: dict[str, Any] = {
+                "publish": {"action": "sign", "sign_with": kid},
+                "quarantine": {"enabled": False},
+            }
+            signing["deployment"] = DEPLOYMENT
             self.sidecars[kid] = stack.enter_context(
                 gateway(self._home / kid, self.gateway.port, self.keys, signing)
             )
@@ -160,25 +181,23 @@ class CanvasStage:
         self.worker.wait()
         self.bare.wait()
 
-    def results_of(self, worker: CanvasWorker) -> str:
-        """The URL of the results of `worker`."""
-        return worker._results
-
     def send(self, draft: Draft, kid: str) -> str:
-        """Publish through the sidecar of `kid`; "" when it was confirmed, else what the client was told."""
-        return publish(self.sidecars[kid].port, self.vhost, draft)
+        """Publish sealed by `kid`; "" when it was confirmed, else what the client was told."""
+        if kid in self.sidecars:
+            return publish(self.sidecars[kid].port, self.vhost, draft)
+        return publish(self.gateway.port, self.vhost, draft, self._signers[kid])
 
     def send_bare(self, draft: Draft) -> None:
         """The same to the broker itself, where nobody looks."""
         assert publish(self.broker_port, self.bare_vhost, draft) == ""
 
 
-def publish(port: int, vhost: str, draft: Draft) -> str:
-    """Publish `draft` as it is, as py-amqp would with confirms."""
+def publish(port: int, vhost: str, draft: Draft, signer: Key | None = None) -> str:
+    """Publish `draft` as it is, or sealed by `signer`, as py-amqp would with confirms."""
     client = RawClient(port, vhost, product=PY_AMQP)
     try:
         client.open_channel(confirms=True)
-        payload = draft.payload()
+        payload = draft.payload(token_of(draft, client, signer) if signer is not None else b"")
         sent = Publish(draft.exchange, draft.routing_key, payload, payload, draft.body)
         client.send(sent.frames(client))
         answer = client.read().said
@@ -188,6 +207,14 @@ def publish(port: int, vhost: str, draft: Draft) -> str:
         return ""
     finally:
         client.close()
+
+
+def token_of(draft: Draft, client: RawClient, signer: Key) -> bytes:
+    """The seal of `draft` as a sidecar would make it for this connection."""
+    message = received(draft.payload(), draft.body, draft.exchange, draft.routing_key)
+    now = int(time.time())
+    nonce = next_nonce(client)
+    return seal(message, signer, now, now + 3600, nonce=nonce, deployment=DEPLOYMENT, vhost=client.vhost)
 
 
 @contextmanager

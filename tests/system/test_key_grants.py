@@ -1,7 +1,8 @@
 """What a key may have a real worker do, by embeddings, remote control and events: that works, and only that.
 
-Every message goes through a signing sidecar and the gateway to RabbitMQ. What is refused is also published
-to the broker itself, where another worker of the same application obeys it: else a refusal would show little.
+Every message goes through the gateway to RabbitMQ, those of the worker through its signing sidecar as well.
+What is refused is also published to the broker itself, where another worker of the same application obeys it:
+else a refusal would show little.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def test_permitted_embeddings_run_and_nothing_else_does(stage: CanvasStage) -> N
     try:
         wait_until(all_ran, RUN_SECONDS_MAX, "every permitted task to run")
     except AssertionError:
-        assert found() == wanted
+        # What was lost on the way, if anything was.
+        assert (found(), stage.gateway.refusals()) == (wanted, {})
         raise
     assert found() == wanted
 
