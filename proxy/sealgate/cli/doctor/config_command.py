@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def examine_config(options: dict[str, Any], against: Path | None, live: Live | None, output: Output) -> int:
     """Examine, tell, and return the exit code: 78 where the configuration can not be used at all."""
     case = case_of(load_settings(**options))
-    report = Report(f"configuration {case.name}: publish.action = {case.settings.publish.action}")
+    report = Report(f"{case.name}: publish.action = {case.settings.publish.action}")
     report.add(check_config(case))
     report.examined.append("the settings, the files they name, and the keys")
     if case.loaded.problems:
