@@ -346,3 +346,32 @@ async def test_a_record_that_can_not_be_written_does_not_hold_up_the_others(
         await until(lambda: it.confirmed() == 4 and it.dropped() == 1, "all to be settled")
     assert it.tally.quarantine_dropped == {"header.type": 1}
     assert await bodies(rabbitmq.url_of(vhost)) == [0, 1, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_who_wants_to_know_is_told_once_what_became_of_a_record(
+    rabbitmq: RabbitMQServer, vhost: str
+) -> None:
+    """True when the broker has it, false when there was no room or it was given up."""
+    told: list[bool] = []
+    async with running(rabbitmq.url_of(vhost)) as it:
+        it.quarantine.keep(refusal(b"1"), told.append)
+        await until(lambda: told == [True], "the confirm")
+        assert it.confirmed() == 1
+    it.quarantine.keep(refusal(b"2"), told.append)
+    assert told == [True, False]
+
+
+@pytest.mark.asyncio
+async def test_who_wants_to_know_is_told_of_no_room_and_of_the_end() -> None:
+    told: list[tuple[int, bool]] = []
+    url = f"amqp://guest:guest@127.0.0.1:{free_port()}"
+    tally = Tally()
+    quarantine = Quarantine(url, tally=tally, log=LOG, count_max_in_memory=1)
+    await quarantine.start()
+    quarantine.keep(refusal(b"1"), lambda safe: told.append((1, safe)))
+    quarantine.keep(refusal(b"2"), lambda safe: told.append((2, safe)))
+    assert told == [(2, False)]
+    await quarantine.close(0.1)
+    assert told == [(2, False), (1, False)]
+    assert sum(tally.quarantine_dropped.values()) == 2
