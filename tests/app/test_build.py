@@ -10,6 +10,7 @@ from sealgate.app import build
 from sealgate.app.errors import StartError
 from sealgate.config.settings import Settings
 from sealgate.session.conversation import Confirmed, Role, Unconfirmed
+from sealgate.session.holding import FRESH_S
 from sealgate.session.limits import Limits
 from sealgate.session.records import Tally
 from sealgate.signing.algorithms import HmacSha256
@@ -235,3 +236,36 @@ def test_file_that_does_not_serve_names_its_table_and_the_exit_code(
         else:
             build.build_upstream_tls(settings, ["amqps://b"])
     assert refused.value.exit_code == code
+
+
+# Rates whose messages wait
+
+
+def test_messages_wait_as_configured_and_their_queues_outlive_the_longest_wait(home: Home) -> None:
+    rates = {"rate": {"*": "5/m"}}
+    terms = build.build_terms(home.settings(**rates), KEYRING, Tally())
+    assert terms.verifier.policy.rates.delay_us == 3_600_000_000
+    assert terms.waits.expires_ms > 3_600_000 + 1000 * FRESH_S and not terms.waits.quorum
+    refuse = {"over_rate": "delay", "delay_max": "7d", "delay_queues": "quorum"}
+    terms = build.build_terms(
+        home.settings(**rates, refuse=refuse, limits={"holding_queues_max": 7}), KEYRING, Tally()
+    )
+    # What RabbitMQ takes for x-expires and for a TTL.
+    assert 604_800_000 + 1000 * FRESH_S < terms.waits.expires_ms < 2**32
+    assert terms.waits.quorum and terms.queues.count_max == 7
+    refusing = home.settings(**rates, refuse={"over_rate": "refuse"})
+    assert build.build_terms(refusing, KEYRING, Tally()).verifier.policy.rates.delay_us == 0
+
+
+def test_queues_are_declared_by_the_user_of_quarantine_or_broker_or_sealgates_own(home: Home) -> None:
+    def login(broker: str = "b:5672", **tables: object) -> tuple[str, str]:
+        return build.queue_login(home.settings(**tables))(broker)
+
+    two = {"urls": ["amqp://a", "amqp://u%40v:p%2Fw@b"]}
+    assert login(upstream=two) == ("u@v", "p/w")
+    assert login("a:5672", upstream=two) == ("guest", "guest")
+    own = {"mode": "replace", "users": "env:USERS", "user": "gate", "password": "hunter2"}
+    assert login("a:5672", upstream=two, credentials=own) == ("gate", "hunter2")
+    assert login("b:5672", upstream=two, credentials=own) == ("u@v", "p/w")
+    assert login(upstream=two, quarantine={"url": "amqp://q:r@b"}) == ("q", "r")
+    assert login(upstream=two, quarantine={"url": "amqp://b"}) == ("u@v", "p/w")
