@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from sealgate.reason import GateError, Reason
-from sealgate.verify.authority import TaskGrant, check_class, check_command, check_target, real_routing_key
+from sealgate.verify.authority import (
+    TaskGrant,
+    check_class,
+    check_command,
+    check_goes_to_tasks,
+    check_queue,
+    check_target,
+    real_routing_key,
+)
 from sealgate.verify.classes import MessageClass
 from sealgate.wire.properties import REPLY_TO
 from support.sealed import JSON_HEADER, a_key, a_message, a_peer
@@ -125,3 +133,19 @@ def test_task_must_be_granted_by_the_key() -> None:
         with pytest.raises(GateError) as caught:
             grant.check(task)
         assert caught.value.reason is Reason.ACL_TASK
+
+
+@pytest.mark.parametrize("name", ["sealgate.wait.00ff", "sealgate.park.00ff"])
+def test_no_key_reaches_the_queues_that_hold_messages(name: str) -> None:
+    """What waits there would wait behind it for ever, and it would get to where its key may not send."""
+    assert target_refusal({}, exchange="", routing_key=name) is Reason.ACL_ROUTING_KEY
+    assert target_refusal({"routing_keys": ("*",)}, exchange="", routing_key=name) is Reason.ACL_ROUTING_KEY
+    assert target_refusal({}, reply_to=name.encode()) is Reason.ACL_REPLY_TO
+    with pytest.raises(GateError) as refused:
+        check_goes_to_tasks("", name)
+    assert refused.value.reason is Reason.ACL_ROUTING_KEY
+    with pytest.raises(GateError) as refused:
+        check_queue(a_key(), name)
+    assert refused.value.reason is Reason.ACL_ROUTING_KEY
+    # A routing key of an exchange is only that.
+    assert target_refusal({}, exchange="celery", routing_key=name) is None

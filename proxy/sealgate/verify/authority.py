@@ -11,8 +11,12 @@ from sealgate.signing.keyring import Key
 from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.globs import permits
 from sealgate.verify.message import Message, Peer
+from sealgate.verify.targets import PARK_PREFIX, WAIT_PREFIX
 from sealgate.wire.properties import REPLY_TO
 
+#: Queues of the gateway's own: what a client wrote there would stop what waits behind it, and come out where
+#: its key may not send.
+_HOLDING_PREFIXES: Final = (WAIT_PREFIX, PARK_PREFIX)
 _DIRECT_REPLY: Final = DIRECT_REPLY_TO.decode()
 #: Celery's native delayed delivery: the delay as 28 bits in front of the real routing key.
 _DELAY_EXCHANGE: Final = re.compile(r"(?:.+_)?celery_delayed_(?:[0-9]|1[0-9]|2[0-7])", re.DOTALL)
@@ -45,6 +49,8 @@ def check_target(key: Key, message: Message, peer: Peer, delivered: bool = False
         raise GateError(Reason.ACL_USER, f"key {key.kid}")
     if not permits(key.exchanges, message.exchange):
         raise GateError(Reason.ACL_EXCHANGE, f"key {key.kid}")
+    if not message.exchange:
+        _check_not_holding(message.routing_key, Reason.ACL_ROUTING_KEY)
     if key.routing_keys is not None:
         routing_key = real_routing_key(message.exchange, message.routing_key)
         if not permits(key.routing_keys, routing_key):
@@ -60,6 +66,7 @@ def check_reply_to(key: Key, reply_to: str, delivered: bool = False) -> None:
         if reply_to != _DIRECT_REPLY and not delivered:
             raise GateError(Reason.ACL_REPLY_TO, "direct reply-to of somebody else")
         return
+    _check_not_holding(reply_to, Reason.ACL_REPLY_TO)
     if not permits(key.reply_to, reply_to):
         raise GateError(Reason.ACL_REPLY_TO, f"key {key.kid}")
 
@@ -77,10 +84,20 @@ def check_queue(key: Key, queue: str) -> None:
 
 
 def check_goes_to_tasks(exchange: str, routing_key: str) -> None:
-    """Raises `GateError` acl.class for where control or events go: no task in a message may."""
+    """Raises `GateError` acl.class for where control or events go: no task in a message may.
+
+    Nor to a queue that holds messages (acl.routing_key).
+    """
+    if not exchange:
+        _check_not_holding(routing_key, Reason.ACL_ROUTING_KEY)
     target = class_of_target(exchange, routing_key)
     if target is not None:
         raise GateError(Reason.ACL_CLASS, f"a task in the message that goes where {target.value} does")
+
+
+def _check_not_holding(queue: str, reason: Reason) -> None:
+    if queue.startswith(_HOLDING_PREFIXES):
+        raise GateError(reason, "a queue of the gateway's own")
 
 
 def check_class(key: Key, message_class: MessageClass) -> None:
