@@ -289,8 +289,8 @@ def test_a_body_in_several_frames_and_none_at_all_come_back_whole() -> None:
 
 
 def test_a_return_of_the_clients_own_is_the_clients() -> None:
-    """Also from a queue that is called so: it was the client that published there."""
-    talk = talk_of(-1)
+    """Also from a queue that is called so: the client published there, where rules only observe."""
+    talk = talk_of(-1, policy=generic_policy(rates=RATES, observe_default=True))
     talk.client(1, *talk.sealed(routing_key="sealgate.wait.mine", mandatory=True))
     (method, properties, content) = talk.heard_by_broker()
     talk.broker(1, commands.Basic.Return(312, "NO_ROUTE", "", method.routing_key), properties, content)
@@ -352,3 +352,12 @@ def test_ready_queues_are_those_of_one_broker_and_vhost_and_are_forgotten_with_t
     ready.forget("a:1", "/", "l")
     assert not ready.fresh("a:1", "/", "l", 1.0)
     assert ready.find("a:1", "/", "l") == lasting
+
+
+def test_park_queue_does_not_keep_the_room_of_wait_queues_that_are_gone() -> None:
+    ready = ReadyQueues(2)
+    ready.note("a:1", "/", HoldingQueue("sealgate.park.p", "", "q", paused_by="q"), 0.0)
+    ready.note("a:1", "/", HoldingQueue("sealgate.wait.w", "", "q", expires_ms=1000), 0.0)
+    assert not ready.has_room("a:1", "/", "sealgate.wait.x", 0.5)
+    assert ready.has_room("a:1", "/", "sealgate.wait.x", 1.0)
+    assert ready.find("a:1", "/", "sealgate.park.p") is not None

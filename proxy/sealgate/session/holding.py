@@ -148,10 +148,11 @@ class ReadyQueues:
 
     def has_room(self, broker: str, vhost: str, name: str, now: float) -> bool:
         """Whether it may be declared: it is known, or there are not too many."""
-        for key, (_, _, gone_at) in list(self._declared.items()):
-            if now < gone_at:
-                break
-            del self._declared[key]
+        if len(self._declared) >= self.count_max:
+            # A queue that the broker never forgets may stand before others that are gone.
+            for key, (_, _, gone_at) in list(self._declared.items()):
+                if now >= gone_at:
+                    del self._declared[key]
         return (broker, vhost, name) in self._declared or len(self._declared) < self.count_max
 
     def note(self, broker: str, vhost: str, queue: HoldingQueue, now: float) -> None:
