@@ -62,3 +62,29 @@ def test_nothing_is_left_behind_by_many_that_are_answered_one_by_one() -> None:
 def test_nothing_to_answer() -> None:
     assert Unacked().answered_up_to(0) == []
     assert Unacked().answers_for([]) == []
+
+
+def test_one_that_is_kept_for_hours_leaves_nothing_of_the_others_behind() -> None:
+    """A worker holds a task with an ETA unacknowledged, and works off all others meanwhile."""
+    unacked = ledger([1], [])
+    for tag in range(2, 50_001):
+        unacked.keep(tag)
+        unacked.hand_over(tag)
+        unacked.answered(tag)
+    assert len(unacked) == 1
+    assert len(unacked._order) < 1000
+    unacked.keep(50_001)
+    unacked.hand_over(50_001)
+    assert unacked.answered_up_to(0) == [1, 50_001]
+
+
+def test_order_of_many_that_are_open_is_kept_when_it_is_tidied() -> None:
+    unacked = ledger(list(range(1, 3001)), [])
+    for tag in range(2, 3001, 2):
+        unacked.answered(tag)
+    for tag in range(3001, 6001):
+        unacked.keep(tag)
+        unacked.hand_over(tag)
+        unacked.answered(tag)
+    assert unacked.answered_up_to(5) == [1, 3, 5]
+    assert unacked.answered_up_to(0) == list(range(7, 3001, 2))

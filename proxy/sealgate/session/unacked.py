@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+#: So many that were answered are left in the order before it is tidied, on top of as many as are open.
+_ANSWERED_MAX: Final = 256
+
 
 class Unacked:
     """Tags of deliveries that want an answer: the client's, and those that the gate keeps to itself."""
@@ -53,9 +56,15 @@ class Unacked:
     def answered(self, tag: int) -> None:
         """The client answered one delivery that it has."""
         self._open.discard(tag)
-        while self._order and self._order[0] not in self._open:
-            self._order.popleft()
-        if not self._order:
+        order = self._order
+        while order and order[0] not in self._open:
+            order.popleft()
+        if len(order) > 2 * len(self._open) + _ANSWERED_MAX:
+            # The first one may stay for hours (a task with an ETA), and all others come and go behind it.
+            left = [each for each in order if each in self._open]
+            order.clear()
+            order.extend(left)
+        if not order:
             self._rises = True
 
     def answered_up_to(self, tag: int) -> list[int]:
