@@ -267,3 +267,19 @@ def test_observed_counts_go_as_they_came_and_are_counted() -> None:
         "Basic.ConsumeOk",
     ]
     assert talk.tally.prefetch_limited == {"observed": 2}
+
+
+def test_grant_is_not_given_back_with_a_consumer_that_had_none() -> None:
+    """A consumer without acknowledgements is answered in its turn, and its end frees nothing."""
+    talk = a_talk(connection_max=10)
+    talk.client(1, qos(10), consume("a", no_ack=True), consume("b"))
+    talk.broker(1, Basic.QosOk(), Basic.ConsumeOk("a"), Basic.ConsumeOk("b"))
+    talk.client(1, Basic.Cancel("a"))
+    talk.broker(1, Basic.CancelOk("a"))
+    assert talk.tally.prefetch_granted == 10
+    talk.heard_by_broker()
+    talk.client(1, qos(10), consume("c"))
+    assert asked(talk) == [(10, False), (1, False), CONSUMER]
+    talk.client(1, Basic.Cancel("b"))
+    talk.broker(1, Basic.QosOk(), Basic.QosOk(), Basic.ConsumeOk("c"), Basic.CancelOk("b"))
+    assert talk.tally.prefetch_granted == 1

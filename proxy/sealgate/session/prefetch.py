@@ -124,6 +124,10 @@ class Prefetch:
             return [self._qos(consumers, qos, payload)]
         if consume is not None and not consume.no_ack:
             return self._consume(consumers, consume, payload)
+        if consume is not None and not consume.nowait:
+            # Nothing is granted, and the answer has its turn all the same.
+            _expect(consumers.awaiting)
+            consumers.awaiting.append(0)
         # RabbitMQ has no limit of octets and closes the channel.
         return [payload]
 
