@@ -494,3 +494,22 @@ def test_changed_message_differs_in_nothing_else_and_is_within_its_bounds(
 def raw_entries(message: Message) -> dict[str, bytes]:
     table = message.header.table
     return {entry.name: table.raw[entry.start : entry.end] for entry in table.entries}
+
+
+@pytest.mark.parametrize("hard", [10**400, -1, True, "5", 10.0**300], ids=range(5))
+def test_time_limit_of_a_generic_message_that_is_no_time(hard: object) -> None:
+    """Nothing else has looked at it: a number of any length must not be our own end."""
+    policy = replace(bounded(time_limit=clamp(None, 60)), content=rules("generic", "application/json"))
+    body = json.dumps({"task": "app.add", "id": "i", "timelimit": [hard, None]}).encode()
+    verdict = judge_sealed(a_message(body, {}), policy)
+    assert isinstance(verdict, Refused) and verdict.reason is Reason.CELERY_TIMELIMIT
+
+
+def test_time_limit_that_is_no_number_is_refused() -> None:
+    """NaN is neither above nor below any bound."""
+    message = task()
+    fields = {"task": "t", "timelimit": [float("nan"), None]}
+    table = BoundTable((Bound("t", time_limit=limit(None, 60)),))
+    with pytest.raises(GateError) as refused:
+        apply_bounds(table, Subject(message, "t", fields, []), float(NOW), SKEW_S)
+    assert refused.value.reason is Reason.CELERY_TIMELIMIT

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.verify.celery import TASK_HEADER, parse_moment
+from sealgate.verify.celery import TASK_HEADER, TIME_LIMIT_S_MAX, parse_moment
 from sealgate.verify.globs import compiled
 from sealgate.verify.inflate import ALIASES
 from sealgate.verify.message import Message
@@ -301,7 +301,8 @@ def _time_limits(value: object) -> tuple[float | None, float | None]:
 def _seconds(value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    # NaN is neither below nor above anything, and an integer may be longer than any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= TIME_LIMIT_S_MAX:
         raise GateError(Reason.CELERY_TIMELIMIT, "not seconds")
     return float(value) or None
 
