@@ -8,6 +8,7 @@ import pytest
 from pamqp import body, commands, header
 
 from sealgate.reason import Reason
+from sealgate.session.consumers import CONSUMERS_MAX
 from sealgate.session.conversation import Role
 from sealgate.session.events import Disconnected, Ticked
 from sealgate.session.limits import Limits
@@ -590,3 +591,37 @@ def test_return_is_not_torn_by_a_delivery_that_waited() -> None:
         "ContentHeader",
         "ContentBody",
     ]
+
+
+def test_consumers_that_are_cancelled_without_an_answer_are_let_go() -> None:
+    """Else a client that comes and goes so is thrown out at the limit of consumers."""
+    talk = a_talk()
+    for count in range(CONSUMERS_MAX + 10):
+        tag = f"t{count}"
+        talk.client(1, Basic.Consume(queue="q", consumer_tag=tag))
+        talk.broker(1, Basic.ConsumeOk(tag))
+        talk.client(1, Basic.Cancel(tag, nowait=True))
+    assert talk.closed == [] and talk.tally.messages == {}
+    # What was on its way to it is still judged, and still goes to the client.
+    talk.heard_by_client()
+    talk.broker(1, *delivered(1, consumer=tag), *forged(2, consumer=tag))
+    assert tags(talk.heard_by_client()) == [1]
+
+
+def test_cancel_without_an_answer_may_cross_its_consume_ok() -> None:
+    """The consumer was asked for and the broker has not said so yet: its deliveries are its own."""
+    talk = a_talk()
+    talk.client(1, Basic.Consume(queue="q", consumer_tag="t", no_ack=True), Basic.Cancel("t", nowait=True))
+    talk.broker(1, Basic.ConsumeOk("t"), *forged(1, consumer="t"))
+    assert answers(talk.heard_by_broker()) == []
+    assert [record.answer for record in talk.records] == ["none"]
+
+
+def test_delivery_before_the_consume_ok_of_a_consumer_that_the_broker_names() -> None:
+    talk = a_talk()
+    talk.client(1, Basic.Consume(queue="q", consumer_tag="", no_ack=True))
+    talk.heard_by_broker()
+    talk.broker(1, *forged(1, consumer="amq.ctag-1"), Basic.ConsumeOk("amq.ctag-1"))
+    # Nothing to reject: without acknowledgements the broker would close the channel for that.
+    assert answers(talk.heard_by_broker()) == []
+    assert [record.answer for record in talk.records] == ["none"]

@@ -69,6 +69,8 @@ class Answers:
             delivering.getter = _consumer_of_get(delivering, frame.payload)
         elif method == QUEUE_DECLARE:
             delivering.consumers.declare(frame.payload)
+        elif method == BASIC_CANCEL:
+            delivering.consumers.cancel(frame.payload)
         return frame
 
     def _answer(self, channel: Channel, frame: Frame, method: int) -> None:

@@ -103,9 +103,17 @@ class Consumers:
         if self._asked:
             self._start(tag, self._asked.popleft()[1])
 
+    def cancel(self, payload: bytes) -> None:
+        """A `basic.cancel` goes upstream. One that the broker will not answer counts at once."""
+        tag, nowait = receiving.read_cancel(payload)
+        if nowait:
+            self._cancel(tag)
+
     def cancelled(self, payload: bytes) -> None:
         """The broker's `basic.cancel-ok`, or its own `basic.cancel`."""
-        tag = receiving.read_consumer_tag(payload)
+        self._cancel(receiving.read_consumer_tag(payload))
+
+    def _cancel(self, tag: bytes) -> None:
         consumer = self._active.pop(tag, None)
         if consumer is None:
             return
@@ -125,7 +133,14 @@ class Consumers:
             # A quorum queue may deliver before its consume-ok.
             if asked == tag:
                 return waiting
-        return self._cancelled.get(tag) or self.consumer_of(self._declared, False)
+        cancelled = self._cancelled.get(tag)
+        if cancelled is not None:
+            return cancelled
+        for asked, waiting in self._asked:
+            if not asked:
+                # The broker has named it, and will say so.
+                return waiting
+        return self.consumer_of(self._declared, False)
 
     def consumer_of(self, queue: str, no_ack: bool) -> Consumer:
         """One of this queue, "" for the one that was declared last."""

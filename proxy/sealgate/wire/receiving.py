@@ -24,6 +24,7 @@ _METHOD: Final = struct.Struct(">I")
 _TAGGED: Final = struct.Struct(">IQB")
 _NO_ACK: Final = 2
 _CONSUME_NOWAIT: Final = 8
+_CANCEL_NOWAIT: Final = 1
 _GET_NO_ACK: Final = 1
 _DECLARE_NOWAIT: Final = 16
 
@@ -80,6 +81,13 @@ def with_consumer_tag(payload: bytes, consume: Consume, tag: bytes) -> bytes:
 def read_consumer_tag(payload: bytes) -> bytes:
     """Of `consume-ok`, `cancel` and `cancel-ok`."""
     return Arguments(payload).short_bytes()
+
+
+def read_cancel(payload: bytes) -> tuple[bytes, bool]:
+    """(consumer tag, nowait) of `basic.cancel`."""
+    arguments = Arguments(payload)
+    tag = arguments.short_bytes()
+    return tag, arguments.octet() & _CANCEL_NOWAIT != 0
 
 
 def read_get(payload: bytes) -> Get:
