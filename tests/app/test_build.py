@@ -269,3 +269,16 @@ def test_queues_are_declared_by_the_user_of_quarantine_or_broker_or_sealgates_ow
     assert login("b:5672", upstream=two, credentials=own) == ("u@v", "p/w")
     assert login(upstream=two, quarantine={"url": "amqp://q:r@b"}) == ("q", "r")
     assert login(upstream=two, quarantine={"url": "amqp://b"}) == ("u@v", "p/w")
+
+
+def test_a_password_in_a_file_is_read_for_each_connection(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.touch(mode=0o600)
+    file.write_text("first\n")
+    own = {"mode": "replace", "users": "env:USERS", "user": "gate", "password": f"file:{file}"}
+    login = build.queue_login(home.settings(credentials=own))
+    assert login("b:5672") == ("gate", "first")
+    file.write_text("second\n")
+    assert login("b:5672") == ("gate", "second")
+    file.unlink()
+    assert login("b:5672") == ("gate", "first")

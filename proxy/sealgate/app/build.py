@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import time
@@ -14,7 +15,7 @@ from sealgate.app.errors import start_error
 from sealgate.config.fields import is_reference, split_url
 from sealgate.config.settings import Rule as RuleSettings
 from sealgate.config.settings import Settings
-from sealgate.config.sources import sources_of
+from sealgate.config.sources import SourceError, sources_of
 from sealgate.net.endpoints import endpoint
 from sealgate.net.tls import client_context, serve_by_name, server_context
 from sealgate.net.upstream import Dialer
@@ -105,8 +106,15 @@ def queue_login(settings: Settings) -> Callable[[str], tuple[str, str]]:
         )
     kept = None if settings.quarantine.url is None else _login_in(settings.quarantine.url)
 
+    file = credentials.password if (credentials.password or "").startswith("file:") else None
+
     def login_at(broker: str) -> tuple[str, str]:
-        return kept or logins.get(broker, others)
+        login = kept or logins.get(broker)
+        if login is None and file is not None and others[0] == credentials.user:
+            # Files are replaced while a gateway runs. Where one can not be read, what it held before must do.
+            with contextlib.suppress(SourceError):
+                return others[0], sources_of(settings, os.environ).resolve(file)
+        return login or others
 
     return login_at
 
