@@ -206,10 +206,10 @@ def test_queues_are_bounded_and_outlive_json() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        [PARKED, "n", 1.0, "/", "p", "b"],
-        [PARKED, "n", 1.0, "/", "p", "b", 1, False],
-        [PARKED, 1, 1.0, "/", "p", "b", False, False],
-        [PARKED, "n", None, "/", "p", "b", False, False],
+        [PARKED, "n", 1.0, "/", "p", "b", False, False],
+        [PARKED, "n", 1.0, "/", "p", "b", 1, False, False],
+        [PARKED, 1, 1.0, "/", "p", "b", False, False, False],
+        [PARKED, "n", None, "/", "p", "b", False, False, True],
     ],
 )
 def test_what_is_no_queue_is_told(item: list[Any]) -> None:

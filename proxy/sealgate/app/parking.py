@@ -115,7 +115,9 @@ class Parking:
         if waiting is not None:
             waiting[1].append(declared)
             return
-        parked = Parked(PARKED, subject, time.time(), vhost, queue.paused_by, broker, secure)
+        parked = Parked(
+            PARKED, subject, time.time(), vhost, queue.paused_by, broker, secure, quorum=queue.quorum
+        )
         self._waiting[subject] = (parked, [declared])
         late = "it can not be kept in time"
         asyncio.get_running_loop().call_later(KEPT_S_MAX, self._not_kept, subject, late)
@@ -141,7 +143,7 @@ class Parking:
         if self.emptier is not None:
             self.emptier.use(
                 [
-                    Filled(parked.queue, parked.broker, parked.secure, parked.vhost)
+                    Filled(parked.queue, parked.broker, parked.secure, parked.vhost, parked.quorum)
                     for parked in orders.parked.values()
                     if not orders.pauses(parked.pattern)
                 ]

@@ -76,6 +76,7 @@ class Parked(NamedTuple):
     broker: str
     secure: bool
     empty: bool = False
+    quorum: bool = False
 
     @property
     def queue(self) -> str:
@@ -216,10 +217,10 @@ def entry_of(item: object) -> Entry:
 def _parked(item: list[Any]) -> Parked:
     if len(item) != len(Parked._fields):
         raise ValueError("no order")
-    _, subject, since, vhost, pattern, broker, secure, empty = item
-    if not _are(str, subject, vhost, pattern, broker) or not _are(bool, secure, empty):
+    _, subject, since, vhost, pattern, broker, secure, empty, quorum = item
+    if not _are(str, subject, vhost, pattern, broker) or not _are(bool, secure, empty, quorum):
         raise ValueError("no order of this version")
-    return Parked(PARKED, subject, _moment(since), vhost, pattern, broker, secure, empty)
+    return Parked(PARKED, subject, _moment(since), vhost, pattern, broker, secure, empty, quorum)
 
 
 def _are(kind: type, *values: object) -> bool:

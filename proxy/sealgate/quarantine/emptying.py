@@ -40,6 +40,7 @@ class Filled(NamedTuple):
     broker: str
     secure: bool
     vhost: str
+    quorum: bool = False
 
 
 class Emptier:
@@ -68,13 +69,13 @@ class Emptier:
 
     def use(self, queues: Iterable[Filled]) -> None:
         """Empty these from now on, and no others."""
-        wanted: dict[Where, set[str]] = {}
+        wanted: dict[Where, dict[str, Filled]] = {}
         for queue in queues:
-            wanted.setdefault((queue.broker, queue.secure, queue.vhost), set()).add(queue.name)
+            wanted.setdefault((queue.broker, queue.secure, queue.vhost), {})[queue.name] = queue
         for key, place in self._places.items():
-            place.wanted = wanted.pop(key, set())
-        for key, names in wanted.items():
-            place = self._places[key] = _Place(names)
+            place.wanted = wanted.pop(key, {})
+        for key, filled in wanted.items():
+            place = self._places[key] = _Place(filled)
             place.task = asyncio.get_running_loop().create_task(self._run(key, place), name="sealgate parks")
 
     async def close(self) -> None:
@@ -120,23 +121,27 @@ class Emptier:
             place.connection = await connect(url, self._ssl_context, CALL_S_MAX)
         for name in [name for name in place.channels if name not in place.wanted]:
             await place.channels.pop(name).close()
-        for name in sorted(place.wanted):
-            if await self._consumes(key, place, name) or self._consumes_elsewhere(place, key[2], name):
-                await self._count(key, place, name)
+        for filled in list(place.wanted.values()):
+            if await self._consumes(place, filled) or self._consumes_elsewhere(place, filled):
+                await self._count(place, filled)
 
-    def _consumes_elsewhere(self, place: _Place, vhost: str, name: str) -> bool:
+    def _consumes_elsewhere(self, place: _Place, filled: Filled) -> bool:
         """Whether this process empties a queue of this name over another address: in a cluster, the same."""
         for (_, _, other_vhost), other in self._places.items():
-            if other is not place and other_vhost == vhost:
-                channel = other.channels.get(name)
+            if other is not place and other_vhost == filled.vhost:
+                channel = other.channels.get(filled.name)
                 if channel is not None and not channel.is_closed:
                     return True
         return False
 
-    async def _consumes(self, key: Where, place: _Place, name: str) -> bool:
-        """Whether this process is the one that empties the queue, over this address."""
+    async def _consumes(self, place: _Place, filled: Filled) -> bool:
+        """Whether this process is the one that empties the queue, over this address.
+
+        Of a quorum queue it may be one that waits for its turn: the broker lets one consume at a time.
+        """
         from aio_pika import exceptions
 
+        name = filled.name
         channel = place.channels.get(name)
         if channel is not None and not channel.is_closed:
             return True
@@ -148,11 +153,11 @@ class Emptier:
             channel = await place.connection.channel(publisher_confirms=False)
             await channel.set_qos(PREFETCH)
             queue = await channel.declare_queue(name, passive=True)
-            await queue.consume(_pass_on, exclusive=True)
+            await queue.consume(_pass_on, exclusive=not filled.quorum)
         except exceptions.ChannelNotFoundEntity:
             # Somebody deleted it, with what was in it.
             self._log.error("park.queue_gone", extra={"queue": name})
-            self._empty(Filled(name, *key))
+            self._empty(filled)
             return False
         except exceptions.ChannelClosed:
             return False  # it has a consumer
@@ -160,13 +165,13 @@ class Emptier:
         self._log.info("park.emptying", extra={"queue": name})
         return True
 
-    async def _count(self, key: Where, place: _Place, name: str) -> None:
+    async def _count(self, place: _Place, filled: Filled) -> None:
         assert place.connection is not None  # the caller connected
         if place.counting is None or place.counting.is_closed:
             place.counting = await place.connection.channel(publisher_confirms=False)
-        queue = await place.counting.declare_queue(name, passive=True)
+        queue = await place.counting.declare_queue(filled.name, passive=True)
         if queue.declaration_result.message_count == 0:
-            self._empty(Filled(name, *key))
+            self._empty(filled)
 
 
 class _Place:
@@ -174,7 +179,7 @@ class _Place:
 
     __slots__ = ("again_at", "channels", "connection", "counting", "task", "wanted")
 
-    def __init__(self, wanted: set[str]) -> None:
+    def __init__(self, wanted: dict[str, Filled]) -> None:
         self.wanted = wanted
         self.task: asyncio.Task[None] | None = None
         self.connection: AbstractConnection | None = None

@@ -59,6 +59,9 @@ class HoldingQueue:
             arguments["x-dead-letter-strategy"] = "at-least-once"
             # What at-least-once asks for (RabbitMQ, "Quorum Queues").
             arguments["x-overflow"] = "reject-publish"
+            if self.paused_by:
+                # Quorum queues know no exclusive consumers: two would split the order of the messages.
+                arguments["x-single-active-consumer"] = True
         if self.expires_ms:
             arguments["x-expires"] = self.expires_ms
         return arguments
