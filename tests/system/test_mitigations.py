@@ -164,7 +164,7 @@ def test_keys_are_long_and_random_and_no_others_are_taken(tmp_path: Path) -> Non
 
 @mitigation("key storage")
 def test_secrets_live_outside_of_files_with_settings(tmp_path: Path) -> None:
-    """A Vault of its own is in tests/config/test_vault.py; AWS Secrets Manager is not shown here."""
+    """Vault and AWS Secrets Manager have their tests in tests/config/test_vault.py and test_aws.py."""
     secret = [generate_hmac(os.urandom(32)) for _ in range(4)]
     held = tmp_path / "secret"
     held.touch(mode=0o600)
