@@ -25,10 +25,18 @@ from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.token import session_nonce
 from sealgate.verify.bounds import Bound, BoundTable, Limit
 from sealgate.verify.controls import Controls
+from sealgate.verify.expiry import Expiry
 from sealgate.verify.message import Message
 from sealgate.verify.policy import ContentRules, Policy, Rule
 from sealgate.verify.rates import RateTable
-from sealgate.wire.properties import DELIVERY_MODE, HEADERS, PRIORITY, TIMESTAMP, scan_content_header
+from sealgate.wire.properties import (
+    DELIVERY_MODE,
+    HEADERS,
+    MESSAGE_ID,
+    PRIORITY,
+    TIMESTAMP,
+    scan_content_header,
+)
 from support.sealed import DEPLOYMENT, EMBED, NOW, SECRET, field, seal, task_headers
 from support.wire_bytes import content_header, entry, long, nested, short
 
@@ -53,6 +61,21 @@ POLICIES: Final = (
         bounds=BoundTable(
             (Bound("app.mul", time_limit=Limit(9.0, 5.0)), Bound("app.add", arguments_bytes_max=99))
         ),
+    ),
+    Policy(
+        DEPLOYMENT,
+        rates=RateTable(
+            {
+                "app.*": [
+                    {"limit": "9/s burst 9", "per": "arg:0", "reserve": {"priority": 5, "share": "20%"}},
+                    {"limit": "8/s burst 9", "per": "header:shadow"},
+                    {"limit": ["7/s burst 9", "99/h burst 50"], "per": "key"},
+                ],
+                "*": {"limit": "6/s burst 9", "per": "user"},
+            },
+            delay_us=60_000_000,
+        ),
+        expiry=Expiry(expiration_ms_max=1000),
     ),
 )
 #: The same with an operator's orders.
@@ -285,6 +308,11 @@ def _special(draft: Draft, dice: random.Random) -> None:
     draft.embed([[{"task": task, "args": [], "kwargs": {}}]])
 
 
+def _message_id(draft: Draft, dice: random.Random) -> None:
+    """By which a consumer may know it as well; some are revoked."""
+    draft.properties[MESSAGE_ID] = b"id-%d" % dice.randrange(200)
+
+
 #: Before the seal: what a producer with a good key may send, wrong or right.
 CHANGES: Final[dict[str, Change]] = {
     **_bodies(),
@@ -292,6 +320,7 @@ CHANGES: Final[dict[str, Change]] = {
     **_properties(),
     "compression": _compressed,
     "task special": _special,
+    "message id of another": _message_id,
     "embed": lambda draft, dice: draft.embed([], callbacks=[{"task": "evil", "args": [], "kwargs": {}}]),
     "embed empty": lambda draft, dice: draft.embed([], chain=[]),
     "exchange": lambda draft, dice: setattr(draft, "exchange", dice.choice(("logs", "celeryev"))),

@@ -23,7 +23,7 @@ from sealgate.verify.alike import Known
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Verdict
-from sealgate.wire.properties import ContentHeader, scan_content_header
+from sealgate.wire.properties import MESSAGE_ID, ContentHeader, scan_content_header
 from sealgate.wire.reader import HeaderReader
 from support.likeness import ATTACKS, ORDERING, POLICIES, Draft, Producer, Publish, keyrings
 from support.sealed import CHALLENGE, DEPLOYMENT, NOW
@@ -137,16 +137,20 @@ def test_verdicts_do_not_hang_on_what_was_accepted_before(part: int, full: bool)
     assert taken > met.total() / 8
 
 
-def in_a_row(policy: int, change: Callable[[Draft, int], None]) -> None:
-    """Ten messages that begin alike, changed by their number; time goes on before the last."""
+def in_a_row(policy: int, change: Callable[[Draft, int], None]) -> int:
+    """Ten messages that begin alike, changed by their number; time goes on before the last.
+
+    Returns how many of them met a usable memory.
+    """
     connection = Connection(7, iter(()))
-    connection.verifier.policy = POLICIES[policy]
+    connection.verifier.policy = ALL_POLICIES[policy]
     for number in range(10):
         if number == 9:
             connection.now += 100
         draft = connection.producer._draft(connection.now)
         change(draft, number)
         connection.judge(connection.producer._sealed(draft, int(connection.now), ""))
+    return connection.taken
 
 
 def test_compressed_bodies_in_a_row_let_no_other_body_in() -> None:
@@ -166,3 +170,13 @@ def test_task_that_has_expired_is_refused_after_those_that_had_not() -> None:
         draft.set("expires", expires)
 
     in_a_row(0, change)
+
+
+def test_revoked_message_id_is_refused_after_those_that_were_not() -> None:
+    """The property changes from message to message, and an order may be for it."""
+
+    def change(draft: Draft, number: int) -> None:
+        draft.set("id", f"x-{number}")
+        draft.properties[MESSAGE_ID] = b"id-0" if number == 8 else b"m-%d" % number
+
+    assert in_a_row(len(ALL_POLICIES) - 1, change) > 4

@@ -33,6 +33,7 @@ from sealgate.verify.policy import CELERY, ContentRules, Policy
 from sealgate.verify.seals import check_snapshot, check_times, claim_of, context_of, covered_by
 from sealgate.verify.strict_json import parse_json
 from sealgate.verify.verdict import Accepted
+from sealgate.wire.properties import MESSAGE_ID
 from sealgate.wire.table import Table
 from sealgate.wire.values import LENGTH_BYTES, Likeness
 
@@ -210,6 +211,9 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     controls = policy.controls
     if controls is not None:
         if controls.may_concern(task):
+            return None
+        # The shape does not tell this property: it is one of those that change.
+        if controls.revoked and (message.header.text(MESSAGE_ID) or "") in controls.revoked:
             return None
         for at in known.ids_at:
             if alike.texts[at][LENGTH_BYTES:].decode() in controls.revoked:
