@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import urllib.error
 from collections.abc import Callable, Iterator
@@ -341,14 +340,14 @@ def test_vault_that_does_not_answer_is_away(vault: VaultServer) -> None:
     vault.put("one", web1=SECRET)
     one = store(vault, timeout="2s")
     one.text("secret/data/one#web1")
-    os.kill(vault.pid, signal.SIGSTOP)
+    vault.pause()
     try:
         one.begin()
         with pytest.raises(SourceError, match="no answer in time") as refused:
             one.text("secret/data/one#web1")
         assert refused.value.away
     finally:
-        os.kill(vault.pid, signal.SIGCONT)
+        vault.resume()
     assert one.text("secret/data/one#web1") == SECRET
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,10 @@ def private_aws() -> Iterator[AwsServer]:
     port = free_port()
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
+    # What it holds belongs to the process, and another test may have been here.
+    urllib.request.urlopen(
+        urllib.request.Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")
+    ).close()
     try:
         yield AwsServer(f"http://127.0.0.1:{port}")
     finally:

@@ -92,6 +92,18 @@ class VaultServer:
         except OSError:
             return False
 
+    def pause(self) -> None:
+        """Stop answering, connections kept, until `resume`; returns when every thread has stopped."""
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_until(self._is_paused, 30, "the Vault to be stopped")
+
+    def _is_paused(self) -> bool:
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(text.read_text().rpartition(")")[2].split()[0] == "T" for text in threads)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         if self._server is not None:
             os.kill(self._server.pid, signal.SIGCONT)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +107,7 @@ def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path:
         mended()
 
         failing = time.time()
-        os.kill(vault.pid, signal.SIGSTOP)
+        vault.pause()
         try:
             told("no answer in time")
             assert trouble(process).startswith("failing since 2")
@@ -120,7 +118,7 @@ def test_keys_in_a_vault(rabbitmq: RabbitMQServer, vault: VaultServer, tmp_path:
             assert process.metric("sealgate_keyring_age_seconds") >= time.time() - since
             assert process.metric("sealgate_config_reloads_total", result="failed") >= 1
         finally:
-            os.kill(vault.pid, signal.SIGCONT)
+            vault.resume()
         mended()
 
         vault.put("gateway", web1=ring.texts["web1"], web2="")
