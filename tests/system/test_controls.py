@@ -22,7 +22,7 @@ from support.processes import wait_until
 from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 QUEUES = ("celery", "other")
 COUNT = 150
