@@ -9,7 +9,7 @@ from pamqp import body, commands, header
 
 from sealgate.reason import Reason
 from sealgate.session.consumers import CONSUMERS_MAX
-from sealgate.session.conversation import Role
+from sealgate.session.conversation import Role, Unconfirmed
 from sealgate.session.events import Disconnected, Ticked
 from sealgate.session.limits import Limits
 from sealgate.session.states import Side
@@ -17,7 +17,7 @@ from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
 from sealgate.verify.delivery import DeliveryPolicy, QueueTerms
 from sealgate.verify.targets import TargetPolicy
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
-from support.talk import RawHeader, Talk, generic_policy, methods_of, on, sealed
+from support.talk import RawHeader, Talk, generic_policy, methods_of, on, sealed, unsealed
 
 Basic, Queue = commands.Basic, commands.Queue
 DELIVERIES = DeliveryPolicy()
@@ -625,3 +625,27 @@ def test_delivery_before_the_consume_ok_of_a_consumer_that_the_broker_names() ->
     # Nothing to reject: without acknowledgements the broker would close the channel for that.
     assert answers(talk.heard_by_broker()) == []
     assert [record.answer for record in talk.records] == ["none"]
+
+
+@pytest.mark.parametrize("first", ["client", "broker"])
+def test_channel_that_is_closed_for_a_publish_keeps_nothing_of_its_deliveries(first: str) -> None:
+    """The broker has them back: a claim that was held on would keep all others from working on them."""
+    talk = Talk(delivery=ONCE, unconfirmed=Unconfirmed.CLOSE, keeps=None, answer_claims=False)
+    consuming(talk.shake_hands().open_channel(1))
+    talk.broker(1, *delivered(1))
+    talk.answer_delivery_claims()
+    talk.broker(1, *delivered(2), *forged(3))
+    talk.client(1, *unsealed())
+    closes = {
+        "client": lambda: talk.client(1, commands.Channel.CloseOk()),
+        "broker": lambda: talk.broker(1, commands.Channel.CloseOk()),
+    }
+    closes.pop(first)()
+    closes.popitem()[1]()
+    assert len(talk.releases) == 1 and talk.session.conversation.channels == {}
+    assert talk.session.conversation.partial_bytes == talk.tally.buffered_bytes == 0
+    talk.answer_delivery_claims()
+    assert len(talk.releases) == 2
+    talk.wait(talk.terms.limits.renew_s + 1)
+    talk.give(Ticked())
+    assert talk.renewed == []

@@ -250,6 +250,9 @@ class BrokerFrames:
         if refused:
             # Closed: what the broker has not answered it never will, and nobody waits for it any more.
             channel.ledger = None
+            if self._deliveries is not None:
+                # And it has back what was delivered there.
+                self._deliveries.forget(channel)
             if following is ChannelState.CLOSED:
                 self._client.reopen(channel)
             return
