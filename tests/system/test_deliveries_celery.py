@@ -1,4 +1,4 @@
-"""An attacker who writes to the broker directly, past every gateway, and a real worker behind its sidecar.
+"""An attacker who writes to the broker directly, past every gateway, and real workers behind their sidecars.
 
 Every hostile message that the rows of hostile.jsonl know goes straight into the worker's queues: none is run,
 the worker lives, and each is in quarantine with its reason.
@@ -65,10 +65,13 @@ def hostile() -> list[tuple[str, Draft]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def setup(rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+@pytest.fixture(scope="module", params=["prefork", "threads"])
+def setup(
+    request: pytest.FixtureRequest, rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Setup]:
     home = tmp_path_factory.mktemp("attacked")
-    with celery_setup(home, rabbitmq.port, rabbitmq.new_vhost(), signing=VERIFYING) as running:
+    vhost = rabbitmq.new_vhost()
+    with celery_setup(home, rabbitmq.port, vhost, pool=request.param, signing=VERIFYING) as running:
         # The worker's sidecar knows all the keys that hostile messages are signed with, but for two.
         others = [table for table in KEY_TABLES if table["kid"] not in OWN]
         running.worker_side.write_keys([*running.keys, *others])
