@@ -255,3 +255,9 @@ def test_headers_of_headers_are_bounded() -> None:
     assert refusal(headers={"headers": nested}) is None
     assert refusal(headers={"headers": {"headers": nested}}) is Reason.CELERY_EMBEDDED_DEPTH
     assert refusal(headers={"headers": {"task": "app.evil"}}) is Reason.ACL_TASK
+
+
+@pytest.mark.parametrize("value", [[OK], "app.add", 1])
+def test_a_chord_that_is_no_signature_is_refused(value: object) -> None:
+    assert refusal(chord=value) is Reason.CELERY_ENVELOPE
+    assert refusal(headers={"chord": value}) is Reason.CELERY_ENVELOPE
