@@ -649,3 +649,19 @@ def test_channel_that_is_closed_for_a_publish_keeps_nothing_of_its_deliveries(fi
     talk.wait(talk.terms.limits.renew_s + 1)
     talk.give(Ticked())
     assert talk.renewed == []
+
+
+def test_queue_that_was_declared_last_is_that_also_where_the_one_before_is_answered_after_it() -> None:
+    talk = a_talk(ONCE, answer_claims=False)
+    talk.client(1, Queue.Declare(queue="other"), Queue.Declare(queue="q", nowait=True))
+    talk.client(1, Basic.Consume(queue="", consumer_tag="before"))
+    talk.broker(1, Queue.DeclareOk("other", 0, 0))
+    talk.client(1, Basic.Consume(queue="", consumer_tag="after"))
+    talk.broker(1, Basic.ConsumeOk("before"), Basic.ConsumeOk("after"))
+    talk.broker(1, *delivered(1, consumer="before"), *delivered(2, consumer="after"))
+    assert len(talk.delivery_claims) == 2
+    # And the next one is asked for by its own name.
+    talk.client(1, Queue.Declare(queue="other"), Basic.Consume(queue="", consumer_tag="other"))
+    talk.broker(1, Queue.DeclareOk("other", 0, 0), Basic.ConsumeOk("other"))
+    talk.broker(1, *delivered(3, consumer="other"))
+    assert len(talk.delivery_claims) == 2

@@ -36,12 +36,13 @@ class Consumer:
 
 
 class _Declaring:
-    """A `queue.declare` that the broker will answer, and who consumes from its queue without naming it."""
+    """A `queue.declare`, and who consumes from its queue without naming it. `silent`: no answer comes."""
 
-    __slots__ = ("consumers", "name")
+    __slots__ = ("consumers", "name", "silent")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, silent: bool) -> None:
         self.name: Final = name
+        self.silent: Final = silent
         self.consumers: Final[list[Consumer]] = []
 
 
@@ -63,13 +64,13 @@ class Consumers:
     def declare(self, payload: bytes) -> None:
         """A `queue.declare` goes upstream. Raises GateError conn.limit."""
         name, nowait = receiving.read_declare(payload)
-        if nowait:
+        if nowait and not self._declaring:
             # A name that the broker makes up then nobody can know: it is "" here.
             self._declared = name
             return
         if len(self._declaring) >= CONSUMERS_MAX:
             raise GateError(Reason.CONN_LIMIT, "too many queue declarations at once")
-        self._declaring.append(_Declaring(name))
+        self._declaring.append(_Declaring(name, nowait))
 
     def declared(self, payload: bytes) -> None:
         """The broker's `queue.declare-ok`."""
@@ -78,6 +79,8 @@ class Consumers:
             for consumer in self._declaring.popleft().consumers:
                 consumer.queue = self._declared
                 consumer.terms = self._policy.terms_of(self._declared)
+        while self._declaring and self._declaring[0].silent:
+            self._declared = self._declaring.popleft().name
 
     def consume(self, payload: bytes) -> bytes:
         """A `basic.consume` goes upstream, as is returned. Raises GateError conn.limit."""
