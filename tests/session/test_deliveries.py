@@ -659,9 +659,18 @@ def test_queue_that_was_declared_last_is_that_also_where_the_one_before_is_answe
     talk.client(1, Basic.Consume(queue="", consumer_tag="after"))
     talk.broker(1, Basic.ConsumeOk("before"), Basic.ConsumeOk("after"))
     talk.broker(1, *delivered(1, consumer="before"), *delivered(2, consumer="after"))
-    assert len(talk.delivery_claims) == 2
+    assert asked_of(talk) == ["before", "after"]
     # And the next one is asked for by its own name.
     talk.client(1, Queue.Declare(queue="other"), Basic.Consume(queue="", consumer_tag="other"))
     talk.broker(1, Queue.DeclareOk("other", 0, 0), Basic.ConsumeOk("other"))
     talk.broker(1, *delivered(3, consumer="other"))
-    assert len(talk.delivery_claims) == 2
+    assert asked_of(talk) == ["before", "after"]
+
+
+def asked_of(talk: Talk) -> list[str]:
+    """The consumers whose deliveries the store was asked about."""
+    return [
+        delivery.info.consumer_tag.decode()
+        for request in talk.delivery_claims
+        for delivery in request.deliveries
+    ]
