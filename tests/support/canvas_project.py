@@ -49,28 +49,28 @@ class Recorded(Task):
 app.Task = Recorded
 
 
-@app.task(name="shop.step")
+@app.task(name="shop.step", shared=False)
 def step(*args: Any, **kwargs: Any) -> Any:
     """Returns its first argument, whatever it is, as many a task does."""
     return args[0] if args else None
 
 
-@app.task(name="shop.fail")
+@app.task(name="shop.fail", shared=False)
 def fail(*args: Any) -> None:
     raise ValueError("as asked")
 
 
-@app.task(name="shop.undo")
+@app.task(name="shop.undo", shared=False)
 def undo(task_id: str) -> None:
     """An errback as Celery had them first: it gets the id of the task that failed."""
 
 
-@app.task(name="shop.told")
+@app.task(name="shop.told", shared=False)
 def told(request: Any, exc: Any, traceback: Any) -> None:
     """An errback as Celery has them now, called in the process of the task that failed."""
 
 
-@app.task(name="shop.again", bind=True)
+@app.task(name="shop.again", shared=False, bind=True)
 def again(self: Task, *args: Any) -> Any:
     """Retries once, and once more under whatever name the retry got."""
     if self.request.retries < 1:
@@ -78,7 +78,7 @@ def again(self: Task, *args: Any) -> Any:
     return args[0]
 
 
-@app.task(name="shop.replaced", bind=True)
+@app.task(name="shop.replaced", shared=False, bind=True)
 def replaced(self: Task, mark: str, shape: str) -> Any:
     """Replaced by a workflow of its own, which its chain and callbacks follow."""
     if shape == "group":
@@ -86,6 +86,6 @@ def replaced(self: Task, mark: str, shape: str) -> Any:
     return self.replace(chain(step.si(mark), step.si(mark)))
 
 
-@app.task(name="admin.wipe")
+@app.task(name="admin.wipe", shared=False)
 def wipe(*args: Any, **kwargs: Any) -> None:
     """What no key of the cases may have run."""

@@ -75,17 +75,17 @@ class Counted(Task):
 app.Task = Counted
 
 
-@app.task(name="shop.add")
+@app.task(name="shop.add", shared=False)
 def add(x: int, y: int) -> int:
     return x + y
 
 
-@app.task(name="shop.total")
+@app.task(name="shop.total", shared=False)
 def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-@app.task(name="shop.echo", bind=True)
+@app.task(name="shop.echo", shared=False, bind=True)
 def echo(self: Task, value: Any = None) -> Any:
     """What the worker was told about this run."""
     request = self.request
@@ -98,7 +98,7 @@ def echo(self: Task, value: Any = None) -> Any:
     }
 
 
-@app.task(name="shop.flaky", bind=True, max_retries=3)
+@app.task(name="shop.flaky", shared=False, bind=True, max_retries=3)
 def flaky(self: Task, failures: int) -> int:
     if self.request.retries < failures:
         raise self.retry(countdown=1)  # native delayed delivery takes no less
@@ -108,7 +108,7 @@ def flaky(self: Task, failures: int) -> int:
 def _named(name: str) -> None:
     """A task that leaves its run behind, whatever it is given: hostile messages name it."""
 
-    @app.task(name=name)
+    @app.task(name=name, shared=False)
     def run(*args: Any, **kwargs: Any) -> None:
         return None
 
@@ -117,17 +117,17 @@ for _name in ("app.add", "app.mul", "app.evil"):
     _named(_name)
 
 
-@app.task(name="shop.fail")
+@app.task(name="shop.fail", shared=False)
 def fail() -> None:
     raise ValueError("as asked")
 
 
-@app.task(name="shop.on_error")
+@app.task(name="shop.on_error", shared=False)
 def on_error(request: Any, exc: Any, traceback: Any) -> None:
     """An errback: it leaves its run behind, and that is what is looked for."""
 
 
-@app.task(name="shop.stubborn", bind=True)
+@app.task(name="shop.stubborn", shared=False, bind=True)
 def stubborn(self: Task, seconds: float) -> None:
     """Does not give up at its soft time limit, and says so."""
     until = time.monotonic() + seconds
@@ -138,7 +138,7 @@ def stubborn(self: Task, seconds: float) -> None:
             print(f"{self.request.id} heard of its soft limit", flush=True)
 
 
-@app.task(name="shop.nap")
+@app.task(name="shop.nap", shared=False)
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds

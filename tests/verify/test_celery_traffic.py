@@ -39,9 +39,9 @@ class Traffic:
     def __init__(self, app: Celery) -> None:
         self.app = app
         self.caught: list[Message] = []
-        self.add = app.task(_add, name="app.add")
-        self.mul = app.task(_add, name="app.mul")
-        self.evil = app.task(_add, name="evil.task")
+        self.add = app.task(_add, name="app.add", shared=False)
+        self.mul = app.task(_add, name="app.mul", shared=False)
+        self.evil = app.task(_add, name="evil.task", shared=False)
 
     def publish(self, body: Any, priority: Any, content_type: str, content_encoding: str, *rest: Any) -> None:
         """Stands in for `Producer._publish`, the last step before the transport."""

@@ -49,18 +49,26 @@ _KEYRINGS = (
     Keyring([Key("k1", HmacSha256(SECRET), state=KeyState.REVOKED)]),
     Keyring([Key("k1", HmacSha256(SECRET), not_after=NOW + 1, max_lifetime_s=3600)]),
 )
-_RATES = RateTable(
+_RATES = RateTable({"app.*": "5/s", "*": "9/s burst 1"})
+#: Which buckets are asked for hangs on more than the task.
+_VALUED_RATES = RateTable(
     {
         "app.*": ["5/s", {"limit": "3/s", "per": "kwarg:a", "reserve": {"priority": 1, "share": "50%"}}],
         "*": {"limit": "9/s burst 1", "per": "header:shadow"},
     },
     delay_us=3_600_000_000,
 )
-_POLICIES = (
+_EVERYDAY = (
     Policy(DEPLOYMENT),
     Policy(DEPLOYMENT, protocol_1=True, strict_b64=True, rates=_RATES),
     Policy(DEPLOYMENT, rules=(Rule(task="app.mul", observe=True), Rule(exchange="a", observe=True))),
     Policy(DEPLOYMENT, content=rules("generic", "*")),
+)
+_POLICIES = (
+    *_EVERYDAY,
+    _EVERYDAY[0],
+    Policy(DEPLOYMENT, protocol_1=True, strict_b64=True, rates=_VALUED_RATES),
+    *_EVERYDAY[2:],
 )
 _BODIES = (
     b"[[],{},{}]",
