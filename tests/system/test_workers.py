@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 import pika
 import pytest
+import redis
 from pamqp import commands
 
 from support.gateway import GatewayProcess, gateway, key, new_secret
@@ -161,7 +163,11 @@ def test_connections_are_spread_and_metrics_are_sums(
 def sockets_of(pid: int) -> set[str]:
     """Those it holds, but for the three that any process is given."""
     folder = Path(f"/proc/{pid}/fd")
-    held = {os.readlink(folder / name) for name in os.listdir(folder) if int(name) > 2}
+    held: set[str] = set()
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            if int(name) > 2:
+                held.add(os.readlink(folder / name))
     return {name for name in held if name.startswith("socket:")}
 
 
@@ -301,11 +307,20 @@ def test_message_that_one_worker_took_is_a_duplicate_for_all(stage: Stage, rabbi
     with ExitStack() as stack:
         opened = a_client_of_each_worker(gate, stage, stack)
         sent = publish_as(a_task(), opened[0], stored())
+        before = committed_in(stage.shared_redis)
         with gate.counting({"accepted ok": 1, "refused replay.duplicate": len(opened) - 1}):
             for client in opened:
                 client.send(sent.frames(client))
                 hear_ack(client)
+                # The confirm does not wait for the store to hear of it: until then it is in flight.
+                wait_until(lambda: committed_in(stage.shared_redis) > before, 10, "the commit")
         check_arrived(stage, sent)
+
+
+def committed_in(server: RedisServer) -> int:
+    """The nonces there that are more than leased: a lease ends within ten seconds."""
+    with redis.Redis.from_url(server.url) as store:
+        return sum(store.pttl(key) > 60_000 for key in store.scan_iter("*:n:*"))
 
 
 def test_rate_is_one_for_all_workers(stage: Stage, rabbitmq: RabbitMQServer) -> None:
