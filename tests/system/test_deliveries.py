@@ -22,7 +22,12 @@ from support.rabbitmq_server import RabbitMQServer
 from support.redis_server import RedisServer
 from support.sealed_pika import Sealed, connect
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(120),
+    # pika leaves the sockets of a connection that broke to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 KEPT = "sealgate.quarantine"
 TYPES = ("classic", "quorum")

@@ -181,8 +181,8 @@ def publish_and_never_double(
     assert set(tasks) == publisher.confirmed == set(range(count)), "a confirmed task is not in the broker"
     doubled = {number for number, times in tasks.items() if times > 1}
     assert len(killed) == WINDOW
-    # Of some the confirm had come as far as the gateway, or to a socket that the client never read.
-    assert doubled and doubled == set(signer.afresh) <= killed
+    # Of some the confirm may have come as far as the gateway, or to a socket that the client never read.
+    assert doubled == set(signer.afresh) <= killed
     assert len(signer.afresh) == len(doubled), "a message that was sealed afresh was refused again"
     closing_lines.append(
         f"restarts, {what}, in doubt is refused: {count} tasks confirmed and in the broker, {len(STOPS)} "
