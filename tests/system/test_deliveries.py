@@ -119,6 +119,10 @@ class Stage:
         channel.basic_consume(queue, lambda *seen: pytest.fail(f"the consumer saw {seen}"))
         wait_until(lambda: self.turn() and self.counted("refused", reason) == before + 1, 10, reason)
         assert self.reasons(1) == [reason]
+        # It is rejected once quarantine has confirmed it; a channel that closes before gives it back.
+        wait_until(
+            lambda: self.turn() and self.sidecar.metric("sealgate_buffered_bytes") == 0, 10, "the reject"
+        )
         channel.close()
         assert self.is_empty(queue)
 
