@@ -25,7 +25,7 @@ from support.sealed_pika import Sealed, connect
 pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(120),
-    # pika leaves the sockets of a connection that broke to the garbage collector.
+    # A connection (pika's, by its sockets) is left open, and reported wherever it is collected: not traced.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
