@@ -70,6 +70,7 @@ def test_list_shows_states_times_and_permissions_without_secrets(keyfile: Path) 
     keyfile.write_text(
         KEY
         + 'tasks = ["shop.*"]\nclasses = ["task"]\nmax_lifetime = "36h"\n'
+        + "created = 2020-01-01T00:00:00Z\nstate_since = 2020-01-02T00:00:00Z\n"
         + '[[key]]\nkid = "old"\nalg = "hmac-sha256"\nsecret = "changeme"\nnot_after = 2020-01-02T03:04:05Z\n'
         + '[[key]]\nkid = "next"\nalg = "ed25519"\nprivate = "env:NONE"\nnot_before = 2199-01-01T00:00:00Z\n'
         + f'[[key]]\nkid = "peer"\nalg = "ed25519"\npublic = "{PUBLIC}"\nmax_lifetime = "90s"\n'
@@ -81,12 +82,21 @@ def test_list_shows_states_times_and_permissions_without_secrets(keyfile: Path) 
     rows = [line.split("  ") for line in result.stdout.splitlines()]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert cells == [
-        ["KID", "ALG", "STATE", "SIGNS", "FROM", "UNTIL", "LIFETIME", "MAY"],
-        ["k1", "hmac-sha256", "active", "yes", "-", "-", "36h", "tasks=['shop.*'] classes=['task']"],
-        ["old", "hmac-sha256", "active (over)", "no", "-", "2020-01-02T03:04:05Z", "7d", "anything"],
-        ["next", "ed25519", "active (not yet)", "no", "2199-01-01T00:00:00Z", "-", "7d", "anything"],
-        ["peer", "ed25519", "active", "no", "-", "-", "90s", "anything"],
-        ["gone", "hmac-sha256", "revoked", "no", "-", "-", "5m", "anything"],
+        ["KID", "ALG", "STATE", "SINCE", "SIGNS", "CREATED", "FROM", "UNTIL", "LIFETIME", "MAY"],
+        [
+            *("k1", "hmac-sha256", "active", "2020-01-02T00:00:00Z", "yes", "2020-01-01T00:00:00Z", "-", "-"),
+            *("36h", "tasks=['shop.*'] classes=['task']"),
+        ],
+        [
+            *("old", "hmac-sha256", "active (over)", "-", "no", "-", "-", "2020-01-02T03:04:05Z"),
+            *("7d", "anything"),
+        ],
+        [
+            *("next", "ed25519", "active (not yet)", "-", "no", "-", "2199-01-01T00:00:00Z", "-"),
+            *("7d", "anything"),
+        ],
+        ["peer", "ed25519", "active", "-", "no", "-", "-", "-", "90s", "anything"],
+        ["gone", "hmac-sha256", "revoked", "-", "no", "-", "-", "-", "5m", "anything"],
     ]
     assert "changeme" not in result.output
     assert PUBLIC not in result.output

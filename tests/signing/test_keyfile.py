@@ -73,8 +73,14 @@ def test_every_field_is_read() -> None:
         routing_keys = []
         reply_to = ["amq.rabbitmq.reply-to"]
         classes = ["task", "control:ping"]
+        created = 2025-12-01T00:00:00Z
+        state_since = "2026-01-15T00:00:00+00:00"
+        replaces = "k0"
         """
     )
+    assert key.created == datetime(2025, 12, 1, tzinfo=UTC).timestamp()
+    assert key.state_since == datetime(2026, 1, 15, tzinfo=UTC).timestamp()
+    assert key.replaces == "k0"
     assert key.state is KeyState.VERIFY
     assert key.not_before == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     assert key.not_after == datetime(2026, 2, 1, tzinfo=UTC).timestamp()
@@ -133,6 +139,10 @@ def test_same_secret_under_two_kids_is_warned_about() -> None:
         ("not_before = 2026-01-01T00:00:00", "key[0].not_before: want a date and time"),
         ('not_after = "soon"', "key[0].not_after: want a date and time"),
         ("not_after = 1767225600", "key[0].not_after: want a date and time"),
+        ("created = 2026-01-01T00:00:00", "key[0].created: want a date and time"),
+        ("state_since = 1767225600", "key[0].state_since: want a date and time"),
+        ('replaces = "k1"', "key[0].replaces: want the kid of another key"),
+        ('replaces = "k 0"', "key[0].replaces: want the kid of another key"),
         ('max_lifetime = "1w"', "key[0].max_lifetime: want a duration"),
         ('max_lifetime = "0s"', "key[0].max_lifetime: want a duration"),
         ('max_lifetime = "367d"', "key[0].max_lifetime: is over 366d"),

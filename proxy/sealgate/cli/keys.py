@@ -24,7 +24,7 @@ from sealgate.signing.material import generate_ed25519, generate_hmac
 from sealgate.signing.token import is_kid
 
 _PERMISSIONS: Final = ("vhosts", "users", "tasks", "exchanges", "routing_keys", "reply_to", "classes")
-_COLUMNS: Final = ("KID", "ALG", "STATE", "SIGNS", "FROM", "UNTIL", "LIFETIME", "MAY")
+_COLUMNS: Final = ("KID", "ALG", "STATE", "SINCE", "SIGNS", "CREATED", "FROM", "UNTIL", "LIFETIME", "MAY")
 
 
 @click.group()
@@ -143,7 +143,9 @@ def _row(key: Key, now: float) -> tuple[str, ...]:
         key.kid,
         key.algorithm.name,
         key.state.value + _time_problem(key, now),
+        _moment(key.state_since),
         "yes" if signs else "no",
+        _moment(key.created),
         _moment(key.not_before),
         _moment(key.not_after),
         _duration(key.max_lifetime_s),

@@ -35,6 +35,7 @@ _FIELD_OF_KIND: Final = {kind: name for name, kind in _MATERIAL.items()}
 _FIELDS_OF: Final = {HMAC_SHA256: ("secret",), ED25519: ("private", "public")}
 _NAMES: Final = (
     *("kid", "alg", "state", "not_before", "not_after", "max_lifetime", "classes"),
+    *("created", "state_since", "replaces"),
     *_MATERIAL,
     *_PATTERNS,
 )
@@ -191,6 +192,9 @@ class _Reader:
         limits: dict[str, Any] = {name: table.texts(name) for name in _PATTERNS}
         limits["classes"] = table.classes()
         limits["max_lifetime_s"] = table.lifetime()
+        limits["created"] = table.moment("created")
+        limits["state_since"] = table.moment("state_since")
+        limits["replaces"] = table.replaces(kid)
         state = table.state()
         if not kid or algorithm is None:
             return None
@@ -279,6 +283,14 @@ class _Table(FileTable):
         if lifetime_s > LIFETIME_S_MAX:
             self.fail("max_lifetime", f"is over {LIFETIME_S_MAX // 86400}d")
         return lifetime_s
+
+    def replaces(self, kid: str) -> str | None:
+        """The kid of another key, which need not be there any more."""
+        text = self.text("replaces")
+        if text is not None and (not is_kid(text) or text == kid):
+            self.fail("replaces", "want the kid of another key")
+            return None
+        return text
 
     def classes(self) -> tuple[str, ...] | None:
         classes = self.texts("classes")

@@ -32,7 +32,9 @@ class KeyState(Enum):
 class Key:
     """One key and what it may do. Times are Unix seconds, `max_lifetime_s` seconds from created to expires.
 
-    The pattern lists are exact names or globs; None permits anything, an empty list nothing.
+    The pattern lists are exact names or globs; None permits anything, an empty list nothing. `created`,
+    `state_since` (since when it has its state) and `replaces` (the kid it takes over from) are what the file
+    says of a rotation; no check asks for them.
     """
 
     kid: str
@@ -48,6 +50,9 @@ class Key:
     routing_keys: tuple[str, ...] | None = None
     reply_to: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
+    created: int | None = None
+    state_since: int | None = None
+    replaces: str | None = None
 
     def check_time(self, now: float) -> None:
         """Raises `GateError` (sig.key_state) outside not_before..not_after, both included."""
