@@ -130,6 +130,11 @@ class Conversation:
         roll = dice.random()
         if roll < 0.5 or self._draining:
             return on(channel, dice.choice(_BROKER))
+        several = dice.choice((1, 1, 2, 7))
+        return b"".join([self._delivery(channel) for _ in range(several)])
+
+    def _delivery(self, channel: int) -> bytes:
+        dice = self._dice
         payload = dice.randbytes(dice.choice((0, 1, 200, 5000)))
         size = len(payload) + (dice.random() < 0.02)
         method = commands.Basic.Deliver("c", 1, False, "", "q")
@@ -155,7 +160,8 @@ class Conversation:
         dice = self._dice
         if dice.random() < 0.12:
             part = dice.choice(_CLIENT[: 5 if dice.random() < 0.8 else None])
-            return [on(channel, part)]
+            several = dice.choice((1, 2, 9)) if part in _CLIENT[:3] else 1
+            return [on(channel, part)] * several
         attack = dice.choice(ATTACKS) if dice.random() < 0.15 else ""
         publish = self._producer.next(START_S + self._seconds, attack)
         frames = [

@@ -7,7 +7,7 @@ import sys
 import pytest
 from pamqp import body, commands, header
 
-from sealgate.session.conversation import Role
+from sealgate.session.conversation import Confirmed, Role
 from sealgate.session.limits import Limits
 from sealgate.wire.constants import FRAME_HEADER
 from sealgate.wire.frames import encode_frame
@@ -116,3 +116,37 @@ def test_whole_publish_in_the_middle_of_another_ends_the_connection(kept: int) -
             talk.client_bytes(piece)
         assert talk.tally.messages["publish", "refused", "frame.order"] == 1
         assert commands.Basic.Publish.name not in methods_of(talk.heard_by_broker())
+
+
+def answers(channel: int, tags: range) -> bytes:
+    kinds = (commands.Basic.Ack, commands.Basic.Ack, commands.Basic.Reject, commands.Basic.Nack)
+    return on(channel, *[kinds[tag % 4](tag) for tag in tags])
+
+
+def test_answers_wait_for_the_publish_that_is_held_on_their_channel_in_any_chunks() -> None:
+    """On the other channels they leave at once, whichever stretch of frames they came in."""
+    held = on(1, *sealed())
+    before, after = answers(1, range(4)), answers(1, range(4, 40))
+    others, cut = answers(2, range(40)), len(answers(1, range(9)))
+    data = before + answers(2, range(8)) + held + after[:cut] + others + after[cut:]
+    for pieces in ([data], in_octets(data), [data[:777], data[777:]]):
+        talk = Talk(answer_claims=False).shake_hands().open_channel(1).open_channel(2)
+        for piece in pieces:
+            talk.client_bytes(piece)
+        assert talk.to_broker == before + answers(2, range(8)) + others
+        talk.answer_claims()
+        assert talk.to_broker == before + answers(2, range(8)) + others + held + after
+
+
+def test_answers_are_not_passed_on_where_the_channel_is_about_to_be_closed() -> None:
+    """What comes behind a refusal that waits to be told is dropped, as a broker drops it."""
+    data = on(1, *unsealed()) + answers(1, range(9)) + answers(2, range(9))
+    for pieces in ([data], in_octets(data)):
+        talk = Talk(confirmed=Confirmed.CLOSE, answer_claims=False).shake_hands()
+        talk.open_channel(1, confirms=True).open_channel(2)
+        talk.client(1, *sealed())
+        talk.answer_claims()
+        talk.heard_by_broker()
+        for piece in pieces:
+            talk.client_bytes(piece)
+        assert talk.to_broker == answers(2, range(9))

@@ -122,13 +122,14 @@ class BrokerFrames:
         if whole is None:
             return False
         channel = conversation.channels.get(whole.channel)
+        body_bytes_max = conversation.client_frame_max - FRAME_OVERHEAD_BYTES
         if (
             channel is None
             or channel.state is not _OPEN
             or channel.held
             or channel.waiting_close
             or channel.body_left
-            or whole.body_size > conversation.client_frame_max - FRAME_OVERHEAD_BYTES
+            or whole.body_size > body_bytes_max
         ):
             return False
         channel.returning = None
@@ -138,8 +139,9 @@ class BrokerFrames:
             splitter.skip(whole)
             self._deliveries.whole(channel, whole)
             return True
-        splitter.skip(whole)
-        conversation.out.client_stretch(whole.data, whole.start, whole.stop)
+        # Nothing of a delivery that is passed on changes whether the next one is.
+        stop = splitter.skip_alike(whole, body_bytes_max)
+        conversation.out.client_stretch(whole.data, whole.start, stop)
         return True
 
     def _header(self, channel: Channel, frame: Frame) -> None:

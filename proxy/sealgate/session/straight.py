@@ -107,15 +107,14 @@ class Straight:
         return True
 
     def _pass_on(self, splitter: FrameSplitter) -> bool:
-        """Pass on the answer to a delivery that lies next, where nothing comes before it."""
+        """Pass on the answers to deliveries that lie next, where nothing comes before them."""
         if self._judges_deliveries or splitter.method_ahead() not in _ANSWERS:
             return False
         channel = self._conversation.channels.get(splitter.channel_ahead())
         if channel is None or not _idle(channel) or channel.held:
             return False
-        frame = splitter.next()
-        assert frame is not None  # it is all here
-        self._conversation.out.upstream(frame.raw)
+        data, start, stop = splitter.take_alike()
+        self._conversation.out.upstream_stretch(data, start, stop)
         return True
 
     def _publish(self, frame: bytes) -> Publish | None:

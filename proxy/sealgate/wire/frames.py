@@ -23,6 +23,8 @@ from sealgate.wire.numbers import u32
 _HEADER: Final = struct.Struct(">BHI")
 _END: Final = bytes((FRAME_END,))
 _METHOD_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 4
+#: What a method's frame begins with: type, channel, size, and which method it is.
+_METHOD_HEAD_BYTES: Final = FRAME_HEADER_BYTES + 4
 _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
 #: exchange, queue and basic: whatever their methods do, no channel opens, closes or changes its mode.
 _MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
@@ -207,26 +209,51 @@ class FrameSplitter:
         header_at = self._frame_end(start, FRAME_METHOD)
         if header_at < start + _METHOD_BYTES_MIN or data[start + 7 : start + 11] != method:
             return None
-        body_at = self._frame_end(header_at, FRAME_HEADER)
-        if body_at < header_at + _CONTENT_HEADER_BYTES_MIN:
-            return None
         number = data[start + 1 : start + 3]
-        content_at = header_at + FRAME_HEADER_BYTES
-        size_at = content_at + BODY_SIZE_LOWER_AT
-        if data[header_at + 1 : header_at + 3] != number or data[content_at:size_at] != CONTENT_BEGINNING:
+        body_at = self._content_header_end(header_at, number)
+        if body_at < 0:
+            return None
+        size = u32(data, header_at + FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT)
+        stop = self._body_end(body_at, size, number)
+        if stop < 0:
             return None
         channel = (data[start + 1] << 8) | data[start + 2]
-        size = u32(data, size_at)
-        if not size:
-            return Whole(data, channel, start, header_at, body_at, 0, body_at)
-        stop = self._frame_end(body_at, FRAME_BODY)
-        if stop != body_at + size + FRAME_OVERHEAD_BYTES or data[body_at + 1 : body_at + 3] != number:
-            return None
         return Whole(data, channel, start, header_at, body_at, size, stop)
 
     def skip(self, whole: Whole) -> None:
         """Take what `whole` has just found."""
         self._at = whole.stop
+
+    def skip_alike(self, whole: Whole, body_bytes_max: int) -> int:
+        """Take what `whole` has just found, and what follows that is like it; returns where that ends.
+
+        Like it: the same method on the same channel, its frame as large, with its content, all of it in order
+        and here; the body no larger than `body_bytes_max`.
+        """
+        data = self._data
+        start = whole.start
+        method_bytes = whole.header_at - start
+        head = data[start : start + _METHOD_HEAD_BYTES]
+        number = data[start + 1 : start + 3]
+        at = whole.stop
+        while True:
+            header_at = at + method_bytes
+            if (
+                header_at > len(data)
+                or data[at : at + _METHOD_HEAD_BYTES] != head
+                or data[header_at - 1] != FRAME_END
+            ):
+                break
+            body_at = self._content_header_end(header_at, number)
+            if body_at < 0:
+                break
+            size = u32(data, header_at + FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT)
+            stop = self._body_end(body_at, size, number)
+            if stop < 0 or size > body_bytes_max:
+                break
+            at = stop
+        self._at = at
+        return at
 
     def method_ahead(self) -> int:
         """The id of the method whose frame, all here, lies next; 0 for whatever else does."""
@@ -239,6 +266,25 @@ class FrameSplitter:
     def channel_ahead(self) -> int:
         """The channel of the frame that lies next, which is here."""
         return (self._data[self._at + 1] << 8) | self._data[self._at + 2]
+
+    def take_alike(self) -> tuple[bytes, int, int]:
+        """Take the method's frame that `method_ahead` has found, and those behind it that are like it.
+
+        Like it: the same method on the same channel, its frame as large, all of it in order and here. Returns
+        bytes, and where in these the frames begin and end.
+        """
+        data = self._data
+        start = self._at
+        size = u32(data, start + 3) + FRAME_OVERHEAD_BYTES
+        head = data[start : start + _METHOD_HEAD_BYTES]
+        at = start + size
+        while True:
+            stop = at + size
+            if stop > len(data) or data[at : at + _METHOD_HEAD_BYTES] != head or data[stop - 1] != FRAME_END:
+                break
+            at = stop
+        self._at = at
+        return data, start, at
 
     def stretch(self, methods: bool, apart: frozenset[int] | None = None) -> tuple[bytes, int, int]:
         """Take the frames that come next, as long as they are whole and in order and on a channel above 0.
@@ -281,6 +327,31 @@ class FrameSplitter:
         size = u32(data, at + 3)
         stop = at + size + FRAME_OVERHEAD_BYTES
         if size > self.payload_bytes_max or stop > len(data) or data[stop - 1] != FRAME_END:
+            return -1
+        return stop
+
+    def _content_header_end(self, at: int, number: bytes) -> int:
+        """Where the content header at `at` ends; -1 for whatever is none of that channel, all here, in order.
+
+        Or announces a body of 4 GiB.
+        """
+        data = self._data
+        stop = self._frame_end(at, FRAME_HEADER)
+        content_at = at + FRAME_HEADER_BYTES
+        if (
+            stop < at + _CONTENT_HEADER_BYTES_MIN
+            or data[at + 1 : at + 3] != number
+            or data[content_at : content_at + BODY_SIZE_LOWER_AT] != CONTENT_BEGINNING
+        ):
+            return -1
+        return stop
+
+    def _body_end(self, at: int, size: int, number: bytes) -> int:
+        """Where the one frame ends that holds a body of `size`; -1 when it does not lie at `at`."""
+        if not size:
+            return at
+        stop = self._frame_end(at, FRAME_BODY)
+        if stop != at + size + FRAME_OVERHEAD_BYTES or self._data[at + 1 : at + 3] != number:
             return -1
         return stop
 
