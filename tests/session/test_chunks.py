@@ -19,16 +19,19 @@ from differential.picture import picture
 from sealgate.session.conversation import Confirmed, Role, Unconfirmed
 from sealgate.session.events import ClaimsAnswered, DrainAsked, Ticked
 from sealgate.session.limits import Limits
+from sealgate.verify.policy import Policy
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus
 from sealgate.wire.constants import BASIC_PUBLISH, FRAME_BODY, FRAME_HEADER, FRAME_METHOD
 from sealgate.wire.frames import encode_frame
-from support.likeness import ATTACKS, POLICIES, Producer, Publish, keyrings
+from support.likeness import Producer
+from support.likeness_attacks import ATTACKS, Publish
+from support.policies import POLICIES, keyrings, others, seeded
 from support.talk import CHALLENGE, START_S, Talk, on
 from support.wire_bytes import content_header, short
 
-SEEDS = 48
-SEEDS_AT_FULL_SIZE = 3000
-PARTS = 6
+#: Under each policy.
+CONVERSATIONS = 4
+CONVERSATIONS_AT_FULL_SIZE = 250
 BLOCKS = 12
 CHANNELS = (1, 2, 3)
 _LIMITS = (
@@ -69,17 +72,18 @@ class Step:
 
 
 class Conversation:
-    """What is said and done, all of it from a seed."""
+    """What is said and done: all of it hangs on the name of its first policy and a number."""
 
-    def __init__(self, seed: int) -> None:
-        self._dice = random.Random(seed)
+    def __init__(self, name: str, number: int) -> None:
+        self._dice = seeded(name, number)
+        self._policies = others(POLICIES, name)
         self._producer = Producer(self._dice, CHALLENGE)
         self._seconds = 0.0
         self._draining = False
-        self.role = (Role.VERIFY, Role.VERIFY, Role.SIGN, Role.VERIFY, Role.PASS)[seed % 5]
+        self.role = self._dice.choice((Role.VERIFY, Role.VERIFY, Role.VERIFY, Role.SIGN, Role.PASS))
         self.options: dict[str, Any] = {
             "role": self.role,
-            "policy": self._dice.choice(POLICIES),
+            "policy": POLICIES[name],
             "limits": self._dice.choice((_LIMITS[0], *_LIMITS)),
             "confirmed": self._dice.choice(list(Confirmed)),
             "unconfirmed": self._dice.choice(
@@ -89,6 +93,7 @@ class Conversation:
         }
         self.product = self._dice.choice(("py-amqp", "test"))
         self.frame_max = self._dice.choice((4096, 131_072))
+        self.confirms = (self._dice.random() < 0.7, self._dice.random() < 0.5)
 
     def steps(self) -> Iterator[Step]:
         dice = self._dice
@@ -116,7 +121,7 @@ class Conversation:
             ring = dice.choice((rings[0], dice.choice(rings)))
             return Step(act=lambda talk: setattr(talk.terms.verifier, "keyring", ring))
         if roll == 12:
-            policy = dice.choice(POLICIES)
+            policy = dice.choice(self._policies)
             return Step(act=lambda talk: setattr(talk.terms.verifier, "policy", policy))
         if roll == 13 and dice.random() < 0.2:
             self._draining = True
@@ -230,13 +235,13 @@ def pieces_of(dice: random.Random, sizes: tuple[int, ...]) -> Pieces:
     return cut
 
 
-def played(seed: int, cut: Pieces) -> dict[str, object]:
+def played(conversation: Conversation, cut: Pieces) -> dict[str, object]:
     """All there is to see and to ask for once the conversation is over."""
-    conversation = Conversation(seed)
     talk = Talk(**conversation.options, outcomes=Store(), answer_claims=False)
     talk.terms.verifier.keyring = keyrings(int(START_S))[0]
     talk.shake_hands(conversation.product, (2047, conversation.frame_max, 0))
-    talk.open_channel(1, confirms=seed % 3 > 0).open_channel(2, confirms=seed % 2 > 0).open_channel(3)
+    for channel, confirms in zip(CHANNELS, (*conversation.confirms, False), strict=True):
+        talk.open_channel(channel, confirms=confirms)
     seen: list[object] = []
     for step in conversation.steps():
         for piece in cut(step.client):
@@ -273,11 +278,17 @@ _COUNTED = (
 )
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_conversations_are_the_same_in_any_chunks(part: int, full: bool) -> None:
-    for seed in range(part, SEEDS_AT_FULL_SIZE if full else SEEDS, PARTS):
-        whole = played(seed, lambda data: [data] if data else [])
-        for number, sizes in enumerate(((1, 3, 20, 63), (1, 50, 700, 1500, 9000))):
-            cut = played(seed, pieces_of(random.Random(seed), sizes))
+@pytest.mark.parametrize("policy", POLICIES)
+def test_conversations_are_the_same_in_any_chunks(policy: str, full: bool) -> None:
+    for number in range(CONVERSATIONS_AT_FULL_SIZE if full else CONVERSATIONS):
+        whole = played(Conversation(policy, number), lambda data: [data] if data else [])
+        for chunking, sizes in enumerate(((1, 3, 20, 63), (1, 50, 700, 1500, 9000))):
+            cut = played(Conversation(policy, number), pieces_of(random.Random(number), sizes))
             for name, value in whole.items():
-                assert cut[name] == value, f"seed {seed}, chunking {number}: {name}"
+                assert cut[name] == value, f"conversation {number}, chunking {chunking}: {name}"
+
+
+def test_one_more_policy_changes_no_conversation_under_the_others() -> None:
+    more = {**POLICIES, "one more": Policy("another deployment")}
+    for name in POLICIES:
+        assert others(more, name) == others(POLICIES, name)

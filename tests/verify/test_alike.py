@@ -22,16 +22,19 @@ from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_N
 from sealgate.verify.alike import Known
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message, Peer
+from sealgate.verify.policy import Policy
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Verdict
 from sealgate.wire.properties import MESSAGE_ID, ContentHeader, scan_content_header
 from sealgate.wire.reader import HeaderReader
-from support.likeness import ATTACKS, ORDERING, POLICIES, Draft, Producer, Publish, keyrings
+from support.likeness import Producer
+from support.likeness_attacks import ATTACKS, Draft, Publish
+from support.policies import ORDERING, POLICIES, keyrings
 from support.sealed import CHALLENGE, DEPLOYMENT, NOW
 
 SEEDS = 80
 SEEDS_AT_FULL_SIZE = 4000
 PARTS = 4
-ALL_POLICIES = (*POLICIES, *ORDERING)
+ALL_POLICIES = (*POLICIES.values(), *ORDERING.values())
 MESSAGES = 50
 
 
@@ -137,13 +140,13 @@ def test_verdicts_do_not_hang_on_what_was_accepted_before(part: int, full: bool)
     assert taken > met.total() / 8
 
 
-def in_a_row(policy: int, change: Callable[[Draft, int], None]) -> int:
+def in_a_row(policy: Policy, change: Callable[[Draft, int], None]) -> int:
     """Ten messages that begin alike, changed by their number; time goes on before the last.
 
     Returns how many of them met a usable memory.
     """
     connection = Connection(7, iter(()))
-    connection.verifier.policy = ALL_POLICIES[policy]
+    connection.verifier.policy = policy
     for number in range(10):
         if number == 9:
             connection.now += 100
@@ -159,7 +162,7 @@ def test_compressed_bodies_in_a_row_let_no_other_body_in() -> None:
         if number < 8:
             draft.body = zlib.compress(draft.body)
 
-    in_a_row(1, change)
+    in_a_row(POLICIES["both protocols"], change)
 
 
 def test_task_that_has_expired_is_refused_after_those_that_had_not() -> None:
@@ -169,7 +172,7 @@ def test_task_that_has_expired_is_refused_after_those_that_had_not() -> None:
         draft.set("eta", None)
         draft.set("expires", expires)
 
-    in_a_row(0, change)
+    in_a_row(POLICIES["plain"], change)
 
 
 def test_revoked_message_id_is_refused_after_those_that_were_not() -> None:
@@ -179,4 +182,4 @@ def test_revoked_message_id_is_refused_after_those_that_were_not() -> None:
         draft.set("id", f"x-{number}")
         draft.properties[MESSAGE_ID] = b"id-0" if number == 8 else b"m-%d" % number
 
-    assert in_a_row(len(ALL_POLICIES) - 1, change) > 4
+    assert in_a_row(ORDERING["ids revoked"], change) > 4

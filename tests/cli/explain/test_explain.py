@@ -23,7 +23,9 @@ from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message, Peer
 from sealgate.wire.frames import encode_frame
 from support.explained import AT, KEY, KEYS, SECRET, captured, explain, explained, frames
-from support.likeness import ATTACKS, POLICIES, Producer, keyrings
+from support.likeness import Producer
+from support.likeness_attacks import ATTACKS
+from support.policies import POLICIES, keyrings
 from support.rabbitmq_server import RabbitMQServer
 from support.refusals import method, refusal
 from support.sealed import CHALLENGE, DEPLOYMENT, NOW, a_message, seal, sealed, task_headers, with_token
@@ -92,7 +94,7 @@ def test_first_check_that_refuses_is_the_verifiers_own(seed: int) -> None:
     for attack in [*ATTACKS, *[""] * 50]:
         publish = producer.next(NOW, attack)
         given = of_payloads(method(publish.exchange, publish.routing_key), publish.header, publish.body, "")
-        verifier = Verifier(dice.choice(POLICIES), dice.choice(keyrings(NOW)))
+        verifier = Verifier(dice.choice(list(POLICIES.values())), dice.choice(keyrings(NOW)))
         findings = run_steps(given, verifier, Peer(DEPLOYMENT, user="app"), NOW)
         refused = [step.reason for step in findings.steps if step.verdict == REFUSED]
         assert (refused[0] if refused else "ok") == findings.reason.value, (publish, findings)
