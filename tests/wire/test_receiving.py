@@ -9,7 +9,7 @@ import pytest
 from pamqp import commands, frame
 
 from sealgate.reason import GateError, Reason
-from sealgate.wire import receiving
+from sealgate.wire import consuming, receiving
 
 Basic, Queue = commands.Basic, commands.Queue
 
@@ -30,26 +30,31 @@ def test_consume(tag: str, no_ack: bool, nowait: bool) -> None:
         nowait=nowait,
         arguments={"x-priority": 1},
     )
-    consume = receiving.read_consume(payload(method))
+    consume = consuming.read_consume(payload(method))
     assert (consume.queue, consume.tag, consume.no_ack, consume.nowait) == (
         "queue",
         tag.encode(),
         no_ack,
         nowait,
     )
-    renamed = receiving.with_consumer_tag(payload(method), consume, b"mine")
+    renamed = consuming.with_consumer_tag(payload(method), consume, b"mine")
     method.consumer_tag = "mine"
     assert renamed == payload(method)
 
 
+@pytest.mark.parametrize("nowait", [False, True])
+def test_cancel(nowait: bool) -> None:
+    assert consuming.read_cancel(payload(Basic.Cancel("tag", nowait))) == (b"tag", nowait)
+
+
 def test_tags() -> None:
     for method in (Basic.ConsumeOk("tag"), Basic.Cancel("tag"), Basic.CancelOk("tag")):
-        assert receiving.read_consumer_tag(payload(method)) == b"tag"
+        assert consuming.read_consumer_tag(payload(method)) == b"tag"
 
 
 @pytest.mark.parametrize("no_ack", [False, True])
 def test_get(no_ack: bool) -> None:
-    get = receiving.read_get(payload(Basic.Get(queue="q", no_ack=no_ack)))
+    get = consuming.read_get(payload(Basic.Get(queue="q", no_ack=no_ack)))
     assert (get.queue, get.no_ack) == ("q", no_ack)
 
 
@@ -58,8 +63,10 @@ def test_declare(nowait: bool) -> None:
     method = Queue.Declare(
         queue="q", passive=True, durable=True, exclusive=True, auto_delete=True, nowait=nowait
     )
-    assert receiving.read_declare(payload(method)) == ("q", nowait)
-    assert receiving.read_declare_ok(payload(Queue.DeclareOk("amq.gen-1", 2, 3))) == "amq.gen-1"
+    declare = consuming.read_declare(payload(method))
+    assert (declare.queue, declare.nowait) == ("q", nowait)
+    assert declare.passive and declare.exclusive and declare.auto_delete
+    assert consuming.read_declare_ok(payload(Queue.DeclareOk("amq.gen-1", 2, 3))) == "amq.gen-1"
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
@@ -84,9 +91,9 @@ def test_what_is_written() -> None:
 @pytest.mark.parametrize(
     ("read", "method"),
     [
-        (receiving.read_consume, Basic.Consume(queue="q", consumer_tag="t")),
-        (receiving.read_get, Basic.Get(queue="q")),
-        (receiving.read_declare, Queue.Declare(queue="q")),
+        (consuming.read_consume, Basic.Consume(queue="q", consumer_tag="t")),
+        (consuming.read_get, Basic.Get(queue="q")),
+        (consuming.read_declare, Queue.Declare(queue="q")),
         (receiving.read_deliver, Basic.Deliver("c", 1, False, "e", "k")),
         (receiving.read_get_ok, Basic.GetOk(1, False, "e", "k", 5)),
     ],
@@ -97,3 +104,18 @@ def test_short_arguments_are_refused(read: Any, method: Any) -> None:
         with pytest.raises(GateError) as refused:
             read(payload(method)[:size])
         assert refused.value.reason is Reason.FRAME_TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("read", "method"),
+    [
+        (consuming.read_consume, Basic.Consume(queue="q", consumer_tag="t")),
+        (consuming.read_get, Basic.Get(queue="q")),
+        (consuming.read_declare, Queue.Declare(queue="q")),
+        (consuming.read_cancel, Basic.Cancel("t")),
+    ],
+)
+def test_arguments_end_where_the_method_does(read: Any, method: Any) -> None:
+    with pytest.raises(GateError) as refused:
+        read(payload(method) + b"x")
+    assert refused.value.reason is Reason.FRAME_TRAILING

@@ -14,7 +14,7 @@ from sealgate.session.conversation import Conversation
 from sealgate.session.deliveries import Deliveries
 from sealgate.session.delivering import Delivering
 from sealgate.session.refuse import Refuser
-from sealgate.wire import methods, receiving
+from sealgate.wire import consuming, methods, receiving
 from sealgate.wire.constants import (
     BASIC_ACK,
     BASIC_CANCEL,
@@ -156,5 +156,5 @@ class Answers:
 
 def _consumer_of_get(delivering: Delivering, payload: bytes) -> Consumer:
     """Who a `basic.get` stands for."""
-    get = receiving.read_get(payload)
+    get = consuming.read_get(payload)
     return delivering.consumers.consumer_of(get.queue, get.no_ack)

@@ -11,7 +11,7 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.verify.delivery import DeliveryPolicy, QueueTerms
-from sealgate.wire import receiving
+from sealgate.wire import consuming
 from sealgate.wire.constants import BASIC_CONSUME
 
 #: Consumers of one channel, those that were asked for included. Celery has one for each queue; RabbitMQ sets
@@ -63,7 +63,8 @@ class Consumers:
 
     def declare(self, payload: bytes) -> None:
         """A `queue.declare` goes upstream. Raises GateError conn.limit."""
-        name, nowait = receiving.read_declare(payload)
+        declare = consuming.read_declare(payload)
+        name, nowait = declare.queue, declare.nowait
         if nowait and not self._declaring:
             # A name that the broker makes up then nobody can know: it is "" here.
             self._declared = name
@@ -74,7 +75,7 @@ class Consumers:
 
     def declared(self, payload: bytes) -> None:
         """The broker's `queue.declare-ok`."""
-        self._declared = receiving.read_declare_ok(payload)
+        self._declared = consuming.read_declare_ok(payload)
         if self._declaring:
             for consumer in self._declaring.popleft().consumers:
                 consumer.queue = self._declared
@@ -84,7 +85,7 @@ class Consumers:
 
     def consume(self, payload: bytes) -> bytes:
         """A `basic.consume` goes upstream, as is returned. Raises GateError conn.limit."""
-        consume = receiving.read_consume(payload)
+        consume = consuming.read_consume(payload)
         if len(self._active) + len(self._asked) >= CONSUMERS_MAX:
             raise GateError(Reason.CONN_LIMIT, f"over {CONSUMERS_MAX} consumers on a channel", BASIC_CONSUME)
         consumer = self.consumer_of(consume.queue, consume.no_ack)
@@ -98,23 +99,23 @@ class Consumers:
         self._unnamed += 1
         tag = _UNNAMED % self._unnamed
         self._start(tag, consumer)
-        return receiving.with_consumer_tag(payload, consume, tag)
+        return consuming.with_consumer_tag(payload, consume, tag)
 
     def consumed(self, payload: bytes) -> None:
         """The broker's `basic.consume-ok`."""
-        tag = receiving.read_consumer_tag(payload)
+        tag = consuming.read_consumer_tag(payload)
         if self._asked:
             self._start(tag, self._asked.popleft()[1])
 
     def cancel(self, payload: bytes) -> None:
         """A `basic.cancel` goes upstream. One that the broker will not answer counts at once."""
-        tag, nowait = receiving.read_cancel(payload)
+        tag, nowait = consuming.read_cancel(payload)
         if nowait:
             self._cancel(tag)
 
     def cancelled(self, payload: bytes) -> None:
         """The broker's `basic.cancel-ok`, or its own `basic.cancel`."""
-        self._cancel(receiving.read_consumer_tag(payload))
+        self._cancel(consuming.read_consumer_tag(payload))
 
     def _cancel(self, tag: bytes) -> None:
         consumer = self._active.pop(tag, None)

@@ -24,10 +24,10 @@ from sealgate.wire.consuming import (
     Consume,
     Qos,
     encode_qos,
+    read_cancel,
     read_consume,
+    read_consumer_tag,
     read_qos,
-    read_silent_cancel,
-    read_tag,
 )
 
 #: What of the client's and of the broker's is looked at.
@@ -72,7 +72,7 @@ class _Consumers:
         #: The count for all of them together, 0 for none.
         self.shared = 0
         #: By consumer tag; and the sum of those without a known one.
-        self.granted: Final[dict[str, int]] = {}
+        self.granted: Final[dict[bytes, int]] = {}
         self.rest = 0
         #: Grants of consumers whose tags the broker will tell, in order.
         self.awaiting: Final[deque[int]] = deque()
@@ -107,14 +107,15 @@ class Prefetch:
             consumers = self._channels[number] = _Consumers()
         qos: Qos | None = None
         consume: Consume | None = None
-        gone = ""
+        gone = b""
         try:
             if method == BASIC_QOS:
                 qos = read_qos(payload)
             elif method == BASIC_CONSUME:
                 consume = read_consume(payload)
             else:
-                gone = read_silent_cancel(payload)
+                tag, nowait = read_cancel(payload)
+                gone = tag if nowait else b""
         except GateError:
             return [payload]
         if gone:
@@ -138,7 +139,7 @@ class Prefetch:
             return False
         if method == BASIC_QOS_OK:
             return consumers.answers.popleft() if consumers.answers else False
-        tag = read_tag(payload)
+        tag = read_consumer_tag(payload)
         if method == BASIC_CONSUME_OK:
             if consumers.awaiting:
                 self._keep(consumers, tag, consumers.awaiting.popleft())
@@ -223,7 +224,7 @@ class Prefetch:
         self._note(_CONNECTION)
         return min(left, _COUNT_MAX)
 
-    def _keep(self, consumers: _Consumers, tag: str, count: int) -> None:
+    def _keep(self, consumers: _Consumers, tag: bytes, count: int) -> None:
         if tag and tag not in consumers.granted and len(consumers.granted) < CONSUMERS_MAX:
             consumers.granted[tag] = count
         else:

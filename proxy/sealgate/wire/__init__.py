@@ -9,8 +9,8 @@ The map:
 - `properties`: the content header of a message; takes headers out and puts headers in.
 - `reader`: content headers that are like the last one, read by what differs in them (`table_shape`,
   `property_shape`).
-- `arguments`: the reader and the encoders of method arguments. `consuming`: methods about consumers;
-  `receiving`: about what they are delivered.
+- `arguments`: the reader and the encoders of method arguments. `consuming`: methods about consumers
+  and queues; `receiving`: about what is delivered.
 - `methods`: the few methods that must be read or written. All others pass as opaque bytes.
 - `sasl`: what a login says of its user.
 
