@@ -9,18 +9,22 @@ import pytest
 from sealgate.app import build
 from sealgate.app.errors import StartError
 from sealgate.config.settings import Settings
-from sealgate.session.conversation import Confirmed, Role, Unconfirmed
+from sealgate.reason import GateError
+from sealgate.session.conversation import Confirmed, Role, Terms, Unconfirmed
 from sealgate.session.holding import FRESH_S
 from sealgate.session.limits import Limits
 from sealgate.session.records import Tally
 from sealgate.signing.algorithms import HmacSha256
-from sealgate.signing.keyring import Key, Keyring
+from sealgate.signing.keyring import Key, Keyring, KeyState
+from sealgate.signing.token import parse_token
 from sealgate.stores.memory import MemoryStore
 from sealgate.verify.policy import ContentRules
+from sealgate.verify.sealer import SignerSession
 from sealgate.verify.verdict import ClaimStatus
 from support.certificates import Authority
 from support.claims import grant, make_claim, status
 from support.home import Home
+from support.sealed import a_message, a_peer
 from support.talk import KEYRING
 
 GRANTED = ClaimStatus.GRANTED
@@ -71,8 +75,43 @@ def test_signer_follows_the_first_key_of_a_name_that_can_sign(
         build.follow_signer(terms, settings)
         signing.append(terms.sealer.kid)
     assert signing == ["web-1", "web-1", "web-2"]
-    build.apply_keyring(terms, settings, Keyring([Key("k1", secret)]))
-    assert terms.sealer.kid == "web-*"  # no such key: signing refuses and says so
+
+
+def test_signer_signs_on_with_its_last_key_where_a_keyring_has_none(home: Home) -> None:
+    """While files are at different steps, or one is wrong. Who verifies does so by the new one at once."""
+    secret = HmacSha256(bytes(range(32)))
+    settings = home.settings(publish={"action": "sign", "sign_with": "web-*"})
+    terms = build.build_terms(settings, Keyring([Key("web-1", secret)]), Tally())
+    before = terms.sealer
+    for ring in (
+        Keyring([Key("web-1", secret, KeyState.VERIFY), Key("web-2", secret, KeyState.VERIFY)]),
+        Keyring([Key("other", secret)]),
+    ):
+        build.apply_keyring(terms, settings, ring)
+        build.follow_signer(terms, settings)
+        assert terms.verifier.keyring is ring
+        assert terms.sealer is before
+    assert sealing(terms) == "web-1"
+    ring = Keyring([Key("web-1", secret, KeyState.REVOKED), Key("web-2", secret, not_before=2**40)])
+    build.apply_keyring(terms, settings, ring)
+    with pytest.raises(GateError, match="key web-1 is in state revoked"):
+        sealing(terms)
+    build.apply_keyring(terms, settings, Keyring([Key("web-2", secret)]))
+    assert sealing(terms) == "web-2"
+
+
+def test_countersigner_goes_on_with_its_last_key_as_well(home: Home) -> None:
+    settings = home.settings(publish={"countersign_with": "k1"})
+    terms = build.build_terms(settings, KEYRING, Tally())
+    before = terms.countersealer
+    build.apply_keyring(terms, settings, Keyring([]))
+    assert terms.countersealer is before
+
+
+def sealing(terms: Terms) -> str:
+    """The kid under which a message is sealed now. Raises `GateError`."""
+    assert terms.sealer is not None
+    return parse_token(terms.sealer.token(a_message(), a_peer(), SignerSession(), time.time())).kid
 
 
 def test_signer_of_one_name_keeps_it(home: Home) -> None:
@@ -94,7 +133,7 @@ def test_new_keyring_is_in_force_for_signing_and_verifying_at_once(home: Home) -
     settings = home.settings(publish={"action": "sign", "sign_with": "k1"})
     terms = build.build_terms(settings, KEYRING, Tally())
     before = terms.sealer
-    fresh = Keyring([])
+    fresh = Keyring(KEYRING)
     build.apply_keyring(terms, settings, fresh)
     assert terms.verifier.keyring is fresh
     assert terms.sealer is not before

@@ -87,13 +87,34 @@ def test_broken_file_keeps_the_last_good_keyring_and_says_so_until_it_is_mended(
     assert credentials.keys_trouble == ""
 
 
-def test_signers_key_must_stay(home: Home) -> None:
+def test_keys_without_a_signer_are_in_force_for_verifying_and_told_until_there_is_one(home: Home) -> None:
+    tally, applied = Tally(), Applied()
+    credentials = Credentials(home.settings(publish={"action": "sign", "sign_with": "k*"}), tally)
+    home.write_keys({**home.k1, "state": "revoked"}, key("k2", new_secret(), state="verify"))
+    reload(credentials, applied)
+    assert kids(applied) == [["k1", "k2"]]
+    assert "publish.sign_with" in credentials.keys_trouble
+    assert dict(tally.config_reloads) == {"failed": 1}
+    home.write_keys({**home.k1, "state": "revoked"}, key("k2", new_secret()))
+    reload(credentials, applied)
+    assert kids(applied) == [["k1", "k2"]] * 2
+    assert credentials.keys_trouble == ""
+
+
+def test_signer_that_is_there_when_its_time_comes_is_taken_without_another_change(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     applied = Applied()
     credentials = Credentials(home.settings(publish={"action": "sign", "sign_with": "k1"}), Tally())
-    home.write_keys(key("k2", new_secret()))
+    home.write_keys({**home.k1, "not_before": "2100-01-01T00:00:00Z"})
     reload(credentials, applied)
-    assert applied == []
-    assert "publish.sign_with" in credentials.keys_trouble
+    assert "is not valid yet" in credentials.keys_trouble
+    assert credentials.keys is not None
+    monkeypatch.setattr(credentials.keys._source, "_clock", lambda: 2.0**33)
+    monkeypatch.setattr(credentials.keys, "_next_at", 0.0)
+    poll(credentials, applied)
+    assert credentials.keys_trouble == ""
+    assert kids(applied) == [["k1"]] * 2
 
 
 def test_gate_that_neither_signs_nor_verifies_reads_no_keys(home: Home) -> None:

@@ -132,15 +132,17 @@ def test_first_load_of_bad_keys_raises_all_of_it(keys: Path) -> None:
     ]
 
 
-def test_reload_that_takes_away_the_signing_key_is_refused(keys: Path) -> None:
+def test_keys_of_which_none_can_sign_are_taken_for_the_rest_and_told(keys: Path) -> None:
+    """A key that is revoked beside it must not be accepted on and on."""
     read = source(keys, action="sign", sign_with="k1")
-    good = read.load()
+    read.load()
     write(keys, KEYS.replace('"k1"', '"k7"'))
     assert reload(read) == 'publish.sign_with: "k1" can not sign: no such key to sign with (keys: k7)'
-    assert read.value is good
+    assert read.value is not None
+    assert read.value.kids() == ("k7",)
 
 
-def test_signing_key_outside_its_time_is_refused(keys: Path) -> None:
+def test_signing_key_outside_its_time_is_refused_at_the_start(keys: Path) -> None:
     write(keys, KEYS + "not_after = 2020-01-01T00:00:00Z\n")
     source(keys, now=1_500_000_000.0, action="sign", sign_with="k1").load()
     with pytest.raises(ConfigError, match="no longer valid"):

@@ -22,8 +22,9 @@ from taskiq_aio_pika import AioPikaBroker
 from integrations.conftest import write_keys
 from sealgate.integrations.aio_pika import sealing_connection
 from sealgate.integrations.dramatiq import SealingMiddleware
+from sealgate.integrations.options import read_options
 from sealgate.integrations.pika import SealingChannel, seal
-from sealgate.integrations.signer import open_signer
+from sealgate.integrations.signer import Signer, open_signer
 from sealgate.reason import GateError
 from sealgate.signing.token import is_session_nonce, parse_token
 from support.gateway import GatewayProcess, gateway, key, new_secret
@@ -287,6 +288,34 @@ class TestAioPika:
         found = taken(rabbitmq, vhost, "orders", 3)
         assert len({token_of(seen).nonce for seen, _ in found}) == 3
         assert process.refusals() == {}
+
+    def test_message_that_waits_for_its_connection_is_sealed_when_it_is_sent(
+        self, rabbitmq: RabbitMQServer, vhost: str, process: GatewayProcess, options: Any
+    ) -> None:
+        began = time.time()
+        now = [began - 100]
+        signer = Signer(read_options(options), clock=lambda: now[0])
+
+        async def publish() -> None:
+            connection = await aio_pika.connect_robust(
+                process.url(vhost), connection_class=sealing_connection(signer)
+            )
+            async with connection:
+                channel: Any = await connection.channel()
+                await channel.declare_queue("orders")
+                connected = channel.get_underlay_channel
+
+                async def reconnected() -> Any:
+                    """As after a while without a broker."""
+                    now[0] = began
+                    return await connected()
+
+                channel.get_underlay_channel = reconnected
+                await channel.default_exchange.publish(aio_pika.Message(b""), "orders", timeout=SECONDS_MAX)
+
+        asyncio.run(publish())
+        ((properties, _),) = taken(rabbitmq, vhost, "orders", 1)
+        assert token_of(properties).created == int(began)
 
     def test_tasks_of_one_loop_publish_at_once(
         self, rabbitmq: RabbitMQServer, vhost: str, process: GatewayProcess, options: Any

@@ -11,7 +11,6 @@ import pytest
 
 from integrations.conftest import write_keys
 from sealgate.integrations.keys import REFRESH_S, SOURCE_BYTES_MAX, KeysError, KeySource
-from sealgate.signing.keyring import Keyring
 from sealgate.signing.material import generate_hmac
 from support.gateway import key, new_secret
 
@@ -26,12 +25,8 @@ class Time:
         return self.now
 
 
-def anything(keyring: Keyring) -> None:
-    pass
-
-
 def source_of(path: Path, time: Time) -> KeySource:
-    return KeySource(f"file:{path}", anything, {}, time)
+    return KeySource(f"file:{path}", {}, time)
 
 
 def test_changed_file_is_read_again_and_not_before_its_time(keys_file: Path) -> None:
@@ -113,25 +108,10 @@ def test_file_that_is_written_in_place_counts_once_it_is_at_rest(keys_file: Path
 
 def test_credential_of_systemd(keys_file: Path) -> None:
     environ = {"CREDENTIALS_DIRECTORY": str(keys_file.parent)}
-    source = KeySource(f"cred:{keys_file.name}", anything, environ, Time())
+    source = KeySource(f"cred:{keys_file.name}", environ, Time())
     assert source.keyring().kids() == ("k1",)
     with pytest.raises(KeysError, match="CREDENTIALS_DIRECTORY is not set"):
-        KeySource(f"cred:{keys_file.name}", anything, {}, Time())
-
-
-def test_keys_that_are_of_no_use_do_not_replace_those_that_are(
-    keys_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def one_of_mine(keyring: Keyring) -> None:
-        if keyring.get("k1") is None:
-            raise ValueError("k1 is gone")
-
-    time = Time()
-    source = KeySource(f"file:{keys_file}", one_of_mine, {}, time)
-    write_keys(keys_file, [key("k2", new_secret())])
-    time.now += REFRESH_S
-    assert source.keyring().kids() == ("k1",)
-    assert "k1 is gone" in caplog.text
+        KeySource(f"cred:{keys_file.name}", {}, Time())
 
 
 def test_first_reading_must_succeed(tmp_path: Path) -> None:
@@ -156,16 +136,16 @@ def test_first_reading_must_succeed(tmp_path: Path) -> None:
 def test_environment_holds_toml_or_pairs() -> None:
     secret = generate_hmac(secrets.token_bytes(32))
     for text in (f"k1={secret}", '[[key]]\nkid = "k1"\nalg = "hmac-sha256"\nsecret = "env:S"'):
-        source = KeySource("env:KEYS", anything, {"KEYS": text, "S": secret}, Time())
+        source = KeySource("env:KEYS", {"KEYS": text, "S": secret}, Time())
         assert source.keyring().kids() == ("k1",)
     with pytest.raises(KeysError, match="not set"):
-        KeySource("env:KEYS", anything, {}, Time())
+        KeySource("env:KEYS", {}, Time())
     with pytest.raises(KeysError, match="is empty"):
-        KeySource("env:KEYS", anything, {"KEYS": " "}, Time())
+        KeySource("env:KEYS", {"KEYS": " "}, Time())
 
 
 def test_no_error_holds_material(tmp_path: Path) -> None:
     material = generate_hmac(secrets.token_bytes(32))[:-4]
     with pytest.raises(KeysError) as caught:
-        KeySource("env:KEYS", anything, {"KEYS": f"k1={material}"}, Time())
+        KeySource("env:KEYS", {"KEYS": f"k1={material}"}, Time())
     assert material[8:] not in str(caught.value)

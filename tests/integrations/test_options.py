@@ -48,6 +48,8 @@ def test_what_is_given_goes_before_the_environment() -> None:
         ({"keys": "file:"}, "keys: want"),
         ({"keys": 7}, "keys: want"),
         ({"sign_with": "a kid"}, "sign_with: want a kid"),
+        ({"sign_with": "web*-1"}, "sign_with: want a kid"),
+        ({"sign_with": "w" * 64 + "*"}, "sign_with: want a kid"),
         ({"deployment": ""}, "deployment: want"),
         ({"deployment": "é" * 128}, "deployment: want"),
         ({"verify": "yes"}, "verify: want"),

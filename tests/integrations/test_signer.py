@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.conftest import write_keys
-from sealgate.integrations.keys import REFRESH_S, KeysError
+from sealgate.integrations.keys import KeysError
 from sealgate.integrations.options import Options
 from sealgate.integrations.signer import Line, Signer
 from sealgate.reason import GateError
@@ -27,7 +27,7 @@ from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.material import MaterialKind, algorithm_of, generate_ed25519, parse_secret
-from sealgate.signing.token import parse_token
+from sealgate.signing.token import Token, parse_token
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message
 from sealgate.verify.policy import ContentRules
@@ -246,28 +246,136 @@ class TestWhichKeySigns:
         assert kid_of(Signer(Options(f"file:{path}", sign_with="a"))) == "a"
         with pytest.raises(KeysError, match="2 keys are active and can sign"):
             Signer(Options(f"file:{path}"))
-        with pytest.raises(KeysError, match="there is no key c"):
+        with pytest.raises(KeysError, match=r'"c" can not sign: no such key to sign with \(keys: a, b\)'):
             Signer(Options(f"file:{path}", sign_with="c"))
 
-    def test_rotation_is_followed_without_a_restart(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.mark.parametrize("limit", [{"state": "verify"}, {"not_after": "2020-01-01T00:00:00Z"}])
+    def test_key_that_can_not_sign_is_no_start(self, tmp_path: Path, limit: dict[str, object]) -> None:
         path = tmp_path / "keys.toml"
-        old, new = new_secret(), new_secret()
-        write_keys(path, [key("old", old), key("new", new, state="verify")])
-        signer = Signer(Options(f"file:{path}"))
-        assert kid_of(signer) == "old"
-        write_keys(path, [key("old", old, state="verify"), key("new", new)])
-        monkeypatch.setattr(signer._keys, "_next", signer._keys._monotonic() - REFRESH_S)
-        assert kid_of(signer) == "new"
+        write_keys(path, [key("a", new_secret(), **limit)])
+        for sign_with in ("a", "a*", None):
+            with pytest.raises(KeysError, match=r"key a is|0 keys are active"):
+                Signer(Options(f"file:{path}", sign_with=sign_with))
+
+    def test_first_of_a_name_that_can_sign_now(self, tmp_path: Path) -> None:
+        """As the sidecar has it."""
+        path, now = tmp_path / "keys.toml", [NOW]
+        write_keys(
+            path,
+            [
+                key("web1-a", new_secret(), state="verify"),
+                key("web1-b", new_secret(), not_after=moment(10)),
+                key("pos", new_secret()),
+                key("web1-c", new_secret(), not_before=moment(5)),
+            ],
+        )
+        signer = Signer(Options(f"file:{path}", sign_with="web1-*"), clock=lambda: float(now[0]))
+        signed = []
+        for now[0] in (NOW, NOW + 10, NOW + 11):
+            signed.append(kid_of(signer))
+        assert signed == ["web1-b", "web1-b", "web1-c"]
+
+
+class TestRotation:
+    """What is in the key file while others are at another step of it."""
+
+    @pytest.mark.parametrize("sign_with", [None, "web1-*"])
+    def test_is_followed_without_a_restart(self, turning: Turning, sign_with: str | None) -> None:
+        signer = turning.signer(sign_with)
+        assert kid_of(signer) == "web1-a"
+        turning.write(a="active", b="verify")
+        assert kid_of(signer) == "web1-a"
+        turning.write(a="verify", b="active")
+        assert kid_of(signer) == "web1-b"
+        turning.write(b="active")
+        assert kid_of(signer) == "web1-b"
+
+    @pytest.mark.parametrize("states", [{"a": "verify", "b": "verify"}, {"a": "verify"}, {"x": "active"}, {}])
+    def test_without_a_signer_leaves_signing_to_the_last_one(
+        self, turning: Turning, states: dict[str, str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No publish fails because a file is wrong for a moment; the log says what is, once."""
+        signer = turning.signer("web1-*")
+        turning.write(**states)
+        assert [kid_of(signer) for _ in range(3)] == ["web1-a"] * 3
+        told = [text for text in caplog.messages if "signs on" in text or "old keys stay" in text]
+        assert len(told) == 1
+        turning.write(a="verify", b="active")
+        assert kid_of(signer) == "web1-b"
+
+    def test_that_leaves_two_signers_leaves_it_to_the_last_one(
+        self, turning: Turning, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        signer = turning.signer(None)
+        turning.write(a="active", b="active")
+        assert kid_of(signer) == "web1-a"
+        assert "web1-a signs on: 2 keys are active and can sign: say sign_with" in caplog.text
+
+    def test_revoked_signer_signs_no_more(self, turning: Turning) -> None:
+        """Here, and not only where the gateway would refuse it."""
+        signer = turning.signer("web1-*")
+        turning.write(a="revoked")
+        with pytest.raises(GateError, match=r"sig\.key_state key web1-a is revoked"):
+            kid_of(signer)
+        turning.write(a="revoked", b="active")
+        assert kid_of(signer) == "web1-b"
+
+    def test_each_attempt_is_sealed_by_the_key_of_then(self, turning: Turning) -> None:
+        """A message that waited in a client's buffer, or is published again, is sealed anew."""
+        signer, line_options = turning.signer("web1-*"), encoded(application_headers=task_headers())
+        line = Line(signer, "/")
+        tokens = []
+        for states in ({"a": "active"}, {"a": "verify", "b": "active"}):
+            turning.write(**states)
+            with line.in_order() as session:
+                line_options = line.seal(session, "", "celery", line_options, b"{}")
+            tokens.append(token_in(line_options))
+        assert [token.kid for token in tokens] == ["web1-a", "web1-b"]
+        assert tokens[0].nonce != tokens[1].nonce
+
+
+class Turning:
+    """A key file that is turned, and a signer that has looked since."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.secrets = {name: new_secret() for name in "abx"}
+        self.signers: list[Signer] = []
+        self.write(a="active")
+
+    def write(self, **states: str) -> None:
+        names = {"a": "web1-a", "b": "web1-b", "x": "other"}
+        write_keys(
+            self.path, [key(names[name], self.secrets[name], state=state) for name, state in states.items()]
+        )
+        for signer in self.signers:
+            signer._keys._next = 0.0
+
+    def signer(self, sign_with: str | None) -> Signer:
+        self.signers.append(Signer(Options(f"file:{self.path}", sign_with=sign_with)))
+        return self.signers[-1]
+
+
+@pytest.fixture
+def turning(tmp_path: Path) -> Turning:
+    return Turning(tmp_path / "keys.toml")
+
+
+def moment(seconds: int) -> str:
+    """That long after `NOW`."""
+    return datetime.fromtimestamp(NOW + seconds, UTC).isoformat()
 
 
 def kid_of(signer: Signer) -> str:
     line = Line(signer, "/")
     with line.in_order() as session:
-        sealed = line.seal(session, "", "celery", encoded(), b"{}")
+        return token_in(line.seal(session, "", "celery", encoded(), b"{}")).kid
+
+
+def token_in(sealed: bytes) -> Token:
+    """Of the properties of a publish."""
     value = received(struct.pack(">HHQ", 60, 0, 2) + sealed, b"{}").header.table.values[TOKEN_NAME]
-    return parse_token(str(value).encode()).kid
+    return parse_token(str(value).encode())
 
 
 @pytest.mark.parametrize("challenge", [b"", CHALLENGE], ids=["random", "numbered"])

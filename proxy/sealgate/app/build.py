@@ -26,7 +26,7 @@ from sealgate.session.holding import FRESH_S, ReadyQueues, Waits
 from sealgate.session.limits import Limits
 from sealgate.session.records import Tally
 from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
-from sealgate.signing.keyring import Keyring
+from sealgate.signing.keyring import Keyring, KeyState
 from sealgate.stores import open_store
 from sealgate.verify.checks import Verifier
 from sealgate.verify.policy import ContentRules, Policy, Rule
@@ -129,29 +129,39 @@ def _login_in(url: str) -> tuple[str, str] | None:
 def apply_keyring(terms: Terms, settings: Settings, keyring: Keyring) -> None:
     """Put a (new) keyring in force for every session at once."""
     terms.verifier.keyring = keyring
-    publish = settings.publish
+    publish, deployment = settings.publish, settings.deployment
     if publish.sign_with is not None and terms.role is Role.SIGN:
-        kid = _signing_kid(keyring, publish.sign_with)
-        terms.sealer = Sealer(keyring, kid, settings.deployment, os.urandom, TOKEN_NAME)
+        terms.sealer = _sealer(terms.sealer, keyring, publish.sign_with, deployment, TOKEN_NAME)
     if publish.countersign_with is not None and terms.role is Role.VERIFY:
-        terms.countersealer = Sealer(
-            keyring, publish.countersign_with, settings.deployment, os.urandom, COUNTERSIGN_NAME
-        )
+        name = publish.countersign_with
+        terms.countersealer = _sealer(terms.countersealer, keyring, name, deployment, COUNTERSIGN_NAME)
 
 
-def _signing_kid(keyring: Keyring, name: str) -> str:
-    """The kid that `publish.sign_with` stands for; the name itself where no key can sign: signing tells."""
+def _sealer(last: Sealer | None, keyring: Keyring, name: str, deployment: str, header: str) -> Sealer:
+    """One that signs with the key that `name` stands for now.
+
+    Where no key can, the key that signed last goes on, as its keyring has it: what is wrong with a file stops
+    nobody who signs. Not when it is revoked, nor at the start: signing then refuses, and says why.
+    """
     try:
-        return keyring.first_signer(name, time.time()).kid
+        kid = keyring.first_signer(name, time.time()).kid
     except GateError:
-        return name
+        if last is None:
+            return Sealer(keyring, name, deployment, os.urandom, header)
+        signed = keyring.get(last.kid)
+        if signed is None or signed.state is not KeyState.REVOKED:
+            return last
+        kid = last.kid
+    if last is not None and last.keyring is keyring and last.kid == kid:
+        return last
+    return Sealer(keyring, kid, deployment, os.urandom, header)
 
 
 def follow_signer(terms: Terms, settings: Settings) -> None:
     """Sign with the key that `publish.sign_with` stands for now: with time another one may be the first."""
     name = settings.publish.sign_with
-    if terms.sealer is not None and name is not None and name.endswith("*"):
-        terms.sealer.kid = _signing_kid(terms.sealer.keyring, name)
+    if terms.sealer is not None and name is not None:
+        terms.sealer = _sealer(terms.sealer, terms.verifier.keyring, name, settings.deployment, TOKEN_NAME)
 
 
 def build_policy(settings: Settings) -> Policy:

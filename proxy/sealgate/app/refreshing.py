@@ -1,8 +1,8 @@
 """Sources of a running gate, read again in a thread: the event loop waits for no disk and no network.
 
-Whatever does not load leaves the last good value in use. It is told by the log, by /readyz?verbose with since
-when, and by metrics; it does not make the gate unready: one broken source would take down every gateway that
-reads it.
+Whatever does not load leaves the last good value in use; what will do for a part of its uses is used for
+that. Either is told by the log, by /readyz?verbose with since when, and by metrics; it does not make the gate
+unready: one broken source would take down every gateway that reads it.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ class Refresher(Generic[T]):
         new = self._source.take(reading)
         if reading.error is not None or reading.value is None:
             self._failed(str(reading.error), asked)
+            if new and reading.value is not None:
+                use(reading.value)
             return
         mended = self.trouble != ""
         self.trouble, self.failing_since, self._failures = "", 0.0, 0

@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 @dataclass(slots=True, frozen=True)
 class Reading(Generic[T]):
-    """What a source gave: a value, or the error that came instead.
+    """What a source gave: a value, or the error that came instead. Both, where the value will do for a part
+    of its uses only.
 
     `stamps` are the files that were looked at, good or not, as they were then. `fingerprint` is equal for two
     readings of the same texts.
@@ -81,6 +82,8 @@ class Watched(Generic[T]):
         failed: ConfigError | None = None
         try:
             value = self._value(sources)
+            lacking = list(self._lacking(value))
+            failed = ConfigError(lacking) if lacking else None
         except ConfigError as error:
             failed = error
         return Reading(
@@ -107,7 +110,7 @@ class Watched(Generic[T]):
         return new
 
     def load(self) -> T:
-        """Read and take. Raises `ConfigError` and keeps `value` when anything is wrong."""
+        """Read and take. Raises `ConfigError` when anything is wrong."""
         reading = self.read()
         self.take(reading)
         if reading.error is not None:
@@ -118,6 +121,10 @@ class Watched(Generic[T]):
     def _value(self, sources: Sources) -> T:
         """What the source holds now. Raises `ConfigError`."""
         raise NotImplementedError
+
+    def _lacking(self, value: T) -> Iterator[Problem]:
+        """What a start needs of it that it has not. A gate that runs takes it all the same."""
+        return iter(())
 
 
 class KeySource(Watched[Keyring]):
@@ -133,21 +140,18 @@ class KeySource(Watched[Keyring]):
         self._clock: Final = clock
 
     def _value(self, sources: Sources) -> Keyring:
-        keyring = read_keyring(self._settings.keys.source, sources)
-        problems = list(self._signer_problems(keyring))
-        if problems:
-            raise ConfigError(problems)
-        return keyring
+        return read_keyring(self._settings.keys.source, sources)
 
-    def _signer_problems(self, keyring: Keyring) -> Iterator[Problem]:
+    def _lacking(self, value: Keyring) -> Iterator[Problem]:
+        """A key to sign with. Who verifies is not to wait for that: another key may be revoked in it."""
         publish = self._settings.publish
         for name, kid in (("sign_with", publish.sign_with), ("countersign_with", publish.countersign_with)):
             if kid is None:
                 continue
             try:
-                keyring.first_signer(kid, self._clock())
+                value.first_signer(kid, self._clock())
             except GateError as error:
-                known = ", ".join(keyring.kids())
+                known = ", ".join(value.kids())
                 yield Problem("", f"publish.{name}", f'"{kid}" can not sign: {error.detail} (keys: {known})')
 
 

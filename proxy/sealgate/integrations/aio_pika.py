@@ -9,7 +9,7 @@ Nonces are random: between the seal and the socket there are waits in which anot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -25,16 +25,24 @@ from sealgate.verify.sealer import SignerSession
 
 
 class _Sealed:
-    """What `Exchange.publish` asks of a message."""
+    """What `Exchange.publish` asks of a message, once each: it reads `properties` when there is a connection.
 
-    __slots__ = ("body", "properties")
+    So a message that waits for one is sealed when it is sent, by the key of then.
+    """
 
-    def __init__(self, body: bytes, properties: Basic.Properties) -> None:
+    __slots__ = ("_seal", "body")
+
+    def __init__(self, body: bytes, seal: Callable[[], Basic.Properties]) -> None:
         self.body: Final = body
-        self.properties: Final = properties
+        self._seal: Final = seal
+
+    @property
+    def properties(self) -> Basic.Properties:
+        """With the seal. Raises `GateError`."""
+        return self._seal()
 
     def __repr__(self) -> str:
-        return f"<sealed message of {len(self.body)} bytes>"
+        return f"<message of {len(self.body)} bytes, to be sealed>"
 
 
 def sealing_connection(
@@ -49,8 +57,12 @@ def sealing_connection(
     class SealingExchange(RobustExchange):
         async def publish(self, message: AbstractMessage, routing_key: str, **options: Any) -> Any:
             """As aio-pika's own. Raises `GateError` for what can not be sealed."""
-            sealed: Any = seal(opened, self.name, routing_key, message, _vhost_of(self))
-            return await super().publish(sealed, routing_key, **options)
+
+            def sealed() -> Basic.Properties:
+                return seal(opened, self.name, routing_key, message, _vhost_of(self))
+
+            to_seal: Any = _Sealed(message.body, sealed)
+            return await super().publish(to_seal, routing_key, **options)
 
     class SealingChannel(RobustChannel):
         EXCHANGE_CLASS = SealingExchange
@@ -63,15 +75,14 @@ def sealing_connection(
 
 def seal(
     signer: Signer, exchange: str, routing_key: str, message: AbstractMessage, vhost: str = "/"
-) -> _Sealed:
-    """`message` sealed for one publish. Raises `GateError`."""
+) -> Basic.Properties:
+    """Properties to publish `message` with, once. Raises `GateError`."""
     properties = message.properties
     if not properties.message_id:
         properties.message_id = uuid4().hex  # else aiormq would, after it was sealed
-    body = message.body
-    unsealed = as_message(exchange, routing_key, properties.marshal(), body)
+    unsealed = as_message(exchange, routing_key, properties.marshal(), message.body)
     properties.headers = sealed_headers(properties.headers, signer.token(unsealed, vhost, SignerSession()))
-    return _Sealed(body, properties)
+    return properties
 
 
 def _vhost_of(exchange: RobustExchange) -> str:

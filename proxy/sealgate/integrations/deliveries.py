@@ -27,7 +27,6 @@ from sealgate.signing.canonical import (
     TOKEN_NAME,
     signing_input,
 )
-from sealgate.signing.keyring import Keyring
 from sealgate.signing.token import Token, parse_token
 from sealgate.verify.message import Message
 from sealgate.verify.targets import TargetPolicy, check_delivered_target
@@ -62,7 +61,7 @@ class DeliveryCheck:
         self.refused: Final[Counter[str]] = Counter()
         self._clock: Final = clock
         self._monotonic: Final = monotonic
-        self._keys: Final = KeySource(options.keys, _some_keys)
+        self._keys: Final = KeySource(options.keys)
         self._told: Final[dict[str, tuple[float, int]]] = {}
 
     def passes_decoded(
@@ -172,7 +171,3 @@ def without_seals(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
         name: value for name, value in (headers or {}).items() if name not in (TOKEN_NAME, COUNTERSIGN_NAME)
     }
     return kept or None
-
-
-def _some_keys(keyring: Keyring) -> None:
-    """A keyring of any keys is of use to a verifier."""

@@ -36,20 +36,17 @@ class KeysError(ValueError):
 class KeySource:
     """The keyring behind `reference` (`env:NAME`, `file:/path`, `cred:NAME`).
 
-    `check` raises ValueError for a keyring that is of no use. The first reading raises `KeysError`; later,
-    what can not be read or used is logged, and the last good keyring stays. There is no lock to be held over
-    a fork: threads that read at the same moment read the same.
+    The first reading raises `KeysError`; later, what can not be read is logged, and the last good keyring
+    stays. There is no lock to be held over a fork: threads that read at the same moment read the same.
     """
 
     def __init__(
         self,
         reference: str,
-        check: Callable[[Keyring], object],
         environ: Mapping[str, str] = os.environ,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reference: Final = reference
-        self._check: Final = check
         self._environ: Final = environ
         self._monotonic: Final = monotonic
         self._stamps: dict[Path, _Stamp] = {}
@@ -87,7 +84,6 @@ class KeySource:
             keyring, warnings = load_keys(
                 text, self._reference, lambda reference: self._resolve(reference, stamps)
             )
-            self._check(keyring)
         except (KeyfileError, ValueError) as error:
             what = "; ".join(str(error).splitlines())
             named = what if what.startswith(self._reference) else f"{self._reference}: {what}"

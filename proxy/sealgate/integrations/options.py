@@ -40,8 +40,9 @@ class OptionsError(ValueError):
 class Options:
     """`keys` is a reference (`env:NAME`, `file:/path`, `cred:NAME`), never a secret itself.
 
-    `sign_with` is the kid that signs; absent, the one active key that can. `require` is one of
-    `REQUIREMENTS`, and `countersigned_by` the kids of the gateways it speaks of. `clock_skew` is in seconds.
+    `sign_with` is the kid that signs, or the beginning of one and `*`: the first key of such a name, as the
+    file has them, that can sign now; absent, the one active key that can. `require` is one of `REQUIREMENTS`,
+    and `countersigned_by` the kids of the gateways it speaks of. `clock_skew` is in seconds.
     `queues` says by queue what a delivery's target may be beside the signed one; absent queues are strict.
     """
 
@@ -103,9 +104,10 @@ def _keys(value: object) -> str:
 
 
 def _sign_with(value: object) -> str:
-    if isinstance(value, str) and is_kid(value):
+    # `A*` is a kid where the pattern `*` is told: the beginning of a kid may be empty.
+    if isinstance(value, str) and (is_kid(value) or (value.endswith("*") and is_kid("A" + value[:-1]))):
         return value
-    raise ValueError("want a kid: 1 to 64 of A-Z a-z 0-9 _ -")
+    raise ValueError("want a kid: 1 to 64 of A-Z a-z 0-9 _ -, or the beginning of one and *")
 
 
 def _deployment(value: object) -> str:

@@ -8,6 +8,7 @@ Python values into AMQP types has to be kept true, and what can not be signed is
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import struct
 import threading
@@ -17,25 +18,26 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
-from sealgate.integrations.keys import KeySource
+from sealgate.integrations.keys import KeysError, KeySource
 from sealgate.integrations.options import Options, read_options
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
-from sealgate.signing.keyring import Keyring, KeyState
+from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.sealer import Sealer, SignerSession
 from sealgate.wire.constants import CLASS_BASIC, FRAME_OVERHEAD_BYTES
 from sealgate.wire.properties import FLAGS_AT, ContentHeader, scan_content_header, splice
 from sealgate.wire.table import entry_longstr
 
+_log: Final = logging.getLogger("sealgate")
 _HEAD: Final = struct.Struct(">HHQ")  # class, weight, body size
 
 
 class Signer:
     """Seals with the keys of `options`; one for all threads of a process and those forked from it.
 
-    Raises `KeysError` when the keys can not be read at first. `clock` gives Unix seconds; `rng(n)` gives n
-    random bytes and must not repeat itself in a forked process.
+    Raises `KeysError` when the keys can not be read at first, or none of them can sign. `clock` gives Unix
+    seconds; `rng(n)` gives n random bytes and must not repeat itself in a forked process.
     """
 
     def __init__(
@@ -47,32 +49,50 @@ class Signer:
         self.options: Final = options
         self._clock: Final = clock
         self._rng: Final = rng
-        self._keys: Final = KeySource(options.keys, self._kid_of)
-        self._sealer = self._sealer_of(self._keys.keyring())
+        self._keys: Final = KeySource(options.keys)
+        keyring = self._keys.keyring()
+        try:
+            key = key_to_sign_with(keyring, options.sign_with, clock())
+        except GateError as error:
+            raise KeysError(f"{options.keys}: {_no_signer(options, keyring, error)}") from None
+        self._sealer = self._sealer_of(keyring, key)
+        self._told = ""
 
     def token(self, message: Message, vhost: str, session: SignerSession) -> str:
         """The value of `x-seal` for `message`. Raises `GateError` as `Sealer.token`."""
+        now = self._clock()
+        peer = Peer(self.options.deployment, vhost)
+        return self._sealer_at(now).token(message, peer, session, now).decode()
+
+    def _sealer_at(self, now: float) -> Sealer:
+        """The one that signs now: with time, and with each new keyring, another key may be the first.
+
+        A keyring that has none leaves signing to the key that signed last, as the keyring before had it,
+        unless that key is revoked. Raises `GateError` then, or when that key's time is over.
+        """
         keyring = self._keys.keyring()
         sealer = self._sealer
-        if sealer.keyring is not keyring:
-            sealer = self._sealer = self._sealer_of(keyring)
-        peer = Peer(self.options.deployment, vhost)
-        return sealer.token(message, peer, session, self._clock()).decode()
+        try:
+            key = key_to_sign_with(keyring, self.options.sign_with, now)
+        except GateError as error:
+            last = keyring.get(sealer.kid)
+            if last is not None and last.state is KeyState.REVOKED:
+                raise GateError(Reason.SIG_KEY_STATE, f"key {last.kid} is revoked") from None
+            self._tell(f"{sealer.kid} signs on: {_no_signer(self.options, keyring, error)}")
+            return sealer
+        if sealer.keyring is not keyring or sealer.kid != key.kid:
+            sealer = self._sealer = self._sealer_of(keyring, key)
+            self._told = ""
+        return sealer
 
-    def _sealer_of(self, keyring: Keyring) -> Sealer:
-        return Sealer(keyring, self._kid_of(keyring), self.options.deployment, self._rng)
+    def _sealer_of(self, keyring: Keyring, key: Key) -> Sealer:
+        return Sealer(keyring, key.kid, self.options.deployment, self._rng)
 
-    def _kid_of(self, keyring: Keyring) -> str:
-        """The kid that signs. Raises ValueError for a keyring that can not tell."""
-        kid = self.options.sign_with
-        if kid is not None:
-            if keyring.get(kid) is None:
-                raise ValueError(f"sign_with: there is no key {kid}")
-            return kid
-        able = [key.kid for key in keyring if key.state is KeyState.ACTIVE and key.algorithm.can_sign]
-        if len(able) != 1:
-            raise ValueError(f"{len(able)} keys are active and can sign: say sign_with")
-        return able[0]
+    def _tell(self, trouble: str) -> None:
+        """Once, however many messages are signed meanwhile."""
+        if trouble != self._told:
+            self._told = trouble
+            _log.warning("sealgate: %s: %s", self.options.keys, trouble)
 
 
 class Line:
@@ -132,6 +152,28 @@ def open_signer(given: Mapping[str, Any] | Options | None = None) -> Signer:
     `KeysError`.
     """
     return _signer_of(given if isinstance(given, Options) else read_options(given))
+
+
+def key_to_sign_with(keyring: Keyring, sign_with: str | None, now: float) -> Key:
+    """The key that `Options.sign_with` stands for at `now` (Unix seconds).
+
+    Raises `GateError` sig.kid or sig.key_state when none can sign, or when it does not say which.
+    """
+    if sign_with is not None:
+        return keyring.first_signer(sign_with, now)
+    able = [key.kid for key in keyring if key.state is KeyState.ACTIVE and key.algorithm.can_sign]
+    if len(able) != 1:
+        raise GateError(Reason.SIG_KID, f"{len(able)} keys are active and can sign: say sign_with")
+    return keyring.signer(able[0], now)
+
+
+def _no_signer(options: Options, keyring: Keyring, error: GateError) -> str:
+    """Why no key of `keyring` signs, as the gateway's configuration has it."""
+    if options.sign_with is None:
+        return error.detail
+    return (
+        f'sign_with: "{options.sign_with}" can not sign: {error.detail} (keys: {", ".join(keyring.kids())})'
+    )
 
 
 @lru_cache(maxsize=16)

@@ -217,6 +217,12 @@ def test_signer_and_gateway_are_held_against_each_other(
     assert expected <= pairs(other_way_round)
 
 
+def test_signer_is_known_by_the_beginning_of_its_name(place: Place) -> None:
+    place.sidecar(('sign_with = "web"', 'sign_with = "we*"'))
+    found = place.findings("--against", place.home / "gateway.toml", *OFFLINE, name="sidecar.toml")
+    assert pairs(found) == set()
+
+
 def test_a_worker_that_verifies_is_held_against_who_signs_for_it(place: Place) -> None:
     """Its gateway's countersignature, too, where deliveries must carry that."""
     more = '[quarantine]\nenabled = false\n[deliver]\naction = "verify"\nrequire = "both"\n'

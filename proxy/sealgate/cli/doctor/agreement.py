@@ -16,7 +16,7 @@ _TRIAL = b"sealgate doctor"
 
 @dataclass(slots=True, frozen=True)
 class Signer:
-    """Who signs: with which kid of which keys, and the place where that is set."""
+    """Who signs: with which kid (or beginning of one and `*`) of which keys, and where that is set."""
 
     deployment: str
     kid: str
@@ -37,7 +37,7 @@ class Verifier:
 def disagreements(signer: Signer, verifier: Verifier, now: float) -> Iterator[Finding]:
     """`now` in Unix seconds."""
     try:
-        key = signer.keyring.signer(signer.kid, now)
+        key = signer.keyring.first_signer(signer.kid, now)
     except GateError as error:
         change = f'state = "active", and a time within not_before and not_after, for {signer.kid}'
         yield found(rules.SIGNER, str(error), change, signer.place, signer.kid)

@@ -14,7 +14,8 @@ from sealgate.cli.doctor.keys_checks import verifier_of
 from sealgate.config.errors import ConfigError
 from sealgate.config.sources import Sources, read_keyring
 from sealgate.integrations.options import Options, OptionsError, read_options
-from sealgate.signing.keyring import Keyring, KeyState
+from sealgate.integrations.signer import key_to_sign_with
+from sealgate.reason import GateError
 
 _OPTION = "broker_transport_options"
 
@@ -47,22 +48,19 @@ def _keys(case: Case, options: Options, report: Report, now: float) -> Iterator[
         change = f"mend {options.keys}"
         yield case.at(rules.SIGNING, "; ".join(str(error).splitlines()), _OPTION, change, "keys")
         return
-    kid = options.sign_with or _only_signer(keyring)
-    if not kid or keyring.get(kid) is None:
-        change = case.locator.line(_OPTION, '{"sealgate": {"sign_with": "KID"}}')
-        message = f"there is no key {kid} in {options.keys}"
-        if not kid:
-            message = f"sign_with is not set, and {options.keys} has not just one active key that signs"
-        yield case.at(rules.SIGNING, message, _OPTION, change, "sign_with")
-        return
+    kid = options.sign_with or ""
+    if keyring.get(kid) is None:
+        try:
+            kid = key_to_sign_with(keyring, options.sign_with, now).kid
+        except GateError as error:
+            change = case.locator.line(_OPTION, '{"sealgate": {"sign_with": "KID"}}')
+            message = f"there is no key {kid} in {options.keys}: {error.detail}"
+            if not kid:
+                message = f"sign_with is not set, and {options.keys} has not just one active key that signs"
+            yield case.at(rules.SIGNING, message, _OPTION, change, "sign_with")
+            return
     report.examined.append(f"the keys of {options.keys}, of which {kid} signs")
     if case.gateway is None or case.gateway.keyring is None:
         return
     signer = Signer(options.deployment, kid, keyring, case.locator.place(_OPTION))
     yield from disagreements(signer, verifier_of(case.gateway), now)
-
-
-def _only_signer(keyring: Keyring) -> str:
-    """As `integrations.signer` chooses: the one active key that can sign."""
-    able = [key.kid for key in keyring if key.state is KeyState.ACTIVE and key.algorithm.can_sign]
-    return able[0] if len(able) == 1 else ""
