@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from sealgate.app.controlling import PAGE, Controlling, ControlPlan
 from sealgate.cli import main
+from sealgate.ops.admin import Admin
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.pages import Pages
-from sealgate.ops.plain_admin import PlainAdmin
 from sealgate.session.records import Tally
 from support.processes import free_port
 
@@ -37,7 +37,7 @@ def desk(state: str | None = None, kinds: tuple[str, ...] = ("shed", "revoke")) 
         tables={PAGE: controlling.table},
         changes={PAGE: controlling.changes},
     )
-    admin = PlainAdmin("127.0.0.1:0", pages)
+    admin = Admin("127.0.0.1:0", pages)
 
     async def opened() -> None:
         await controlling.start()

@@ -14,27 +14,15 @@ from sealgate.ops.admin import Admin
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.metrics import build_registry
 from sealgate.ops.pages import Pages
-from sealgate.ops.plain_admin import PlainAdmin
 from sealgate.ops.tables import Table
 from sealgate.session.records import Tally
-
-Kind = type[Admin] | type[PlainAdmin]
-_KIND: list[Kind] = [Admin]
-
-
-@pytest.fixture(params=[Admin, PlainAdmin], autouse=True)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    """Both servers answer the same."""
-    _KIND[0] = request.param
-    return _KIND[0]
-
 
 TABLE = Table("Ro<ws", "A & b.", ("name", "n"), [("<x>", "1"), ("y", "2")], {"rows": [["<x>", 1]]})
 
 
 @dataclass
 class Served:
-    admin: Admin | PlainAdmin
+    admin: Admin
     health: Health
     tally: Tally
     client: aiohttp.ClientSession
@@ -47,13 +35,13 @@ class Served:
             return answer.status, await answer.text()
 
 
-def build(address: str) -> tuple[Admin | PlainAdmin, Health, Tally]:
+def build(address: str) -> tuple[Admin, Health, Tally]:
     tally = Tally()
     health = Health(LoopLag())
     tables = {"/rows": lambda: TABLE}
     registry = build_registry(tally, None, {})
     pages = Pages(registry, health, tally, {"deployment": "prod"}, tables=tables)
-    return _KIND[0](address, pages), health, tally
+    return Admin(address, pages), health, tally
 
 
 @asynccontextmanager

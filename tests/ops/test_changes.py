@@ -1,4 +1,4 @@
-"""Who may change something over HTTP, asked of both servers."""
+"""Who may change something over HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from sealgate.ops.changes import BODY_BYTES_MAX, Changes
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.metrics import build_registry
 from sealgate.ops.pages import Pages
-from sealgate.ops.plain_admin import PlainAdmin
 from sealgate.ops.tables import Table
 from sealgate.session.records import Tally
 
@@ -47,7 +46,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(kind: type[Admin] | type[PlainAdmin], token: str | None = TOKEN) -> AsyncIterator[Served]:
+async def served(token: str | None = TOKEN) -> AsyncIterator[Served]:
     asked: list[Any] = []
 
     async def carry_out(what: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -59,28 +58,17 @@ async def served(kind: type[Admin] | type[PlainAdmin], token: str | None = TOKEN
     tables = {"/controls": lambda: Table("Controls", "", (), ()), "/observed": lambda: Table("O", "", (), ())}
     registry = build_registry(tally, None, {})
     pages = Pages(registry, Health(LoopLag()), tally, {}, tables=tables, changes={"/controls": changes})
-    admin = kind("127.0.0.1:0", pages)
+    admin = Admin("127.0.0.1:0", pages)
     await admin.start()
     async with aiohttp.ClientSession() as client:
         yield Served(admin.port, changes, client, asked)
     await admin.close()
 
 
-@pytest.fixture(params=[Admin, PlainAdmin])
-def kind(request: pytest.FixtureRequest) -> type[Admin] | type[PlainAdmin]:
-    found: type[Admin] | type[PlainAdmin] = request.param
-    return found
-
-
-Kind = type[Admin] | type[PlainAdmin]
-
-
 @pytest.mark.asyncio
-async def test_who_knows_the_token_is_obeyed_and_on_record(
-    kind: Kind, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_who_knows_the_token_is_obeyed_and_on_record(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with served(kind) as it:
+    async with served() as it:
         assert await it.post(HEADERS) == (200, b'{"done": "shed"}\n')
         assert it.asked == [ASKED]
         assert (await it.post({**HEADERS, "Authorization": f"bearer  {TOKEN}"}))[0] == 200
@@ -109,9 +97,9 @@ async def test_who_knows_the_token_is_obeyed_and_on_record(
         f"Bearer {TOKEN}, Bearer {TOKEN}",
     ],
 )
-async def test_who_does_not_is_turned_away_and_counted(kind: Kind, authorization: str | None) -> None:
+async def test_who_does_not_is_turned_away_and_counted(authorization: str | None) -> None:
     headers = {**HEADERS, "Authorization": authorization} if authorization is not None else {}
-    async with served(kind) as it:
+    async with served() as it:
         status, body = await it.post(headers)
         assert status == 403
         assert TOKEN.encode() not in body
@@ -119,8 +107,8 @@ async def test_who_does_not_is_turned_away_and_counted(kind: Kind, authorization
 
 
 @pytest.mark.asyncio
-async def test_two_authorizations_are_none(kind: Kind) -> None:
-    async with served(kind) as it:
+async def test_two_authorizations_are_none() -> None:
+    async with served() as it:
         reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
         line = f"Authorization: Bearer {TOKEN}\r\n"
         head = f"POST /controls HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer wrong\r\n{line}"
@@ -132,8 +120,8 @@ async def test_two_authorizations_are_none(kind: Kind) -> None:
 
 
 @pytest.mark.asyncio
-async def test_without_a_token_nobody_can_change_anything(kind: Kind) -> None:
-    async with served(kind, token=None) as it:
+async def test_without_a_token_nobody_can_change_anything() -> None:
+    async with served(token=None) as it:
         for headers in (HEADERS, {}, {"Authorization": "Bearer "}, {"Authorization": "Bearer None"}):
             status, body = await it.post(headers)
             assert status == 403
@@ -154,10 +142,8 @@ async def test_without_a_token_nobody_can_change_anything(kind: Kind) -> None:
         ("application/json", b'{"x": "' + b"x" * BODY_BYTES_MAX + b'"}', 413),
     ],
 )
-async def test_what_is_no_request_is_told(
-    kind: Kind, content_type: str, body: bytes | None, status: int
-) -> None:
-    async with served(kind) as it:
+async def test_what_is_no_request_is_told(content_type: str, body: bytes | None, status: int) -> None:
+    async with served() as it:
         assert (await it.post({**HEADERS, "Content-Type": content_type}, body))[0] == status
         assert it.asked == []
 
@@ -173,16 +159,16 @@ async def test_what_is_no_request_is_told(
         ("/controls", "OPTIONS"),
     ],
 )
-async def test_nothing_else_is_changed_by_anybody(kind: Kind, path: str, method: str) -> None:
-    async with served(kind) as it:
+async def test_nothing_else_is_changed_by_anybody(path: str, method: str) -> None:
+    async with served() as it:
         assert (await it.post(HEADERS, path=path, method=method))[0] == 405
         assert it.asked == []
 
 
 @pytest.mark.asyncio
-async def test_page_of_another_site_is_allowed_nothing(kind: Kind) -> None:
+async def test_page_of_another_site_is_allowed_nothing() -> None:
     """A browser asks before it sends Authorization to another origin, and is not told yes."""
-    async with served(kind) as it:
+    async with served() as it:
         url = f"http://127.0.0.1:{it.port}/controls"
         asked = {"Origin": "http://evil.example", "Access-Control-Request-Headers": "authorization"}
         async with it.client.options(url, headers=asked) as answer:

@@ -36,10 +36,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def untouched_logging() -> Iterator[None]:
     """Put back the logging of the test run."""
-    loggers = [
-        logging.getLogger(name)
-        for name in ("", *logging_module._SILENT, *logging_module._QUIET, AUDIT_LOGGER)
-    ]
+    loggers = [logging.getLogger(name) for name in ("", *logging_module._SILENT, "asyncio", AUDIT_LOGGER)]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     yield
     for logger, level, handlers in before:

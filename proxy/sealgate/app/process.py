@@ -136,7 +136,8 @@ async def _serve(settings: Settings, steward: Steward) -> int:
 
 
 def _settle_garbage() -> None:
-    """Look for cycles seldom: messages have none, and what a start leaves behind stays.
+    """Look for cycles seldom: messages have none, and what a start leaves behind stays. From now on: a start
+    itself is not searched (`cli.run`).
 
     With the interpreter's own threshold a search began every 35 messages, and went through those that were
     waiting for the store: a fifth of a gateway's time with stored nonces (measured).
@@ -144,6 +145,7 @@ def _settle_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, 10, 10)
+    gc.enable()
 
 
 def _failed(work: asyncio.Future[None]) -> bool:

@@ -35,11 +35,11 @@ from sealgate.app.reports import Report
 from sealgate.app.slot import State
 from sealgate.control.orders import plain
 from sealgate.net.sockets import reserve
+from sealgate.ops.admin import Admin
 from sealgate.ops.health import LoopLag
 from sealgate.ops.logging import configure_logging
 from sealgate.ops.metrics import PREFIX, TASKS, UPSTREAM_UP, TallyCollector
 from sealgate.ops.pages import Pages
-from sealgate.ops.plain_admin import PlainAdmin
 
 log: Final = logging.getLogger("sealgate.app")
 
@@ -130,7 +130,7 @@ def _obey_signals(fleet: Fleet, health: FleetHealth) -> None:
 
 def _build_admin(
     plan: Plan, fleet: Fleet, health: FleetHealth, observing: Observing, controlling: Controlling
-) -> PlainAdmin | None:
+) -> Admin | None:
     if not plan.admin:
         return None
     registry = CollectorRegistry(auto_describe=False)
@@ -148,7 +148,7 @@ def _build_admin(
         tables={OBSERVED_PAGE: observing.table, CONTROLS_PAGE: controlling.table},
         changes={CONTROLS_PAGE: controlling.changes},
     )
-    return PlainAdmin(plan.admin, pages)
+    return Admin(plan.admin, pages)
 
 
 class FleetCollector(Collector):

@@ -25,7 +25,6 @@ SAMPLED_KEYS_MAX: Final = 1000
 #: and told by us once.
 _SILENT: Final = ("aio_pika", "aiormq", "boto3", "botocore", "hvac", "requests", "urllib3")
 #: Their warnings are about us, their chatter is not.
-_QUIET: Final = ("aiohttp", "asyncio")
 _OWN_ATTRIBUTES: Final = frozenset(
     {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "color_message"}
 )
@@ -53,8 +52,7 @@ def configure_logging(
     root.handlers[:] = [handler]
     for library in _SILENT:
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    for library in _QUIET:
-        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
 
 

@@ -1,4 +1,4 @@
-"""What only the plain server must be asked; what both servers answer is in test_admin.py."""
+"""Requests that are none, or come as no client sends them; the pages are asked for in test_admin.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from sealgate.ops.admin import CONNECTIONS_MAX, HEAD_BYTES_MAX, Admin
 from sealgate.ops.health import Health, LoopLag
 from sealgate.ops.metrics import build_registry
 from sealgate.ops.pages import Pages
-from sealgate.ops.plain_admin import CONNECTIONS_MAX, HEAD_BYTES_MAX, PlainAdmin
 from sealgate.session.records import Tally
 
 LIVE = b"GET /livez HTTP/1.1\r\n\r\n"
@@ -20,7 +20,7 @@ LIVE = b"GET /livez HTTP/1.1\r\n\r\n"
 @asynccontextmanager
 async def served() -> AsyncIterator[int]:
     tally = Tally()
-    admin = PlainAdmin("127.0.0.1:0", Pages(build_registry(tally, None, {}), Health(LoopLag()), tally, {}))
+    admin = Admin("127.0.0.1:0", Pages(build_registry(tally, None, {}), Health(LoopLag()), tally, {}))
     await admin.start()
     try:
         yield admin.port
