@@ -35,6 +35,7 @@ ready = {"checks": {"upstream": mine.get("trouble", "")}, "advisory": []}
 report = {
     "tally": tally, "store": [0, 0], "tasks": 1, "upstreams": {}, "process": {},
     "observed": [], "parking": {"wanted": [], "empty": []},
+    "keys": {"source": "", "keys": []},
     "live": {"checks": {}, "advisory": []}, "ready": ready, "listening": True,
 }
 if starts <= mine.get("silent", 0):

@@ -18,6 +18,7 @@ def report(accepted: int, clients: int = 0, up: float = 1.0, **more: Any) -> Rep
             "tasks": 5,
             "observed": [],
             "parking": {"wanted": [], "empty": []},
+            "keys": {"source": "env:K", "keys": []},
             "upstreams": {"b:5672": up},
             "process": {"process_cpu_seconds_total": 2.0, "process_start_time_seconds": 9.0},
             "live": {"checks": {"loop": ""}, "advisory": []},
@@ -69,3 +70,28 @@ def test_broker_that_one_worker_can_not_reach_is_down() -> None:
 def test_checks_keep_what_is_only_a_remark() -> None:
     ready = report(1).ready
     assert (ready.failing, ready.ok) == (["store"], False)
+
+
+def test_evidence_of_a_key_is_kept_of_the_dead_until_no_worker_has_it() -> None:
+    tally = Tally()
+    tally.use_of("k1").note(2, 1000.0, 5000, "web")
+    key = {
+        "kid": "k1",
+        "alg": "hmac-sha256",
+        "state": "active",
+        "can_sign": True,
+        "not_before": None,
+        "not_after": None,
+        "max_lifetime_s": 60,
+        "known_since": 1.0,
+        "state_since": 1.0,
+    }
+    having = {"keys": {"source": "env:K", "keys": [key]}}
+    total = Sum()
+    total.bury(report(1, tally=to_plain(tally), **having))
+    total.update([report(1), report(1, tally=to_plain(tally), **having)])
+    assert total.tally.key_use["k1"].messages_last_hour(1000.0) == 4
+    total.update([])
+    assert total.tally.key_use["k1"].expires_latest == 5000, "nobody is there to ask"
+    total.update([report(1)])
+    assert total.tally.key_use == {}

@@ -23,7 +23,8 @@ lines = link.makefile("r")
 report = {{
     "tally": {{"messages": [[["publish", "accepted", "x" * {size}], 1]]}}, "store": [0, 0], "tasks": 1,
     "upstreams": {{}}, "process": {{}}, "observed": [],
-    "parking": {{"wanted": [], "empty": []}}, "live": {{"checks": {{}}, "advisory": []}},
+    "parking": {{"wanted": [], "empty": []}}, "keys": {{"source": "", "keys": []}},
+    "live": {{"checks": {{}}, "advisory": []}},
     "ready": {{"checks": {{}}, "advisory": []}}, "listening": True,
 }}
 orders = json.loads(lines.readline())

@@ -20,6 +20,7 @@ SERIES = {
     "sealgate_verify_seconds_sum",
     "sealgate_key_messages_total",
     "sealgate_key_last_used_timestamp_seconds",
+    "sealgate_key_seal_expires_latest_timestamp_seconds",
     "sealgate_producer_clock_skew_seconds",
     "sealgate_delayed_total",
     "sealgate_parked_total",
@@ -65,8 +66,8 @@ def full_tally() -> Tally:
     tally.messages["publish", "refused", "sig.bad"] = 2
     tally.task_messages["shop.*", "accepted"] = 5
     tally.key_messages["k1", "accepted"] = 5
-    tally.key_last_used["k1"] = 1_700_000_000.5
-    tally.producer_clock_skew["k1"] = -0.25
+    tally.use_of("k1").note(1, 1_700_000_000.5, 1_700_086_400, "web")
+    tally.use_of("k1").clock_skew_s = -0.25
     tally.verify_seconds.observe(0.00003, 4)
     tally.verify_seconds.observe(7.0)
     tally.waited('odd "name"\\', 0.02)
@@ -154,6 +155,7 @@ def test_an_empty_tally_still_declares_every_metric() -> None:
         ("task_messages_total", {"task": "shop.*", "verdict": "accepted"}, 5),
         ("key_messages_total", {"kid": "k1", "verdict": "accepted"}, 5),
         ("key_last_used_timestamp_seconds", {"kid": "k1"}, 1_700_000_000.5),
+        ("key_seal_expires_latest_timestamp_seconds", {"kid": "k1"}, 1_700_086_400.0),
         ("producer_clock_skew_seconds", {"kid": "k1"}, -0.25),
         ("clamped_total", {"bound": "expires"}, 3),
         ("prefetch_limited_total", {"how": "max"}, 2),
@@ -202,7 +204,7 @@ def test_no_metric_has_more_series_than_its_limit_and_no_count_is_lost(
     tally = Tally()
     for number in range(10):
         tally.task_messages[f"t{number}", "accepted"] = 1
-        tally.key_last_used[f"k{number}"] = 1.0
+        tally.use_of(f"k{number}").note(1, 1.0, 0, "")
     found = samples(text_of(tally))
     counts = {labels: count for (name, labels), count in found.items() if "task_messages" in name}
     assert len(counts) == 4

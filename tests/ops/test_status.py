@@ -53,7 +53,7 @@ def test_messages_are_added_up_by_verdict_and_by_reason() -> None:
     tally.messages["publish", "refused", "sig.bad"] = 4
     tally.messages["publish", "refused", "sig.missing"] = 5
     tally.messages["publish", "observed", "sig.bad"] = 6
-    tally.key_last_used["k1"] = 1_700_000_030.0
+    tally.use_of("k1").note(1, 1_700_000_030.0, 0, "")
     texts = page(tally).texts
     rows = dict(pairwise(texts))
     assert rows["publish refused"] == "9"
@@ -66,7 +66,7 @@ def test_messages_are_added_up_by_verdict_and_by_reason() -> None:
 def test_everything_on_the_page_is_escaped() -> None:
     evil = "<script>alert('1')</script>"
     tally = Tally()
-    tally.key_last_used[evil] = 1.0
+    tally.use_of(evil).note(1, 1.0, 0, "")
     tally.messages[evil, evil, evil] = 1
     found = page(tally, ready=Report({evil: evil}), about={evil: evil})
     assert "script" not in found.tags
@@ -81,5 +81,5 @@ def test_a_table_has_an_end() -> None:
     tally = Tally()
     for number in range(ROWS_MAX * 5):
         tally.messages["publish", "refused", f"r{number}"] = 1
-        tally.key_last_used[f"k{number}"] = 1.0
+        tally.use_of(f"k{number}").note(1, 1.0, 0, "")
     assert page(tally).tags.count("tr") < 3 * ROWS_MAX

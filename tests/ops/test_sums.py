@@ -29,8 +29,9 @@ def full(number: int) -> Tally:
     tally.messages["publish", "accepted", "ok"] = number
     tally.task_messages["shop.*", "accepted"] = number
     tally.key_messages["k1", "accepted"] = number
-    tally.key_last_used["k1"] = 1000.0 + number
-    tally.producer_clock_skew["k1"] = number / 10
+    use = tally.use_of("k1")
+    use.note(number, 1000.0 + number, 2000 + number, f"user{number}")
+    use.clock_skew_s = number / 10
     tally.waited("*", 0.2 * number)
     tally.waited_in_queue("shop.*", number)
     for counts in (tally.quarantined, tally.quarantine_dropped, tally.config_reloads):
@@ -78,7 +79,9 @@ def test_of_a_key_the_latest_use_and_its_skew_count(order: tuple[int, int]) -> N
     total = Tally()
     for number in order:
         add(total, full(number))
-    assert (total.key_last_used["k1"], total.producer_clock_skew["k1"]) == (1004.0, 0.4)
+    use = total.key_use["k1"]
+    assert (use.last_used, use.clock_skew_s, use.expires_latest) == (1004.0, 0.4, 2004)
+    assert (use.messages_last_hour(1004.0), use.recent_users()) == (7, ["user3", "user4"])
 
 
 @pytest.mark.parametrize("order", [(3, 0, 4), (4, 3, 0)])

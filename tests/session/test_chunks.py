@@ -255,6 +255,7 @@ def played(conversation: Conversation, cut: Pieces) -> dict[str, object]:
         seen.append((state.held_bytes, state.partial_bytes, talk.tally.buffered_bytes, talk.reading))
         seen.append((state.examined, state.inflight, state.peer.last_sequence, picture(claims)))
     tally = {name: dict(getattr(talk.tally, name)) for name in _COUNTED}
+    tally["key_use"] = {kid: use.plain() for kid, use in talk.tally.key_use.items()}
     return {
         "client": talk.to_client,
         "broker": talk.to_broker,
@@ -272,8 +273,6 @@ _COUNTED = (
     "messages",
     "task_messages",
     "key_messages",
-    "key_last_used",
-    "producer_clock_skew",
     "limits_hit",
 )
 

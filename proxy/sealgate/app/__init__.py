@@ -2,6 +2,7 @@
 
     build        settings -> the objects of the core and the edges (bounds: those of [[bound]])
     credentials  keys and certificates, read again when they change
+    keywatch     the keys in force, and since when
     users        who may log in, where that is asked here
     gate         one running instance
     vitals       what there is to know of it

@@ -17,6 +17,7 @@ from sealgate.app.controlling import Controlling, control_plan
 from sealgate.app.credentials import Credentials
 from sealgate.app.errors import EXIT_UNAVAILABLE, StartError, start_error
 from sealgate.app.facts import about
+from sealgate.app.keywatch import KeyWatch
 from sealgate.app.observing import PAGE as OBSERVED_PAGE
 from sealgate.app.observing import Observing, rule_names
 from sealgate.app.parking import DeskClerk, FarClerk, Parking
@@ -29,6 +30,8 @@ from sealgate.net.relay import Shared
 from sealgate.ops.admin import Admin
 from sealgate.ops.audit import Audit
 from sealgate.ops.health import Health, LoopLag
+from sealgate.ops.keys import PAGE as KEYS_PAGE
+from sealgate.ops.keys import KeysPage, plain
 from sealgate.ops.logging import Sampled
 from sealgate.ops.pages import Pages
 from sealgate.quarantine.emptying import Emptier
@@ -66,6 +69,8 @@ class Gate:
         self._credentials: Final = Credentials(settings, self.tally)
         self._users: Final = Users(settings, self.tally) if settings.credentials.mode == "replace" else None
         self._terms: Final = build.build_terms(settings, self._credentials.keyring, self.tally)
+        self._keys: Final = KeyWatch(settings.keys.source if self._credentials.keys else "", self.tally)
+        self._keys.apply(self._credentials.keyring)
         self._store: Final = build.build_store(settings, self.tally)
         self._sampled: Final = Sampled(logging.getLogger("sealgate.net"))
         warn = self._sampled.warning
@@ -226,8 +231,12 @@ class Gate:
         self._parking.obey(orders)
 
     def _news(self) -> dict[str, Any]:
-        """What a supervisor is told once."""
-        return {"observed": self._observing.take(), "parking": self.clerk.take()}
+        """What a supervisor is told beside the tally: what was observed and parked once, keys each time."""
+        return {
+            "observed": self._observing.take(),
+            "parking": self.clerk.take(),
+            "keys": plain(self._keys.ring),
+        }
 
     def _build_emptier(self) -> Emptier:
         return Emptier(
@@ -239,6 +248,7 @@ class Gate:
 
     def _apply_keyring(self, keyring: Keyring) -> None:
         build.apply_keyring(self._terms, self._settings, keyring)
+        self._keys.apply(keyring)
 
     def _apply_tls(self) -> None:
         context = self._credentials.upstream_tls
@@ -270,7 +280,8 @@ class Gate:
         if not self._settings.admin.enabled:
             return None
         address = str(self._settings.admin.address)
-        tables = {OBSERVED_PAGE: self._observing.table}
+        keys = KeysPage(self._settings.deployment, lambda: [self._keys.ring], self.tally)
+        tables = {OBSERVED_PAGE: self._observing.table, KEYS_PAGE: keys.table}
         changes = {}
         registry = self.vitals.registry()
         if self._controlling is not None:

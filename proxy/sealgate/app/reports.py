@@ -9,6 +9,7 @@ from typing import Any, Final
 from sealgate.control.observed import rows_of
 from sealgate.control.orders import Parked, entry_of
 from sealgate.ops.health import Report as Checks
+from sealgate.ops.keys import ring_of
 from sealgate.ops.sums import add, clear, from_plain
 from sealgate.session.records import Tally
 
@@ -34,6 +35,7 @@ class Report:
     __slots__ = (
         "entries",
         "errors",
+        "keys",
         "listening",
         "live",
         "observed",
@@ -56,6 +58,7 @@ class Report:
         self.live: Final = _checks(data["live"])
         self.ready: Final = _checks(data["ready"])
         self.listening: Final[bool] = data["listening"]
+        self.keys: Final = ring_of(data["keys"])
         #: Since the report before.
         self.observed: Final = rows_of(data["observed"])
         #: Park queues to be kept, and names of those that are empty.
@@ -97,6 +100,8 @@ class Sum:
 
     def update(self, reports: Iterable[Report]) -> None:
         """Take `reports`, the newest of each worker that lives, for how things are."""
+        reports = list(reports)
+        self._forget_keys(reports)
         clear(self.tally)
         add(self.tally, self._dead)
         self.errors, self.entries, self.tasks = self._dead_errors, 0, 0
@@ -111,3 +116,9 @@ class Sum:
             for address, up in report.upstreams.items():
                 # One worker that can not reach it is one too many.
                 self.upstreams[address] = min(up, self.upstreams.get(address, up))
+
+    def _forget_keys(self, reports: list[Report]) -> None:
+        """As each worker does with keys that have left its keyring."""
+        known = {key.kid for report in reports for key in report.keys.keys}
+        for kid in set(self._dead.key_use) - known if reports else ():
+            del self._dead.key_use[kid]

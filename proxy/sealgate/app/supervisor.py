@@ -37,6 +37,8 @@ from sealgate.control.orders import plain
 from sealgate.net.sockets import reserve
 from sealgate.ops.admin import Admin
 from sealgate.ops.health import LoopLag
+from sealgate.ops.keys import PAGE as KEYS_PAGE
+from sealgate.ops.keys import KeysPage
 from sealgate.ops.logging import configure_logging
 from sealgate.ops.metrics import PREFIX, TASKS, UPSTREAM_UP, TallyCollector
 from sealgate.ops.pages import Pages
@@ -139,13 +141,19 @@ def _build_admin(
     registry.register(TallyCollector(fleet.sum.tally, fleet.sum, tasks, upstreams))
     registry.register(FleetCollector(fleet))
     registry.register(controlling.collector())
+    deployment = plan.about["deployment"]
+    keys = KeysPage(deployment, lambda: [report.keys for report in fleet.reports()], fleet.sum.tally)
     pages = Pages(
         registry,
         health,
         fleet.sum.tally,
         plan.about,
         refresh=fleet.refresh,
-        tables={OBSERVED_PAGE: observing.table, CONTROLS_PAGE: controlling.table},
+        tables={
+            OBSERVED_PAGE: observing.table,
+            CONTROLS_PAGE: controlling.table,
+            KEYS_PAGE: keys.table,
+        },
         changes={CONTROLS_PAGE: controlling.changes},
     )
     return Admin(plan.admin, pages)

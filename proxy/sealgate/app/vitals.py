@@ -29,7 +29,7 @@ class Vitals:
         health: Health,
         news: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """`news` gives, and forgets, what a supervisor is to be told once."""
+        """`news` gives what a supervisor is told beside these, and forgets of it what is to be told once."""
         self._tally: Final = tally
         self._store: Final = store
         self._dialer: Final = dialer

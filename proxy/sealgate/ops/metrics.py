@@ -151,6 +151,7 @@ class TallyCollector(Collector):
 
     def _keys(self) -> Iterator[Metric]:
         tally = self._tally
+        used = tally.key_use.items()
         yield _counter(
             "key_messages", "Messages by key and verdict.", ("kid", "verdict"), tally.key_messages.items()
         )
@@ -158,13 +159,19 @@ class TallyCollector(Collector):
             "key_last_used_timestamp_seconds",
             "When a key last signed or verified a message, in Unix seconds.",
             ("kid",),
-            _single(tally.key_last_used),
+            [((kid,), use.last_used) for kid, use in used if use.last_used],
+        )
+        yield _gauge(
+            "key_seal_expires_latest_timestamp_seconds",
+            "The latest end of a key's seals that were found good or made here, in Unix seconds.",
+            ("kid",),
+            [((kid,), use.expires_latest) for kid, use in used if use.expires_latest],
         )
         yield _gauge(
             "producer_clock_skew_seconds",
             "Created time of the newest message of a key less the time here.",
             ("kid",),
-            _single(tally.producer_clock_skew),
+            [((kid,), use.clock_skew_s) for kid, use in used if use.clock_skew_s is not None],
         )
 
         # Where no keys are used there is no age.

@@ -88,7 +88,8 @@ def _reasons(tally: Tally) -> Counter[str]:
 
 
 def _keys(tally: Tally, now: float) -> Rows:
-    newest = sorted(tally.key_last_used.items(), key=lambda row: row[1], reverse=True)
+    used = [(kid, use.last_used) for kid, use in tally.key_use.items() if use.last_used]
+    newest = sorted(used, key=lambda row: row[1], reverse=True)
     return [(kid, f"{_time(used)}, {max(0, now - used):.0f} s ago") for kid, used in newest[:ROWS_MAX]]
 
 

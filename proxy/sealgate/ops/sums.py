@@ -1,8 +1,8 @@
 """Tallies of several processes as one: plain data on the way, then sums.
 
-Counters and histograms are added up. Of a key's last use the latest counts, and of its clock skew the one
-that was seen last; of the sources of the keys the one that is worst off. What is open or held now is added up
-among those who live.
+Counters and histograms are added up. What is known of the use of a key is united (`session.keyuse`); of the
+sources of the keys the one counts that is worst off. What is open or held now is added up among those who
+live.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections import Counter
 from dataclasses import fields
 from typing import Any, Final
 
+from sealgate.session.keyuse import KeyUse, of_plain
 from sealgate.session.records import Histogram, Tally
 
 #: What ends with its process; every other number is a count that must never go back.
 NOW: Final = frozenset({"client_connections", "upstream_connections", "buffered_bytes", "prefetch_granted"})
-_KEY_TIMES: Final = frozenset({"key_last_used", "producer_clock_skew"})
+_KEY_USE: Final = "key_use"
 #: Of several workers the one counts that is worst off: it is the first of these, in Unix seconds.
 _WORST: Final = frozenset({"keys_good_at", "keys_failing_since"})
 
@@ -30,7 +31,9 @@ def from_plain(data: dict[str, Any]) -> Tally:
     tally = Tally()
     for name, value in data.items():
         current = getattr(tally, name)
-        if isinstance(current, Histogram):
+        if name == _KEY_USE:
+            value = {kid: of_plain(use) for kid, use in value}
+        elif isinstance(current, Histogram):
             value = _histogram(value)
         elif isinstance(current, Counter):
             value = Counter({_key(key): count for key, count in value})
@@ -42,14 +45,11 @@ def from_plain(data: dict[str, Any]) -> Tally:
 
 def add(into: Tally, other: Tally, alive: bool = True) -> None:
     """Add `other` to `into`; of a process that has ended (not `alive`) only what it counted."""
-    for kid, used in other.key_last_used.items():
-        if used >= into.key_last_used.get(kid, used):
-            into.key_last_used[kid] = used
-            if kid in other.producer_clock_skew:
-                into.producer_clock_skew[kid] = other.producer_clock_skew[kid]
+    for kid, use in other.key_use.items():
+        into.use_of(kid).add(use)
     for field in fields(Tally):
         name = field.name
-        if name in _KEY_TIMES or (name in NOW and not alive):
+        if name == _KEY_USE or (name in NOW and not alive):
             continue
         ours, theirs = getattr(into, name), getattr(other, name)
         if name in _WORST:
@@ -74,6 +74,8 @@ def clear(tally: Tally) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, KeyUse):
+        return value.plain()
     if isinstance(value, Histogram):
         return {"bounds": value.bounds, "counts": value.counts, "total": value.total}
     if isinstance(value, dict):

@@ -13,6 +13,7 @@
     deliveries they are judged and handed over          answers   what the client says of them
     arriving   their assembly; refused_deliveries what is kept; delivery_book what these share
     delivering consumers unacked                        one delivery; who consumes; what is unanswered
+    counts    publishes, counted                        keyuse    what is known of the use of a key
     records   counts, and the record of a refusal
     session   the object that ties them together
 

@@ -228,14 +228,24 @@ class Deliveries:
             )
             if accepted.kid:
                 tally.key_messages[accepted.kid, "observed"] += 1
+            self._note_keys(accepted)
             return
         reason = accepted.flags[0] if accepted.flags else Reason.OK
         tally.messages["deliver", "accepted", reason.value] += 1
         tally.task_messages[label, "accepted"] += 1
         tally.key_messages[accepted.kid, "accepted"] += 1
-        tally.key_last_used[accepted.kid] = now
+        self._note_keys(accepted)
         if accepted.task and not delivery.info.redelivered:
             tally.waited_in_queue(label, queue_wait_s(delivery.eta, accepted, now))
+
+    def _note_keys(self, accepted: Accepted) -> None:
+        """What the consumer was handed was sealed by others: no user is named."""
+        tally, now = self.book.conversation.terms.tally, self.book.conversation.now.wall
+        if accepted.expires:
+            tally.use_of(accepted.kid).note(1, now, accepted.expires, "")
+        if accepted.countersigned is not None:
+            kid, expires = accepted.countersigned
+            tally.use_of(kid).note(1, now, expires, "")
 
     # Time, and the end
 

@@ -13,6 +13,7 @@ from sealgate.reason import GateError, Reason
 from sealgate.session.channel import Channel, Publication
 from sealgate.session.clamping import Clamping, edited
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.counts import UNREAD, Counts
 from sealgate.session.events import QueueDeclared
 from sealgate.session.holding import Detour
 from sealgate.session.refuse import Refuser
@@ -38,8 +39,6 @@ GATEWAY_STRIPS: Final = STRIPPED_NAMES | COUNTERSIGNATURE
 SIGNER_STRIPS: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
 #: An authenticated message was refused for what it asks, not for who sent it: no guess was made.
 _VERIFY: Final = Role.VERIFY
-#: The verdict where nothing is judged.
-_UNREAD: Final = Accepted(kid="", task="")
 _MILLISECONDS: Final = 1000
 _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 
@@ -47,7 +46,7 @@ _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 class Publishing:
     """Decides publications of one conversation in channel order."""
 
-    __slots__ = ("_accepted", "_bounds", "_clamping", "_conversation", "_like", "_role", "_sealed", "refuser")
+    __slots__ = ("_bounds", "_clamping", "_conversation", "_role", "counts", "refuser")
 
     def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
         self._conversation: Final = conversation
@@ -59,10 +58,7 @@ class Publishing:
             policy.bounds is not None or policy.expiry is not None
         )
         self.refuser: Final = refuser
-        #: Accepted in a row with the key, task and flags of this one, and signed, and not in the tally yet.
-        self._like = _UNREAD
-        self._accepted = 0
-        self._sealed = 0
+        self.counts: Final = Counts(conversation)
 
     def complete(self, channel: Channel, publication: Publication) -> None:
         """A publish is whole and readable: decide it, and act unless something before it is undecided."""
@@ -94,7 +90,7 @@ class Publishing:
         if self._role is not _VERIFY:
             if self._bounds:
                 return conversation.terms.verifier.bound(message, conversation.peer, conversation.now.wall)
-            return _UNREAD
+            return UNREAD
         return conversation.terms.verifier.examine(message, conversation.peer, conversation.now.wall)
 
     def _judged(self, channel: Channel, publication: Publication, verdict: Verdict) -> None:
@@ -140,7 +136,7 @@ class Publishing:
         self._conversation.out.upstream_stretch(whole.data, whole.start, whole.stop)
         if channel.ledger is not None:
             channel.ledger.forwarded(None, None, 0.0)
-        self._count_accepted(accepted)
+        self.counts.accept(accepted)
         return True
 
     def _forward_sealed(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
@@ -153,7 +149,7 @@ class Publishing:
             out.upstream_stretch(whole.data, whole.body_at, whole.stop)
         if channel.ledger is not None:
             channel.ledger.forwarded(None, None, 0.0)
-        self._sealed += 1
+        self.counts.signed += 1
         return True
 
     def refused(self, channel: Channel, publication: Publication, error: GateError) -> None:
@@ -246,7 +242,14 @@ class Publishing:
         publication.dropped = publication.granted = False
         detour = publication.detour
         assert detour is not None  # it was to be held
-        return Refused(detour.refusal, trouble, accepted.kid, accepted.task, authenticated=True)
+        return Refused(
+            detour.refusal,
+            trouble,
+            accepted.kid,
+            accepted.task,
+            authenticated=True,
+            expires=accepted.expires,
+        )
 
     def _line_up(self, channel: Channel, publication: Publication) -> None:
         if channel.held or channel.waiting_close or channel.waits_for(publication):
@@ -404,45 +407,14 @@ class Publishing:
         return splice(header, frozenset(), added)
 
     def _count(self, publication: Publication, accepted: Accepted) -> None:
-        if accepted.observed is None:
-            if self._role is _VERIFY:
-                self._count_accepted(accepted)
-            else:
-                self._sealed += 1
-            return
-        terms = self._conversation.terms
-        tally = terms.tally
-        tally.messages["publish", "observed", accepted.observed.value] += 1
-        refused = Refused(accepted.observed, kid=accepted.kid, task=accepted.task)
-        self.refuser.keep(publication, refused, "forwarded", observed=True)
-        tally.task_messages[terms.verifier.task_label(accepted.task), "observed"] += 1
-        if accepted.kid:
-            tally.key_messages[accepted.kid, "observed"] += 1
-
-    def _count_accepted(self, accepted: Accepted) -> None:
-        like = self._like
-        if accepted.task != like.task or accepted.kid != like.kid or accepted.flags or like.flags:
-            self.tell_counts()
-        self._like = accepted
-        self._accepted += 1
-
-    def tell_counts(self) -> None:
-        """Put what was counted since the last time into the tally. To be called when an event is done."""
-        terms = self._conversation.terms
-        tally = terms.tally
-        if self._sealed:
-            tally.messages["publish", "signed", Reason.OK.value] += self._sealed
-            self._sealed = 0
-        count = self._accepted
-        if not count:
-            return
-        self._accepted = 0
-        like = self._like
-        # One message, one count, whatever else was noticed.
-        reason = like.flags[0] if like.flags else Reason.OK
-        tally.messages["publish", "accepted", reason.value] += count
-        tally.task_messages[terms.verifier.task_label(like.task), "accepted"] += count
-        if like.kid:
-            tally.key_messages[like.kid, "accepted"] += count
-            tally.key_last_used[like.kid] = self._conversation.now.wall
-            tally.producer_clock_skew[like.kid] = like.clock_skew_s
+        observed = accepted.observed
+        if observed is not None:
+            self.counts.observe(accepted, observed)
+            refused = Refused(observed, kid=accepted.kid, task=accepted.task)
+            self.refuser.keep(publication, refused, "forwarded", observed=True)
+        elif self._role is _VERIFY:
+            if self._conversation.terms.countersealer is not None:
+                self.counts.countersigned += 1
+            self.counts.accept(accepted)
+        else:
+            self.counts.signed += 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sealgate.reason import Reason
+from sealgate.session.keyuse import KeyUse
 
 Bounds = tuple[float, ...]
 
@@ -59,10 +60,8 @@ class Tally:
     task_messages: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: (kid, verdict), known kids only
     key_messages: Counter[tuple[str, str]] = field(default_factory=Counter)
-    #: kid -> Unix seconds
-    key_last_used: dict[str, float] = field(default_factory=dict)
-    #: kid -> created minus now of the newest message, seconds
-    producer_clock_skew: dict[str, float] = field(default_factory=dict)
+    #: kid -> how it was used, known kids only
+    key_use: dict[str, KeyUse] = field(default_factory=dict)
     rate_wait: dict[str, Histogram] = field(default_factory=dict)
     #: configured task name or pattern or "other"
     queue_wait: dict[str, Histogram] = field(default_factory=dict)
@@ -97,6 +96,13 @@ class Tally:
     client_connections: int = 0
     upstream_connections: int = 0
     buffered_bytes: int = 0
+
+    def use_of(self, kid: str) -> KeyUse:
+        """What is known of the use of a key, to be added to."""
+        use = self.key_use.get(kid)
+        if use is None:
+            use = self.key_use[kid] = KeyUse()
+        return use
 
     def delayed_by(self, bucket: str, seconds: float) -> None:
         """Count a message that waits `seconds` in the broker for `bucket`, or only behind others that do."""

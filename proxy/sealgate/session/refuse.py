@@ -159,6 +159,8 @@ class Refuser:
         tally.messages["publish", "refused", refused.reason.value] += 1
         if refused.kid:
             tally.key_messages[refused.kid, "refused"] += 1
+        if refused.expires:
+            tally.use_of(refused.kid).seen(refused.expires)
         if refused.authenticated:
             tally.task_messages[self._conversation.terms.verifier.task_label(refused.task), "refused"] += 1
         if refused.wait_us:

@@ -37,6 +37,8 @@ class RefusedDeliveries:
         tally.messages["deliver", "refused", refused.reason.value] += 1
         if refused.kid:
             tally.key_messages[refused.kid, "refused"] += 1
+        if refused.expires:
+            tally.use_of(refused.kid).seen(refused.expires)
         if refused.authenticated:
             tally.task_messages[self._verifier.task_label(refused.task), "refused"] += 1
         if delivery.consumer.no_ack:

@@ -141,7 +141,7 @@ class Session:
         except BaseException:
             self.fail()
             raise
-        self._publishing.tell_counts()
+        self._publishing.counts.tell()
         self._regulate()
         self._timers.note_sent()
         return conversation.out.take()
@@ -150,7 +150,7 @@ class Session:
         """Our own bug, here or in who carries out the commands: ERROR for good, and the memory given back."""
         conversation = self._conversation
         conversation.state = State.ERROR
-        self._publishing.tell_counts()
+        self._publishing.counts.tell()
         conversation.out.forget_bytes()
         conversation.forget_memory()
 

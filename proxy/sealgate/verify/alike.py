@@ -219,4 +219,4 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
             if alike.texts[at][LENGTH_BYTES:].decode() in controls.revoked:
                 return None
     claim = claim_of(task, message, value, peer, token, signed, policy, now, None)
-    return Accepted(key.kid, task, claim, (), None, token.created - now)
+    return Accepted(key.kid, task, claim, (), None, token.created - now, None, "", token.expires)

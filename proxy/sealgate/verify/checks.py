@@ -50,7 +50,7 @@ class Examination:
     `delivered`: it comes from the broker, for a consumer, and `message` has the target it was published to.
     """
 
-    __slots__ = ("authenticated", "delivered", "kid", "message", "now", "peer", "rules", "task")
+    __slots__ = ("authenticated", "delivered", "expires", "kid", "message", "now", "peer", "rules", "task")
 
     def __init__(
         self, message: Message, peer: Peer, now: float, rules: ContentRules, delivered: bool = False
@@ -63,6 +63,8 @@ class Examination:
         self.kid = ""
         self.task = ""
         self.authenticated = False
+        #: When the seal ends, once its signature was found good.
+        self.expires = 0
 
 
 class Verifier:
@@ -95,6 +97,7 @@ class Verifier:
                 kid=examination.kid,
                 task=examination.task or claimed_task(message, rules.profile),
                 authenticated=examination.authenticated,
+                expires=examination.expires,
             )
             return self._ordered(self.refusal(refused, message, peer), message, rules, now)
 
@@ -106,7 +109,14 @@ class Verifier:
             verdict.parked = check_unproven(message, rules, self.policy, now)
         except GateError as error:
             # It is not refused for who sent it: no guess was made.
-            return Refused(error.reason, error.detail, verdict.kid, verdict.task, authenticated=True)
+            return Refused(
+                error.reason,
+                error.detail,
+                verdict.kid,
+                verdict.task,
+                authenticated=True,
+                expires=verdict.expires,
+            )
         return verdict
 
     def _known(self, message: Message, peer: Peer) -> Known | None:
@@ -150,6 +160,7 @@ class Verifier:
             authenticated=True,
             bucket=outcome.bucket,
             wait_us=outcome.wait_us,
+            expires=accepted.expires,
         )
         verdict = self.refusal(refused, message, peer)
         if isinstance(verdict, Accepted):
@@ -177,7 +188,7 @@ class Verifier:
         never = reason in _ORDERED or (reason in _NEVER_OBSERVED and not refused.authenticated)
         if never or reason.family in CONNECTION_FAMILIES or not self._is_observed(message, peer):
             return refused
-        return Accepted(refused.kid, refused.task, observed=reason)
+        return Accepted(refused.kid, refused.task, observed=reason, expires=refused.expires)
 
     def _is_observed(self, message: Message, peer: Peer) -> bool:
         """Whether what would happen to `message` is only counted, whatever it runs."""
@@ -219,6 +230,7 @@ class Verifier:
         if not key.algorithm.verify(signed, token.signature):
             raise GateError(Reason.SIG_BAD, "the signature is not of this message")
         examination.authenticated = True
+        examination.expires = token.expires
         check_snapshot(message, token)
         envelope, flags = self.authorise(examination, key, token)
         examination.task = envelope.task
@@ -235,7 +247,7 @@ class Verifier:
                 peer.known.insert(0, learnt)
                 del peer.known[KNOWN_MAX:]
         skew_s = token.created - now
-        return Accepted(key.kid, envelope.task, claim, flags, None, skew_s, edits, parked)
+        return Accepted(key.kid, envelope.task, claim, flags, None, skew_s, edits, parked, token.expires)
 
     def authorise(
         self, examination: Examination, key: Key, token: Token

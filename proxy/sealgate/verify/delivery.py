@@ -125,6 +125,7 @@ class DeliveryVerifier:
                 kid=judged.kid,
                 task=(examination.task if examination is not None else "") or claimed,
                 authenticated=examination is not None,
+                expires=judged.expires,
             )
             return self.verifier.refusal(refused, judged.published, peer)
 
@@ -140,6 +141,7 @@ class DeliveryVerifier:
         profile = self.verifier.content_for(message, peer).profile
         check_delivered_headers(message.header.table, profile)
         require = self.policy.require
+        beside: tuple[str, int] | None = None
         if require is Requirement.PRODUCER:
             seal = self._read(message, read_token(message, peer), judged, peer, now)
         elif require is Requirement.GATEWAY:
@@ -147,8 +149,10 @@ class DeliveryVerifier:
         else:
             countersigned = self._countersignature(message, judged, peer, now)
             check_delivered_target(message, countersigned.token.target, terms.target)
+            beside = (countersigned.key.kid, countersigned.token.expires)
             seal = self._read(message, read_token(message, peer), judged, peer, now)
         key, token = seal.key, seal.token
+        judged.expires = token.expires
         _check_timestamp(message, token, profile)
         published = message
         target = token.target
@@ -168,7 +172,16 @@ class DeliveryVerifier:
         claim: Claim | None = None
         if terms.once:
             claim = _claim(queue, token, seal.signed, policy.deployment, policy.clock_skew_s)
-        return Accepted(key.kid, envelope.task, claim, flags, clock_skew_s=token.created - now)
+        skew_s = token.created - now
+        return Accepted(
+            key.kid,
+            envelope.task,
+            claim,
+            flags,
+            clock_skew_s=skew_s,
+            expires=token.expires,
+            countersigned=beside,
+        )
 
     def _read(self, message: Message, token: Token, judged: _Judged, peer: Peer, now: float) -> _Seal:
         """The seal of `message`, which is good. Raises `GateError` sig.* or time.expired."""
@@ -207,12 +220,13 @@ class DeliveryVerifier:
 
 
 class _Judged:
-    """What is known of a delivery so far: by whose key it is, and where it was published to."""
+    """What is known of a delivery so far: by whose key it is, until when, and where it was published to."""
 
-    __slots__ = ("examination", "kid", "published")
+    __slots__ = ("examination", "expires", "kid", "published")
 
     def __init__(self, message: Message) -> None:
         self.kid = ""
+        self.expires = 0
         self.published = message
         self.examination: Examination | None = None
 

@@ -31,11 +31,13 @@ class SignerSession:
     """One upstream connection as its signer sees it.
 
     `challenge` is what the gateway upstream announced, empty when it announced none (then nonces are random);
-    `sequence` is the next message's.
+    `sequence` is the next message's. `expires_latest` is the latest end, in Unix seconds, of the seals made
+    since who counts them has put it to 0.
     """
 
     challenge: bytes = b""
     sequence: int = 0
+    expires_latest: int = 0
 
     def nonce(self, rng: Callable[[int], bytes]) -> bytes:
         """A nonce never used before. `rng` gives that many random bytes."""
@@ -90,7 +92,10 @@ class Sealer:
             len(message.body),
             message.body_sha256,
         )
-        return finish_token(prefix, key.algorithm.sign(data))
+        signed = finish_token(prefix, key.algorithm.sign(data))
+        if expires > session.expires_latest:
+            session.expires_latest = expires
+        return signed
 
 
 def _expires(message: Message, created: int, max_lifetime_s: int) -> int:

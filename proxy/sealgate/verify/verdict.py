@@ -175,6 +175,8 @@ class Accepted:
     clock_skew_s: float = 0.0
     edits: Edits | None = None
     parked: str = ""
+    expires: int = 0
+    countersigned: tuple[str, int] | None = None
 
     def __init__(
         self,
@@ -186,6 +188,8 @@ class Accepted:
         clock_skew_s: float = 0.0,
         edits: Edits | None = None,
         parked: str = "",
+        expires: int = 0,
+        countersigned: tuple[str, int] | None = None,
     ) -> None:
         # By hand, as everywhere where one is made for each message: compiled, this is native, and what the
         # decorator writes is not.
@@ -197,11 +201,13 @@ class Accepted:
         self.clock_skew_s = clock_skew_s
         self.edits = edits
         self.parked = parked
+        self.expires = expires
+        self.countersigned = countersigned
 
 
 @dataclass(slots=True, frozen=True)
 class Refused:
-    """The message may not go on. `authenticated` is true when its signature was good.
+    """The message may not go on. `authenticated` is true when its signature was good, `expires` its end then.
 
     `kid` is only set when the key is known; `task` is as claimed by the message, for the record.
     """
@@ -213,6 +219,7 @@ class Refused:
     authenticated: bool = False
     bucket: str = ""
     wait_us: int = 0
+    expires: int = 0
 
 
 Verdict = Accepted | Refused
