@@ -47,6 +47,8 @@ class Publisher:
         self.refused: Counter[int] = Counter()
         #: For each connection that ended, what was unconfirmed then.
         self.cuts: list[frozenset[int]] = []
+        #: Whether it has read all there was to read, and sent all it may.
+        self.idle = False
 
     @property
     def in_doubt(self) -> set[int]:
@@ -85,7 +87,10 @@ class Publisher:
                 await writer.drain()
                 if self._pause_s:
                     await asyncio.sleep(self._pause_s)
-            for part in await incoming.some():
+            self.idle = True
+            parts = await incoming.some()
+            self.idle = False
+            for part in parts:
                 self._take(part, writer)
 
     def _take(self, part: Any, writer: asyncio.StreamWriter) -> None:

@@ -9,6 +9,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class _Gate:
+    """What goes one way. Once `shut` has returned, nothing passes until `open`, not even what was on its way."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+        self._passing = threading.Lock()
+
+    def shut(self) -> None:
+        with self._passing:
+            self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    @contextmanager
+    def way(self) -> Iterator[None]:
+        """Waits until it is open, and keeps it so."""
+        while True:
+            self._open.wait()
+            with self._passing:
+                if self._open.is_set():
+                    yield
+                    return
+
+
 class Valve:
     """Listens on `port` of 127.0.0.1; what passes towards the server is kept in `passed`."""
 
@@ -17,35 +43,33 @@ class Valve:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.passed = bytearray()
-        self._open = threading.Event()
-        self._open.set()
-        self._heard = threading.Event()
-        self._heard.set()
+        self._asked = _Gate()
+        self._heard = _Gate()
         self._lost = False
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def shut(self) -> None:
         """Nothing more reaches the server until `open`; its own words still come through."""
-        self._open.clear()
+        self._asked.shut()
 
     def open(self) -> None:
-        self._open.set()
+        self._asked.open()
 
     @contextmanager
     def muted(self) -> Iterator[None]:
         """Nothing that the server says comes through meanwhile; what is sent reaches it."""
-        self._heard.clear()
+        self._heard.shut()
         try:
             yield
         finally:
-            self._heard.set()
+            self._heard.open()
 
     def cut(self) -> None:
         """Lose every connection and all that waits in them."""
         self._lost = True
-        self._open.set()
-        self._heard.set()
+        self._asked.open()
+        self._heard.open()
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -72,15 +96,15 @@ class Valve:
                     threading.Thread(target=self._pump, args=(source, target, asked), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, asked: bool) -> None:
-        gate = self._open if asked else self._heard
+        gate = self._asked if asked else self._heard
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                gate.wait()
-                if asked:
-                    if self._lost:
-                        break
-                    self.passed += data
-                target.sendall(data)
+                with gate.way():
+                    if asked:
+                        if self._lost:
+                            break
+                        self.passed += data
+                    target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
