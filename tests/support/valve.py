@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 class _Gate:
-    """What goes one way. Once `shut` has returned, nothing passes until `open`, not even what was on its way."""
+    """What goes one way. Once `shut` has returned, nothing passes until `open`, whatever was on its way."""
 
     def __init__(self) -> None:
         self._open = threading.Event()

@@ -145,9 +145,9 @@ def publish_and_never_double(
 ) -> None:
     """With `in_doubt = "refuse"`: no sealed message is in the broker twice, whatever died.
 
-    The kill comes while a full window has arrived and no confirm of it has left the broker's side: all of that
-    is in doubt. It is refused when it is sent again, and sealed afresh by the client, which makes it a new
-    message of the same task. So these tasks are there twice, and no other. After the kill the gateway stays away for `away_s`.
+    The kill comes while a full window has arrived and no confirm of it has left the broker: all of it is in
+    doubt. It is refused when it is sent again, and sealed afresh by the client, which makes a new message of
+    the same task. So these tasks are there twice, and no other. Then the gateway stays away for `away_s`.
     """
     declare(server, vhost)
     secret = new_secret()
@@ -164,7 +164,7 @@ def publish_and_never_double(
         )
 
         def all_in_doubt() -> bool:
-            """Each look asks broker, gateway and publisher: so often, no confirm can be on its way any more."""
+            """Looked at again and again, through gateway and publisher: no confirm is on its way any more."""
             looks = (
                 publisher.idle
                 and server.depth(vhost, QUEUE) == len(publisher.confirmed) + WINDOW
