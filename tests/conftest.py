@@ -25,6 +25,9 @@ TESTS = Path(__file__).parent
 #: `make coverage` runs these.
 CORE_TESTS = {"accounts", "fuzz", "session", "signing", "sim", "verify", "wire"}
 
+#: What a module with system tests counts for that has no timeout of its own.
+SYSTEM_S = 80.0
+
 # No timed assertions (a loaded machine is no bug), and no example database that two runs could share.
 hypothesis.settings.register_profile("sealgate", deadline=None, database=None)
 hypothesis.settings.load_profile("sealgate")
@@ -70,9 +73,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("replaces_core"):
                 item.add_marker(unseen)
+    if hasattr(config, "workerinput"):
+        _begin_with_the_longest(items)
     if config.getoption("full"):
         for item in items:
             item.add_marker(pytest.mark.timeout(1800), append=False)
+
+
+def _begin_with_the_longest(items: list[pytest.Item]) -> None:
+    """Of several processes (pytest-xdist) none is left at the end with what takes minutes.
+
+    A module is as long as its timeout says, and one that waits for servers longer than one that does not.
+    """
+    seconds: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        allowed = float(mark.args[0]) if mark else SYSTEM_S if item.get_closest_marker("system") else 0.0
+        seconds[item.path] = max(seconds.get(item.path, 0.0), allowed)
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(scope="module", autouse=True)

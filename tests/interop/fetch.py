@@ -5,12 +5,15 @@ All of it is kept under `build/interop` and used again while the hash is the sam
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +49,20 @@ def prepare(suite: Suite, cache: Path = CACHE) -> Ready:
     for program in suite.programs:
         if shutil.which(program) is None:
             raise MissingError(f"{program} is not here; {suite.hint}")
+    with _alone(cache):
+        return _prepared(suite, cache)
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Two runs may want the same suite at the same time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepared(suite: Suite, cache: Path) -> Ready:
     if suite.command:
         return Ready(_npm(suite, cache), Path())
     home = cache / f"{suite.name}-{suite.sha256[:12]}"

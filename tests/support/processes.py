@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,15 +22,39 @@ REQUIRE_SERVERS = "SEALGATE_TESTS_REQUIRE_SERVERS"
 
 #: Below the ports that systems give to outgoing connections, so that none of those takes the port of a
 #: server that is not started yet, or just killed.
-_PORTS_MIN, _PORTS = 15_000, 17_000
-#: One after the other from anywhere, so that this process gets none twice, and rarely one of another's.
-_ports = itertools.count(random.SystemRandom().randrange(_PORTS))
+_PORTS_MIN, _PORTS, _BLOCK = 15_000, 17_000, 100
+
+
+def _own_ports() -> Iterator[int]:
+    """Ports from blocks that no other process takes from, of whatever run: a block's first port is its lock.
+
+    Each port once, until every block there is was used up.
+    """
+    blocks = _PORTS // _BLOCK
+    first, mine = random.SystemRandom().randrange(blocks), list[int]()
+    for number in itertools.count(first):
+        start = _PORTS_MIN + number % blocks * _BLOCK
+        lock = socket.socket()
+        try:
+            lock.bind(("127.0.0.1", start))
+        except OSError:
+            lock.close()
+        else:
+            # Held until this process ends.
+            lock.detach()
+            mine.append(start)
+            yield from range(start + 1, start + _BLOCK)
+        if number - first >= blocks:
+            yield from (port for block in mine for port in range(block + 1, block + _BLOCK))
+
+
+_ports = _own_ports()
 
 
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody holds now, and that was not given out here before."""
     while True:
-        port = _PORTS_MIN + next(_ports) % _PORTS
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

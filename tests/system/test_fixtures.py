@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pika
 import pika.exceptions
 import pytest
 
-from support.processes import accepts_tcp, wait_until
+from support.processes import accepts_tcp, free_port, wait_until
 from support.rabbitmq_server import RabbitMQServer
 
 pytestmark = pytest.mark.system
+
+TESTS = Path(__file__).parents[1]
 
 
 def publish(server: RabbitMQServer, vhost: str, queue: str, count: int) -> None:
@@ -52,6 +57,16 @@ def test_a_killed_node_starts_again_with_what_it_had_confirmed(rabbitmq: RabbitM
             return False
 
     wait_until(recovered, 90, "the confirmed messages")
+
+
+def test_no_port_is_given_to_two_processes() -> None:
+    program = "from support.processes import free_port; print(*(free_port() for _ in range(250)))"
+    command, env = [sys.executable, "-c", program], {**os.environ, "PYTHONPATH": str(TESTS)}
+    others = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE) for _ in range(3)]
+    given = [free_port() for _ in range(250)]
+    for other in others:
+        given += map(int, other.communicate(timeout=60)[0].split())
+    assert len(given) == len(set(given)) == 1000
 
 
 def test_the_node_is_private(rabbitmq: RabbitMQServer) -> None:
