@@ -35,7 +35,7 @@ COMMANDS: Final = {
     ),
     "print-config": ("sealgate.cli.checking:print_config", "Print the configuration as it takes effect."),
     "schema": ("sealgate.cli.checking:schema", "Print the JSON Schema of the configuration file."),
-    "keys": ("sealgate.cli.keys:keys", "Generate, list and check keys."),
+    "keys": ("sealgate.cli.keys:keys", "Generate, list, check and rotate keys."),
     "users": ("sealgate.cli.users:users", "Hash passwords, list and check users."),
     "sign": ("sealgate.cli.sealing:sign", "Sign one message given as JSON."),
     "verify": ("sealgate.cli.sealing:verify", "Verify one message given as JSON."),

@@ -1,24 +1,22 @@
-"""`sealgate keys`: make keys, look at a key file, check it. No command prints material but `generate`."""
+"""`sealgate keys generate`, `list` and `check`: no command prints material but `generate`."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-import tomllib
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import click
 
+from sealgate.cli.keys.keyfiles import ring_without_secrets
+from sealgate.cli.keys.words import iso
 from sealgate.cli.options import FILE_PATH
-from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.errors import Problem
 from sealgate.config.fields import is_reference
-from sealgate.config.sources import SourceError, Sources, read_keyring
+from sealgate.config.sources import Sources, read_keyring
 from sealgate.signing.algorithms import ED25519, HMAC_SHA256
-from sealgate.signing.keyfile import KeyfileError, load_keyring
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.material import generate_ed25519, generate_hmac
 from sealgate.signing.token import is_kid
@@ -27,12 +25,7 @@ _PERMISSIONS: Final = ("vhosts", "users", "tasks", "exchanges", "routing_keys", 
 _COLUMNS: Final = ("KID", "ALG", "STATE", "SINCE", "SIGNS", "CREATED", "FROM", "UNTIL", "LIFETIME", "MAY")
 
 
-@click.group()
-def keys() -> None:
-    """Make, list and check the keys of a key file."""
-
-
-@keys.command()
+@click.command()
 @click.option(
     "--alg",
     type=click.Choice([HMAC_SHA256, ED25519]),
@@ -67,14 +60,14 @@ def generate(alg: str, kid: str) -> None:
     click.echo(secret)
 
 
-@keys.command("list")
+@click.command("list")
 @click.argument("file", type=FILE_PATH)
 def list_command(file: Path) -> None:
     """Show the keys of FILE: name, state, times and what each may do; never their secrets.
 
     Secrets are not read, so the variables and files they are in need not be there.
     """
-    keyring = _read_without_secrets(file)
+    keyring = ring_without_secrets(file)
     now = time.time()
     rows: list[tuple[str, ...]] = [_COLUMNS]
     rows += [_row(key, now) for key in keyring]
@@ -83,7 +76,7 @@ def list_command(file: Path) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@keys.command()
+@click.command()
 @click.argument("file")
 def check(file: str) -> None:
     """Read FILE and every secret it refers to, and tell all that is wrong with them.
@@ -109,45 +102,17 @@ def _block(kid: str, alg: str, material: str) -> str:
     return f'[[key]]\nkid = "{kid}"\nalg = "{alg}"\n{material}'
 
 
-def _read_without_secrets(file: Path) -> Keyring:
-    """The keyring of `file` with fresh keys in place of its own, which the listing does not need."""
-    try:
-        tables = tomllib.loads(Sources({}).read_file(file))
-        keyring, _ = load_keyring(_with_fresh_keys(tables), str)
-    except SourceError as error:
-        raise ConfigError([Problem("", "", str(error), error.permission)]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(str(file), "", f"not TOML: {error}")]) from None
-    except KeyfileError as error:
-        raise ConfigError([Problem(str(file), "", message) for message in error.errors]) from None
-    return keyring
-
-
-def _with_fresh_keys(tables: Mapping[str, object]) -> dict[str, object]:
-    fresh = dict(tables)
-    entries = tables.get("key")
-    if isinstance(entries, list):
-        fresh["key"] = [_with_fresh_key(entry) if isinstance(entry, dict) else entry for entry in entries]
-    return fresh
-
-
-def _with_fresh_key(entry: Mapping[str, object]) -> dict[str, object]:
-    private, public = generate_ed25519(os.urandom(32))
-    stand_ins = {"secret": generate_hmac(os.urandom(32)), "private": private, "public": public}
-    return {name: stand_ins.get(name, value) for name, value in entry.items()}
-
-
 def _row(key: Key, now: float) -> tuple[str, ...]:
     signs = key.state is KeyState.ACTIVE and key.algorithm.can_sign and _time_problem(key, now) == ""
     return (
         key.kid,
         key.algorithm.name,
         key.state.value + _time_problem(key, now),
-        _moment(key.state_since),
+        iso(key.state_since),
         "yes" if signs else "no",
-        _moment(key.created),
-        _moment(key.not_before),
-        _moment(key.not_after),
+        iso(key.created),
+        iso(key.not_before),
+        iso(key.not_after),
         _duration(key.max_lifetime_s),
         _permissions(key),
     )
@@ -159,10 +124,6 @@ def _time_problem(key: Key, now: float) -> str:
     if key.not_after is not None and now > key.not_after:
         return " (over)"
     return ""
-
-
-def _moment(seconds: int | None) -> str:
-    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _duration(seconds: int) -> str:
@@ -186,7 +147,7 @@ def _doubts(file: str, keyring: Keyring, now: float) -> list[Problem]:
     doubts = []
     for index, key in enumerate(keyring):
         if _time_problem(key, now) == " (over)" and key.state is not KeyState.REVOKED:
-            message = f"{key.kid} has not been usable since {_moment(key.not_after)}"
+            message = f"{key.kid} has not been usable since {iso(key.not_after)}"
             doubts.append(Problem(file, f"key[{index}].not_after", message))
         if key.tasks is not None and key.classes is None:
             message = f"{key.kid} may send some tasks only, but any command to workers: say classes as well"

@@ -1,0 +1,111 @@
+"""Who is asked before a step, and what a configuration given says of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from sealgate.cli.exits import EXIT_UNAVAILABLE
+from sealgate.cli.keys.gateways import Witness, ask_all
+from sealgate.cli.keys.judging import Limits
+from sealgate.cli.keys.keyfiles import KeyFile
+from sealgate.config.fields import Address, parse_duration
+from sealgate.signing.keyring import KeyState
+
+if TYPE_CHECKING:
+    from sealgate.config.settings import Settings
+
+_SIGNERS: Final = ("sign_with", "countersign_with")
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """The gateways' answers, and the configuration, where one was given."""
+
+    witnesses: list[Witness]
+    settings: Settings | None
+    now: float
+
+    def limits(self, lifetime_s: float | None = None) -> Limits:
+        if self.settings is None:
+            return Limits(lifetime_s=lifetime_s)
+        return Limits(self.settings.replay.clock_skew, lifetime_s)
+
+    def signer_problems(self, old: str, new: str, files: Sequence[KeyFile]) -> Iterator[str]:
+        """Why the configuration's signer would not switch from `old` to `new`."""
+        if self.settings is None:
+            return
+        for field in _SIGNERS:
+            name: str | None = getattr(self.settings.publish, field)
+            if name is None or not matches(name, old):
+                continue
+            if not matches(name, new):
+                yield f'publish.{field} = "{name}" does not stand for {new}: use a pattern for both'
+                continue
+            for file in files:
+                first = _first_signer(file, name, but=(old, new))
+                if first:
+                    yield f'publish.{field} = "{name}" takes {first}, which signs as well, in {file.path}'
+
+
+class NotNow(click.ClickException):
+    """A step that must wait: every reason, and what overrides them."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+    def __init__(self, step: str, reasons: Sequence[str]) -> None:
+        told = [f"  - {reason}" for reason in dict.fromkeys(reasons)]
+        super().__init__("\n".join([f"{step}, because:", *told, "--force does it all the same."]))
+
+
+def ask(gateways: Sequence[Address], config: Path | None) -> Asked:
+    """Ask the gateways named and that of the configuration. Raises `ConfigError` for what is wrong there."""
+    settings = load_config(config)
+    witnesses = ask_all(addresses_of(gateways, settings))
+    return Asked(witnesses, settings, time.time())
+
+
+def addresses_of(gateways: Sequence[Address], settings: Settings | None) -> list[Address]:
+    """The gateways named, and that of the configuration, each once."""
+    addresses = list(dict.fromkeys(gateways))
+    if settings is not None and settings.admin.enabled and settings.admin.address not in addresses:
+        addresses.append(settings.admin.address)
+    return addresses
+
+
+def load_config(config: Path | None) -> Settings | None:
+    if config is None:
+        return None
+    from sealgate.config.loading import load
+
+    return load(config, {}, ()).settings
+
+
+def matches(name: str, kid: str) -> bool:
+    """Whether `publish.sign_with = name` may sign with `kid`."""
+    return kid.startswith(name[:-1]) if name.endswith("*") else kid == name
+
+
+def duration(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Callback of options that take a time."""
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _first_signer(file: KeyFile, name: str, but: Sequence[str]) -> str:
+    """The first key of `file` that signs under `name`, if it is none of `but`."""
+    for key in file.ring:
+        if matches(name, key.kid) and (key.kid in but):
+            return ""
+        if matches(name, key.kid) and key.state is KeyState.ACTIVE and key.algorithm.can_sign:
+            return key.kid
+    return ""

@@ -1,0 +1,171 @@
+"""Key files as a rotation sees them: read without their secrets, changed together, checked before written."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from sealgate.cli.keys.editing import EditError, KeyText
+from sealgate.cli.keys.judging import Standing
+from sealgate.cli.keys.writing import Change, NewSecret, carry_out, check_writable
+from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.sources import SourceError, Sources, Stamp, stamp_of
+from sealgate.signing.keyfile import KeyfileError, load_keyring
+from sealgate.signing.keyring import Key, Keyring, KeyState
+from sealgate.signing.material import generate_ed25519, generate_hmac
+
+MATERIALS: Final = ("secret", "private", "public")
+
+
+@dataclass(slots=True)
+class KeyFile:
+    """One file: `ring` is what it held when it was read, `text` what it is to become."""
+
+    path: Path
+    stamp: Stamp
+    data: bytes
+    ring: Keyring
+    text: KeyText
+
+    def key(self, kid: str) -> Key | None:
+        return self.ring.get(kid)
+
+    def successor(self, kid: str) -> Key | None:
+        return successor_of(kid, self.ring)
+
+
+def ring_without_secrets(file: Path) -> Keyring:
+    """The keyring of `file` with fresh keys in place of its own, which the listing does not need.
+
+    Raises `ConfigError`.
+    """
+    try:
+        return _ring(tomllib.loads(Sources({}).read_file(file)), {})
+    except SourceError as error:
+        raise ConfigError([Problem("", "", str(error), error.permission)]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(str(file), "", f"not TOML: {error}")]) from None
+    except KeyfileError as error:
+        raise ConfigError([Problem(str(file), "", message) for message in error.errors]) from None
+
+
+def read_files(paths: Sequence[Path]) -> list[KeyFile]:
+    """All of them, to be changed. Raises `ConfigError` with everything that is wrong with any."""
+    files: list[KeyFile] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            files.append(_read(path))
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            problems += check_writable(path)
+    if problems:
+        raise ConfigError(problems)
+    return files
+
+
+def write_files(
+    files: Sequence[KeyFile],
+    secrets: Sequence[NewSecret] = (),
+    materials: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Path]:
+    """Write the files whose text is another one now, and `secrets`; which files that were.
+
+    Each new text is loaded as a gateway would load it first, with `materials` (kid -> field -> text) for new
+    keys. Raises `ConfigError`, and then nothing is changed.
+    """
+    changes = []
+    problems = []
+    for file in files:
+        try:
+            text = file.text.text()
+            _ring(tomllib.loads(text), materials or {})
+        except EditError as error:
+            problems.append(Problem(str(file.path), "", str(error)))
+        except KeyfileError as error:
+            problems += [Problem(str(file.path), "", f"would be wrong: {line}") for line in error.errors]
+        else:
+            if text.encode() != file.data:
+                changes.append(Change(file.path, file.stamp, file.data, text.encode()))
+    if problems:
+        raise ConfigError(problems)
+    carry_out(changes, secrets)
+    return [change.path for change in changes]
+
+
+def standing_of(kid: str, files: Sequence[KeyFile]) -> Standing | None:
+    """What all files together say of `kid`; None where none has it."""
+    return standing_in(kid, [(str(file.path), file.ring) for file in files])
+
+
+def standing_in(kid: str, rings: Sequence[tuple[str, Keyring]]) -> Standing | None:
+    """As `standing_of`, of keyrings and where each is from."""
+    found = [(place, key) for place, ring in rings if (key := ring.get(kid)) is not None]
+    if not found:
+        return None
+    keys = [key for _, key in found]
+    states = [key.state for key in keys]
+    key = replace(
+        keys[0],
+        state=next(state for state in KeyState if state in states),  # in the order of what they permit
+        max_lifetime_s=max(key.max_lifetime_s for key in keys),
+    )
+    signs_in = [place for place, key in found if _signs(key)]
+    successors = [successor_of(kid, ring) for _, ring in rings]
+    successor = next((key.kid for key in successors if key is not None), None)
+    since = [key.state_since for key in keys if key.state_since is not None]
+    created = [key.created for key in keys if key.created is not None]
+    return Standing(key, tuple(signs_in), max(since, default=None), min(created, default=None), successor)
+
+
+def successor_of(kid: str, ring: Keyring) -> Key | None:
+    """The key that says it replaces `kid`."""
+    return next((key for key in ring if key.replaces == kid), None)
+
+
+def _signs(key: Key) -> bool:
+    return key.state is KeyState.ACTIVE and key.algorithm.can_sign
+
+
+def _read(path: Path) -> KeyFile:
+    stamp = stamp_of(path)
+    ring = ring_without_secrets(path)
+    try:
+        data = path.read_bytes()
+        text = KeyText(data.decode())
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", f"can not be read: {error.strerror}")]) from None
+    except EditError as error:
+        raise ConfigError([Problem(str(path), "", str(error))]) from None
+    if stamp_of(path) != stamp:
+        raise ConfigError([Problem(str(path), "", "is being changed by somebody else", away=True)])
+    return KeyFile(path, stamp, data, ring, text)
+
+
+def _ring(tables: Mapping[str, object], materials: Mapping[str, Mapping[str, str]]) -> Keyring:
+    """The keyring of these tables, with stand-ins for all material but that in `materials`.
+
+    Raises `KeyfileError`.
+    """
+    fresh = dict(tables)
+    entries = tables.get("key")
+    if isinstance(entries, list):
+        fresh["key"] = [
+            _with_material(entry, materials) if isinstance(entry, dict) else entry for entry in entries
+        ]
+    ring, _ = load_keyring(fresh, str)
+    return ring
+
+
+def _with_material(
+    entry: Mapping[str, object], materials: Mapping[str, Mapping[str, str]]
+) -> dict[str, object]:
+    private, public = generate_ed25519(os.urandom(32))
+    stand_ins = {"secret": generate_hmac(os.urandom(32)), "private": private, "public": public}
+    stand_ins.update(materials.get(str(entry.get("kid")), {}))
+    return {name: stand_ins.get(name, value) for name, value in entry.items()}
