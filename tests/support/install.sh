@@ -26,6 +26,7 @@ package() {
         apt:rabbitmq | apt:redis) echo "$2-server" ;;
         apt:venv)                 echo python3-venv ;;
         apt:gcc)                  echo gcc libc6-dev ;;
+        *:promtool)               echo prometheus ;;
         *)                        echo "$2" ;;
     esac
 }
@@ -63,7 +64,7 @@ install_quietly() {
     apt "$sudo" install "--no-install-recommends $list" >/dev/null || true
     for thing in "$@"; do
         case "$thing" in
-            rabbitmq | redis | haproxy) $sudo systemctl --quiet disable "$(package apt "$thing")" || true ;;
+            rabbitmq | redis | haproxy | promtool) $sudo systemctl --quiet disable "$(package apt "$thing")" || true ;;
         esac
     done 2>/dev/null
 }

@@ -30,6 +30,7 @@ from sealgate.net.relay import Shared
 from sealgate.ops.admin import Admin
 from sealgate.ops.audit import Audit
 from sealgate.ops.health import Health, LoopLag
+from sealgate.ops.key_metrics import KeyCollector
 from sealgate.ops.keys import PAGE as KEYS_PAGE
 from sealgate.ops.keys import KeysPage, plain
 from sealgate.ops.logging import Sampled
@@ -70,7 +71,9 @@ class Gate:
         self._users: Final = Users(settings, self.tally) if settings.credentials.mode == "replace" else None
         self._terms: Final = build.build_terms(settings, self._credentials.keyring, self.tally)
         self._keys: Final = KeyWatch(settings.keys.source if self._credentials.keys else "", self.tally)
-        self._keys.apply(self._credentials.keyring)
+        self._keys.look(self._terms)
+        #: Of those that share a supervisor one tells what is the same with all.
+        self._tells_of_keys: Final = empties
         self._store: Final = build.build_store(settings, self.tally)
         self._sampled: Final = Sampled(logging.getLogger("sealgate.net"))
         warn = self._sampled.warning
@@ -248,7 +251,7 @@ class Gate:
 
     def _apply_keyring(self, keyring: Keyring) -> None:
         build.apply_keyring(self._terms, self._settings, keyring)
-        self._keys.apply(keyring)
+        self._keys.look(self._terms)
 
     def _apply_tls(self) -> None:
         context = self._credentials.upstream_tls
@@ -284,6 +287,7 @@ class Gate:
         tables = {OBSERVED_PAGE: self._observing.table, KEYS_PAGE: keys.table}
         changes = {}
         registry = self.vitals.registry()
+        registry.register(KeyCollector(keys.ring))
         if self._controlling is not None:
             tables[CONTROLS_PAGE] = self._controlling.table
             changes[CONTROLS_PAGE] = self._controlling.changes
@@ -296,6 +300,7 @@ class Gate:
     def _watch_health(self) -> None:
         credentials = self._credentials
         self.health.watch("keyring", lambda: credentials.keys_trouble, advisory=True)
+        self.health.watch("rotation", lambda: self._keys.trouble, advisory=True)
         self.health.watch("certificates", lambda: credentials.certificates_trouble, advisory=True)
         if self._controlling is not None:
             self.health.watch("controls", self._controlling.trouble, advisory=True)
@@ -338,6 +343,9 @@ class Gate:
             await asyncio.sleep(POLL_S)
             await self._credentials.poll_keys(self._apply_keyring)
             build.follow_signer(self._terms, self._settings)
+            self._keys.look(self._terms)
+            if self._tells_of_keys:
+                self._keys.tell()
 
     async def _poll_users(self, users: Users) -> None:
         while True:

@@ -37,6 +37,7 @@ from sealgate.control.orders import plain
 from sealgate.net.sockets import reserve
 from sealgate.ops.admin import Admin
 from sealgate.ops.health import LoopLag
+from sealgate.ops.key_metrics import KeyCollector
 from sealgate.ops.keys import PAGE as KEYS_PAGE
 from sealgate.ops.keys import KeysPage
 from sealgate.ops.logging import configure_logging
@@ -135,14 +136,15 @@ def _build_admin(
 ) -> Admin | None:
     if not plan.admin:
         return None
+    deployment = plan.about["deployment"]
+    keys = KeysPage(deployment, lambda: [report.keys for report in fleet.reports()], fleet.sum.tally)
     registry = CollectorRegistry(auto_describe=False)
     tasks = {"tasks": (TASKS, lambda: fleet.sum.tasks)}
     upstreams = {"upstream_up": (UPSTREAM_UP, "upstream", lambda: fleet.sum.upstreams)}
     registry.register(TallyCollector(fleet.sum.tally, fleet.sum, tasks, upstreams))
     registry.register(FleetCollector(fleet))
     registry.register(controlling.collector())
-    deployment = plan.about["deployment"]
-    keys = KeysPage(deployment, lambda: [report.keys for report in fleet.reports()], fleet.sum.tally)
+    registry.register(KeyCollector(keys.ring))
     pages = Pages(
         registry,
         health,

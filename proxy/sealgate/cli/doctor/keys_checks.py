@@ -12,12 +12,11 @@ from sealgate.cli.doctor import config_rules as rules
 from sealgate.cli.doctor.agreement import Signer, Verifier, disagreements
 from sealgate.cli.doctor.config_case import Case
 from sealgate.cli.doctor.findings import Finding, Severity, found
+from sealgate.ops.key_ends import ENDING_S
 from sealgate.reason import GateError
 from sealgate.signing.keyring import Key, KeyState
 
 _DAY_S: Final = 86_400
-#: Time enough to bring a new key everywhere, let signers switch, and let what is in queues be worked off.
-_ENDING_S: Final = 14 * _DAY_S
 _LIFETIME_S_MIN: Final = 3600
 
 
@@ -60,7 +59,7 @@ def _times(case: Case, key: Key, now: float, signs_here: bool) -> Iterator[Findi
         finding = case.about_key(rules.KEY_OVER, key.kid, message, "not_after", change)
         severity = Severity.ERROR if signs_here else None
         yield found(finding.rule, message, change, finding.place, key.kid, severity)
-    elif left < _ENDING_S:
+    elif left < ENDING_S:
         message = f"{key.kid} ends in {left / _DAY_S:.1f} days, at {when}"
         finding = case.about_key(rules.KEY_ENDING, key.kid, message, "not_after", change)
         severity = Severity.ERROR if left < _DAY_S else None
