@@ -9,7 +9,7 @@ import pytest
 
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
-from sealgate.wire.properties import ContentHeader, scan_content_header
+from sealgate.wire.properties import ContentHeader, restore, scan_content_header, splice
 from sealgate.wire.reader import HeaderReader
 from support import wire_bytes
 from support.wire_bytes import long, short
@@ -27,6 +27,11 @@ NAMES = (
     "timelimit",
     "x-seal",
     "ü",
+)
+#: What a gateway or a signer takes out of a header.
+LEFT_OUT = tuple(
+    frozenset(names)
+    for names in ({"x-seal"}, {"x-seal", "x-death"}, {"id", "group"}, {"lang", "ü"}, set(NAMES))
 )
 RARE_NAMES = ("x-death", "x-delay", "CC")
 
@@ -73,6 +78,7 @@ def told(header: ContentHeader) -> tuple[object, ...]:
         table.traits,
         table.entries,
         table.canonical_without(frozenset({"task"})),
+        [(splice(header, names, b""), restore(header, names)) for names in LEFT_OUT],
     )
 
 

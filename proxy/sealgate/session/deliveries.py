@@ -25,7 +25,7 @@ from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused
 from sealgate.wire import receiving
 from sealgate.wire.constants import FRAME_METHOD, FRAME_OVERHEAD_BYTES
 from sealgate.wire.frames import Frame, Whole, encode_frame
-from sealgate.wire.properties import restore
+from sealgate.wire.properties import names_in, restore
 
 #: What only gates write and read.
 SEAL_NAMES: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
@@ -189,7 +189,7 @@ class Deliveries:
         conversation = self.book.conversation
         tag, content = delivery.info.delivery_tag, delivery.content
         header = delivery.header
-        if content is not None and not SEAL_NAMES.isdisjoint(content.table.values):
+        if content is not None and not SEAL_NAMES.isdisjoint(names_in(content.table)):
             header = restore(content, SEAL_NAMES)
         size_max = conversation.client_frame_max - FRAME_OVERHEAD_BYTES
         self.book.say(delivering, delivery.frames(header, size_max))

@@ -7,7 +7,7 @@ The map:
 - `checks`: the `Verifier`, which asks everything in the order of seal1.md, "Order of checks"; `seals` has the
   steps. `alike`: the short way for messages that are like the last accepted one.
 - `delivery`: the `DeliveryVerifier`, which asks again when a consumer is handed a message; `targets`: whether
-  it was meant to arrive there.
+  it was meant to arrive there. `alike_delivered`: its short way.
 - `naming`: what a message runs, for rules that name tasks, before it is proven.
 - `fields`: properties and headers, before the signature; `expiration`: one of them. `authority`: what the
   key may do. `classes`: task, result, control or event.

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sealgate.reason import GateError
+from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import TOKEN_NAME
 from sealgate.signing.keyring import Key, Keyring
+from sealgate.signing.token import Token
 from sealgate.verify.authority import TaskGrant
 from sealgate.verify.canvas import names_no_other, takes_signatures
 from sealgate.verify.celery import (
@@ -40,7 +41,7 @@ from sealgate.wire.values import LENGTH_BYTES, Likeness
 #: What `check_fields` reads beside the ids.
 _FIELDS: Final = frozenset({"retries", "timelimit", "eta", "expires", "stamped_headers", "stamps"})
 #: Headers that no check reads.
-_UNREAD: Final = frozenset(
+UNREAD: Final = frozenset(
     {
         "argsrepr",
         "group_index",
@@ -52,10 +53,11 @@ _UNREAD: Final = frozenset(
         "shadow",
     }
 )
-#: Only what no check reads, or what is checked again, may differ.
-_MAY_DIFFER: Final = _UNREAD | _FIELDS | {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
+#: What no check reads may differ, and this, which is checked again.
+_CHECKED: Final = _FIELDS | {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
 #: So many kinds of messages are known of one client.
 KNOWN_MAX: Final = 4
+_LOOK: Final = "to be examined by all checks"
 _NO_BODY: Final = TaskBody([], {}, {})
 
 
@@ -118,16 +120,25 @@ class Known:
 
 
 def learn(
-    message: Message, peer: Peer, key: Key, keyring: Keyring, policy: Policy, rules: ContentRules
+    message: Message,
+    peer: Peer,
+    key: Key,
+    keyring: Keyring,
+    policy: Policy,
+    rules: ContentRules,
+    unread: frozenset[str] = UNREAD,
 ) -> Known | None:
-    """What an accepted message says of those like it; None when there is nothing to know them by."""
+    """What an accepted message says of those like it; None when there is nothing to know them by.
+
+    `unread` names the headers that no check reads.
+    """
     table = message.header.table
     if table.alike is None or message.header.shape is None:
         return None
     likeness = table.alike.likeness
     known = Known(message, likeness, key, keyring, policy, context_of(key, peer, policy))
     task = likeness.values.get(TASK_HEADER)
-    if isinstance(task, str) and _usable(message, table, task, rules, policy):
+    if isinstance(task, str) and _usable(message, table, task, rules, policy, unread):
         known.usable = True
         known.task = task
         if TASK_HEADER in likeness.changing:
@@ -140,14 +151,16 @@ def learn(
     return known
 
 
-def _usable(message: Message, table: Table, task: str, rules: ContentRules, policy: Policy) -> bool:
+def _usable(
+    message: Message, table: Table, task: str, rules: ContentRules, policy: Policy, unread: frozenset[str]
+) -> bool:
     """Whether all that decides on such messages is the same in all of them, but for what is looked at."""
     assert table.alike is not None  # the caller looked
     likeness = table.alike.likeness
     values = table.values
     read_again = likeness.changing & {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
     return (
-        likeness.changing <= _MAY_DIFFER
+        likeness.changing <= _CHECKED | unread
         and TOKEN_NAME in likeness.changing
         and read_again <= set(likeness.texts)
         # Rules may name tasks, and ask for other content; bounds look at each message by itself.
@@ -188,26 +201,7 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     if not key.algorithm.verify(signed, token.signature):
         return None
     check_snapshot(message, token)
-    task = known.task
-    if known.task_at >= 0:
-        task = task_name(alike.texts[known.task_at][LENGTH_BYTES:].decode())
-        if takes_signatures(task):
-            return None
-        TaskGrant(key).check(task)
-    value = parse_json(body, True)
-    parts = read_body_2(value)
-    embed = parts.embed
-    for name in EMBEDDED_NAMES:
-        if embed.get(name) is not None:
-            return None
-    if may_hold_pickle(body):
-        return None
-    if known.checks_fields:
-        clock = Clock(now, policy.clock_skew_s, token.created + key.max_lifetime_s)
-        check_fields(message.header.table.values, clock)
-    else:
-        for at in known.ids_at:
-            check_id(alike.texts[at][LENGTH_BYTES:].decode())
+    task, value = check_differences(known, message, token, now)
     controls = policy.controls
     if controls is not None:
         if controls.may_concern(task):
@@ -220,3 +214,34 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
                 return None
     claim = claim_of(task, message, value, peer, token, signed, policy, now, None)
     return Accepted(key.kid, task, claim, (), None, token.created - now, None, "", token.expires)
+
+
+def check_differences(known: Known, message: Message, token: Token, now: float) -> tuple[str, object]:
+    """What differs in a message that `known` holds for, and that is proven: its task, and its body, read.
+
+    Raises `GateError` for what is not accepted without a look at the rest, whether or not that is refused.
+    """
+    alike = message.header.table.alike
+    assert alike is not None  # it is like a known one
+    policy, key = known.policy, known.key
+    task = known.task
+    if known.task_at >= 0:
+        task = task_name(alike.texts[known.task_at][LENGTH_BYTES:].decode())
+        if takes_signatures(task):
+            raise GateError(Reason.CELERY_ENVELOPE, _LOOK)
+        TaskGrant(key).check(task)
+    value = parse_json(message.body, True)
+    parts = read_body_2(value)
+    embed = parts.embed
+    for name in EMBEDDED_NAMES:
+        if embed.get(name) is not None:
+            raise GateError(Reason.CELERY_ENVELOPE, _LOOK)
+    if may_hold_pickle(message.body):
+        raise GateError(Reason.CONTENT_B64_PICKLE, _LOOK)
+    if known.checks_fields:
+        clock = Clock(now, policy.clock_skew_s, token.created + key.max_lifetime_s)
+        check_fields(message.header.table.values, clock)
+    else:
+        for at in known.ids_at:
+            check_id(alike.texts[at][LENGTH_BYTES:].decode())
+    return task, value

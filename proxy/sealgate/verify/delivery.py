@@ -20,6 +20,14 @@ from sealgate.signing.canonical import (
 )
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import Token
+from sealgate.verify.alike import Known
+from sealgate.verify.alike_delivered import (
+    check_seal,
+    is_target,
+    known_delivery,
+    learn_delivery,
+    prove_alike,
+)
 from sealgate.verify.bounds import check_delivered, subject_of
 from sealgate.verify.celery import parse_moment
 from sealgate.verify.checks import OTHER, Examination, Verifier
@@ -112,6 +120,11 @@ class DeliveryVerifier:
         Its header must have been scanned for the producer's seal. `peer` is the consumer. An `Accepted` with
         a claim (`terms.once`) stands once the store has granted it.
         """
+        known = known_delivery(message, self.verifier.keyring, self.verifier.policy, peer)
+        if known is not None:
+            accepted = self._examine_alike(known, message, queue, terms, peer, now)
+            if accepted is not None:
+                return accepted
         judged = _Judged(message)
         try:
             return self._examine(judged, queue, terms, peer, now)
@@ -128,6 +141,23 @@ class DeliveryVerifier:
                 expires=judged.expires,
             )
             return self.verifier.refusal(refused, judged.published, peer)
+
+    def _examine_alike(
+        self, known: Known, message: Message, queue: str, terms: QueueTerms, peer: Peer, now: float
+    ) -> Accepted | None:
+        """The verdict on a message that `known` holds for, if it is accepted."""
+        try:
+            proven = prove_alike(known, message, peer, now)
+            token = proven.token
+            _check_timestamp(message, token, CELERY)
+            check_delivered_target(message, token.target, terms.target)
+        except GateError:
+            return None
+        claim: Claim | None = None
+        if terms.once:
+            claim = _claim(queue, token, proven.signed, known.policy.deployment, known.policy.clock_skew_s)
+        skew_s = token.created - now
+        return Accepted(proven.key.kid, proven.task, claim, (), None, skew_s, None, "", token.expires)
 
     def task_label(self, task: str) -> str:
         """The metric label of a task: a configured name or glob, else "other"."""
@@ -156,7 +186,7 @@ class DeliveryVerifier:
         _check_timestamp(message, token, profile)
         published = message
         target = token.target
-        if target.exchange != message.exchange or target.routing_key != message.routing_key:
+        if not is_target(message, token):
             published = Message(
                 target.exchange, target.routing_key, False, message.header, message.body, message.body_sha256
             )
@@ -169,6 +199,12 @@ class DeliveryVerifier:
             task = subject_of(message, envelope.task, envelope.body.value)
             check_delivered(policy.bounds, task, now, policy.clock_skew_s)
         check_revoked(envelope, rules.profile, policy, now)
+        if (
+            published is message
+            and require is Requirement.PRODUCER
+            and envelope.message_class is MessageClass.TASK
+        ):
+            learn_delivery(message, peer, key, self.verifier.keyring, policy, rules)
         claim: Claim | None = None
         if terms.once:
             claim = _claim(queue, token, seal.signed, policy.deployment, policy.clock_skew_s)
@@ -190,9 +226,7 @@ class DeliveryVerifier:
         if key is None:
             raise GateError(Reason.SIG_KID, "unknown key")
         judged.kid = key.kid
-        keyring.check_for_verify(key, token, now)
-        if token.expires + policy.clock_skew_s < now:
-            raise GateError(Reason.TIME_EXPIRED, "seal expires")
+        check_seal(keyring, key, token, now, policy)
         signed = covered_by(context_of(key, peer, policy), message, token.prefix)
         if not key.algorithm.verify(signed, token.signature):
             raise GateError(Reason.SIG_BAD, "the signature is not of this message")

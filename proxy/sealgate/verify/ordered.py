@@ -61,9 +61,15 @@ def check_revoked(envelope: Envelope, profile: str, policy: Policy, now: float) 
 
     Raises `GateError` acl.revoked.
     """
+    if envelope.message_class is MessageClass.TASK:
+        check_revoked_ids(envelope.message, profile, envelope.body.value, policy, now)
+
+
+def check_revoked_ids(message: Message, profile: str, value: object, policy: Policy, now: float) -> None:
+    """As `check_revoked`, for a task whose body is `value`."""
     controls = policy.controls
-    if controls is not None and envelope.message_class is MessageClass.TASK:
-        controls.check_ids(_ids(envelope.message, profile, envelope.body.value), now)
+    if controls is not None and controls.revoked:
+        controls.check_ids(_ids(message, profile, value), now)
 
 
 def check_unproven(message: Message, rules: ContentRules, policy: Policy, now: float) -> str:

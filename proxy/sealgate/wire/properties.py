@@ -11,6 +11,7 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import CLASS_BASIC, SHORT_TEXT_BYTES_MAX
 from sealgate.wire.table import EMPTY_TABLE, Table, scan_table, with_entries, without
+from sealgate.wire.values import Value
 
 CONTENT_TYPE: Final = 0
 CONTENT_ENCODING: Final = 1
@@ -131,6 +132,11 @@ def scan_content_header(
     return ContentHeader(payload, body_size, flags, fields, table, table_span)
 
 
+def names_in(table: Table) -> dict[str, Value]:
+    """The names of a table's entries, as keys; the values may be those of a table it is like."""
+    return table.values if table.alike is None else table.alike.likeness.values
+
+
 def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     """The header's payload without the top-level headers called `remove`, with the entries `add` appended.
 
@@ -139,10 +145,14 @@ def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     payload = header.payload
     if header.table_span is None:
         return _with_table(header, add) if add else payload
-    if not add and remove.isdisjoint(header.table.values):
+    if not add and remove.isdisjoint(names_in(header.table)):
         return payload
     start, stop = header.table_span
-    content = without(header.table, remove) + add
+    alike = header.table.alike
+    content = None if alike is None else alike.without(header.table.raw, remove)
+    if content is None:
+        content = without(header.table, remove)
+    content += add
     return payload[:start] + _U32.pack(len(content)) + content + payload[stop:]
 
 
@@ -186,7 +196,7 @@ def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
 
     A table that is left empty goes too: whether its sender had an empty one or none can not be known.
     """
-    names = header.table.values.keys()
+    names = names_in(header.table)
     if header.table_span is None or not names or not remove.issuperset(names):
         return splice(header, remove, b"")
     payload = header.payload

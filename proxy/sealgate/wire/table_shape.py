@@ -71,7 +71,8 @@ class TableShape:
             run = b""
         self._last: Final = run
         texts = [gap.name for gap in self._gaps if gap.text]
-        self._likeness: Final = Likeness(table.values, changing, texts)
+        runs = [gap.size for gap in self._gaps] if len(texts) == len(self._gaps) else None
+        self._likeness: Final = Likeness(table.values, changing, texts, runs)
 
     def _is_text(self, name: str) -> bool:
         raw = self._raws[name]

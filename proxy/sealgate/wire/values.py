@@ -42,15 +42,36 @@ class Likeness:
     """What tables have in common that differ in the values of some entries only.
 
     `values` are those of one of them; `changing` names the entries that differ, and `texts` those of them
-    that are text, in the order of the wire.
+    that are text, in the order of the wire. `runs` are the octets before each of these texts, from the end of
+    the last one on; None where anything else changes, so that they do not tell where a text lies.
     """
 
-    __slots__ = ("changing", "texts", "values")
+    __slots__ = ("_asked", "_entries", "changing", "runs", "texts", "values")
 
-    def __init__(self, values: dict[str, Value], changing: frozenset[str], texts: list[str]) -> None:
+    def __init__(
+        self, values: dict[str, Value], changing: frozenset[str], texts: list[str], runs: list[int] | None
+    ) -> None:
         self.values: Final = values
         self.changing: Final = changing
         self.texts: Final = texts
+        self.runs: Final = runs
+        #: The answer to the last question of `entries`.
+        self._asked: frozenset[str] | None = None
+        self._entries: list[int] | None = None
+
+    def entries(self, names: frozenset[str]) -> list[int] | None:
+        """For each text how many octets its entry has before it, or 0 for those that `names` does not hold.
+
+        None when that does not tell where all entries of these names lie.
+        """
+        if self._asked is not names:
+            self._asked = names
+            found = names.intersection(self.values)
+            known = self.runs is not None and found.issubset(self.texts)
+            # The name, its length, and the type.
+            heads = [len(name.encode()) + 2 if name in names else 0 for name in self.texts]
+            self._entries = heads if known else None
+        return self._entries
 
 
 class Alike:
@@ -75,3 +96,24 @@ class Alike:
         if self.others is not None:
             values.update(self.others)
         return values
+
+    def without(self, raw: bytes, names: frozenset[str]) -> bytes | None:
+        """The table, whose bytes are `raw`, without the entries of these names.
+
+        None when it has to be scanned for that.
+        """
+        heads = self.likeness.entries(names)
+        runs = self.likeness.runs
+        if heads is None or runs is None:
+            return None
+        parts: list[bytes] = []
+        start = at = 0
+        for index, text in enumerate(self.texts):
+            at += runs[index]
+            head = heads[index]
+            if head:
+                parts.append(raw[start : at - head])
+                start = at + len(text)
+            at += len(text)
+        parts.append(raw[start:])
+        return b"".join(parts)
