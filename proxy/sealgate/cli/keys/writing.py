@@ -72,7 +72,8 @@ def check_writable(path: Path) -> list[Problem]:
             "is made from (on a copy); else name the file itself"
         )
         return [Problem(str(path), "", message, permission=True)]
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    effective = os.access in os.supports_effective_ids
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=effective):
         message = f"can not be replaced: this user may not write into {path.parent}"
         return [Problem(str(path), "", message, permission=True)]
     return []
