@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pamqp import commands
 
-from sealgate.signing.material import generate_hmac
+from sealgate.cli import main
+from sealgate.signing.algorithms import HmacSha256
+from sealgate.signing.keyring import Key
+from sealgate.signing.material import MaterialKind, generate_hmac, parse_secret
 from sealgate.wire.properties import CONTENT_TYPE
 from support.gateway import GatewayProcess, gateway, key, toml
 from support.hostile_broker import Direct
-from support.hostile_keys import DEPLOYMENT, KEY_TABLES
+from support.hostile_keys import DEPLOYMENT, KEY_TABLES, KEYRING
 from support.hostile_publish import Draft, Seal, a_task, publish, stored
 from support.hostile_rows import as_json, task_body
 from support.processes import wait_until
@@ -187,28 +191,51 @@ def test_secrets_live_outside_of_files_with_settings(tmp_path: Path) -> None:
 
 @mitigation("key rotation")
 def test_keys_rotate_without_a_restart_and_with_a_grace_period(
-    rabbitmq: RabbitMQServer, vhost: str, tmp_path: Path
+    rabbitmq: RabbitMQServer, vhost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By states in the key file. The commands that lead through a rotation are not in this version."""
-    with gateway(tmp_path, rabbitmq.port, _in_states(k1="active"), {"deployment": DEPLOYMENT}) as running:
+    """By the commands that lead through it. Each alone: tests/cli/rotate; under load: `make rotation`."""
+    secret = tmp_path / "web-a"
+    secret.touch(mode=0o600)
+    secret.write_text(generate_hmac(os.urandom(32)))
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    tables = [key("web-a", f"file:{secret}", max_lifetime="2h", created=made)]
+    with gateway(tmp_path, rabbitmq.port, tables, {"deployment": DEPLOYMENT}) as running:
         pid = running.pid
+
+        def rotate(step: str, *arguments: object, code: int = 0) -> str:
+            given = [str(argument) for argument in arguments]
+            command = ["keys", "rotate", step, *given, "--gateway", f"127.0.0.1:{running.admin_port}"]
+            ended = CliRunner().invoke(main, command if step != "begin" else command[:-2])
+            assert ended.exit_code in (code, 69), ended.output
+            return ended.output if ended.exit_code == code else ""
 
         def answers(kid: str) -> str:
             with raw_client(running.port, vhost, product=PY_AMQP) as producer:
                 return told(producer, a_task(seal=Seal(kid)))
 
-        assert (answers("k1"), answers("k2")) == ("", "sig.kid")
-        running.write_keys(_in_states(k1="verify", k2="active"))
-        wait_until(lambda: answers("k2") == "", 20, "the new key")
-        assert answers("k1") == ""
-        running.write_keys(_in_states(k1="revoked", k2="active"))
-        wait_until(lambda: answers("k1") == "sig.key_state", 20, "the old key to be revoked")
-        assert answers("k2") == ""
+        def knows(kid: str) -> None:
+            material = parse_secret((tmp_path / kid).read_text().strip(), MaterialKind.HMAC_SECRET)
+            monkeypatch.setitem(KEYRING, kid, Key(kid, HmacSha256(material)))
+
+        knows("web-a")
+        rotate("begin", running.keys_file, "--kid", "web-a")
+        knows("web-b")
+        promote = ("promote", running.keys_file, "--kid", "web-b")
+        wait_until(lambda: bool(rotate(*promote)), 20, "the gateway to have the new key")
+        assert (answers("web-a"), answers("web-b")) == ("", "")
+        reasons = rotate("retire", running.keys_file, "--kid", "web-a", code=69)
+        assert f"1 message in the last hour came under web-a at 127.0.0.1:{running.admin_port}" in reasons
+        assert "has seen are good for another" in reasons
+        states = {
+            row["kid"]: row for row in json.loads(rotate("status", running.keys_file, "--json"))["keys"]
+        }
+        assert [states[kid]["messages_last_hour"] for kid in ("web-a", "web-b")] == [1, 1]
+        assert rotate("revoke", "web-a", running.keys_file)
+        assert (answers("web-a"), answers("web-b")) == ("sig.key_state", "")
+        assert rotate("retire", running.keys_file, "--kid", "web-a")
+        wait_until(lambda: answers("web-a") == "sig.kid", 20, "the old key to be gone")
+        assert answers("web-b") == ""
         assert running.pid == pid and not running.ended()
-
-
-def _in_states(**states: str) -> list[dict[str, object]]:
-    return [{**table, "state": states[str(table["kid"])]} for table in KEY_TABLES if table["kid"] in states]
 
 
 @mitigation("verify configuration")

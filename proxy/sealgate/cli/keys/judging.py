@@ -114,7 +114,8 @@ def _still_used(old: Standing, use: KeyUse, address: str, now: float, limits: Li
     if use.messages_last_hour:
         last = f", the last {ago(use.last_used, now)} ago" if use.last_used else ""
         by = f", by {', '.join(use.users)}" if use.users else ""
-        yield f"{use.messages_last_hour} messages in the last hour came under {kid} at {address}{last}{by}"
+        messages = "message" if use.messages_last_hour == 1 else "messages"
+        yield f"{use.messages_last_hour} {messages} in the last hour came under {kid} at {address}{last}{by}"
     until, seen = in_flight_until(old, use, now, limits)
     if until > now and seen:
         yield f"seals under {kid} that {address} has seen are good for another {span(until - now)}"
