@@ -53,7 +53,7 @@ def _times(case: Case, key: Key, now: float, signs_here: bool) -> Iterator[Findi
         return
     left = key.not_after - now
     when = datetime.fromtimestamp(key.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    change = 'rotate: a new [[key]] with state = "verify" everywhere first, then "active" where it signs'
+    change = f"sealgate keys rotate begin FILE --kid {key.kid}, and then promote and retire (docs/keys.md)"
     if left < 0:
         message = f"{key.kid} has been over since {when}"
         finding = case.about_key(rules.KEY_OVER, key.kid, message, "not_after", change)

@@ -36,8 +36,6 @@ _COLUMNS: Final = (
     "IN FLIGHT",
     "RETIRE",
 )
-#: `--check` tells of a key this long before its end, as `doctor` does.
-_NEAR_END_S: Final = 14 * 86400.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,11 +61,11 @@ class Row:
         return sorted({user for use in self.uses for user in use.users})
 
     def ends_soon(self, now: float) -> bool:
+        from sealgate.ops.key_ends import ENDING_S  # and half the core with it
+
         key = self.standing.key
         return (
-            key.not_after is not None
-            and key.state is not KeyState.REVOKED
-            and key.not_after - now < _NEAR_END_S
+            key.not_after is not None and key.state is not KeyState.REVOKED and key.not_after - now < ENDING_S
         )
 
 
