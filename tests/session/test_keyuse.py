@@ -75,10 +75,10 @@ def test_countersignature_is_a_use_of_its_key() -> None:
     countersealer = talk.terms.countersealer
     assert countersealer is not None
     countersealer.keyring, countersealer.kid = Keyring([Key("gw", HmacSha256(b"g" * 32))]), "gw"
-    talk.shake_hands().open_channel(1).client(1, *talk.sealed(), *talk.sealed())
-    used = (START_S, 2, END, ["guest"])
+    talk.shake_hands().open_channel(1).client(1, *talk.sealed(), *talk.sealed(), *talk.sealed())
+    used = (START_S, 3, END, ["guest"])
     assert evidence(talk) == {"k1": used, "gw": used}
-    assert talk.tally.key_messages == {("k1", "accepted"): 2, ("gw", "signed"): 2}
+    assert talk.tally.key_messages == {("k1", "accepted"): 3, ("gw", "signed"): 3}
 
 
 def test_what_has_no_good_signature_is_no_evidence() -> None:
