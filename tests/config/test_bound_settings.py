@@ -15,7 +15,7 @@ from sealgate.config.bound_settings import Bound as BoundTable
 from sealgate.config.loading import Loaded, load
 from sealgate.config.printing import print_settings
 from sealgate.config.rules import warnings_of
-from sealgate.config.settings import Settings
+from sealgate.config.schema import json_schema
 from sealgate.session.prefetch import PrefetchTerms
 from sealgate.verify.bounds import Bound, Limit
 from sealgate.verify.expiry import Expiry
@@ -72,7 +72,7 @@ def test_what_is_printed_reads_back(tmp_path: Path) -> None:
 
 
 def test_schema_describes_it() -> None:
-    schema = Settings.model_json_schema(mode="serialization")
+    schema = json_schema()
     assert "over its own configuration" in schema["$defs"]["Bound"]["properties"]["time_limit"]["description"]
 
 

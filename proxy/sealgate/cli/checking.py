@@ -81,10 +81,9 @@ def print_config(file: Path | None, redact: bool, origin: bool, **options: Any) 
 @click.command()
 def schema() -> int:
     """Print the JSON Schema of the configuration file, for editors and CI."""
-    from sealgate.config.settings import Settings
+    from sealgate.config.schema import json_schema
 
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    click.echo(json.dumps(document | Settings.model_json_schema(mode="serialization"), indent=2))
+    click.echo(json.dumps(json_schema(), indent=2))
     return EXIT_OK
 
 

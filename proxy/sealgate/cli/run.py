@@ -37,7 +37,7 @@ def run(worker: int | None, supervise: int | None, **options: Any) -> int:
     """Run the gateway or sidecar that the configuration describes."""
     if supervise is not None:
         return _supervise(supervise)
-    # What a start makes it needs: searching that for cycles took an eighth of the time, and found none. The
+    # What a start makes it needs: searching that for cycles was a twentieth of it, and found none. The
     # gate searches again once it listens.
     gc.disable()
     try:

@@ -3,6 +3,7 @@
     fields.py     kinds of values: durations, addresses, URLs, references
     settings.py   the contract: every key, its default and meaning
     bound_settings.py  its [[bound]] tables
+    schema.py     the JSON Schema of all that
     rules.py      what one key says about another (bound_rules.py: of a bound)
     presets.py    complete policies for one place each, the lowest layer
     layers.py     the layers, lowest to highest, and where each value came from
