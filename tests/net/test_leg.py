@@ -146,6 +146,7 @@ async def test_publisher_that_reads_nothing_until_it_is_done_gets_every_nack(
         assert answers[7:11] == b"\x00\x3c\x00\x78", "basic.nack"
 
 
+@pytest.mark.replaces_core
 async def test_client_that_does_not_read_what_it_is_owed_is_not_read_either(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +174,7 @@ async def test_client_that_does_not_read_what_it_is_owed_is_not_read_either(
             assert (await client.expect(commands.Basic.Nack)).delivery_tag == tag
 
 
+@pytest.mark.replaces_core
 async def test_socket_that_was_asked_to_close_is_cut_when_it_takes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

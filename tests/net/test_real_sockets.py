@@ -26,7 +26,7 @@ PASSERS_BY = 60
 def sockets_of(place: Listening) -> list[socket.socket]:
     """The gateway's own, of its only relay: towards the client and towards the broker."""
     (relay,) = place.relays
-    legs = (relay.client, relay._upstream)
+    legs = (relay.client, relay._dialing.upstream)
     transports = [leg.transport for leg in legs if leg is not None and leg.transport is not None]
     return [transport.get_extra_info("socket") for transport in transports]
 

@@ -242,6 +242,7 @@ async def close_and_hear(client: Client, upstream: Upstream) -> None:
     await client.expect(commands.Connection.CloseOk)
 
 
+@pytest.mark.replaces_core
 async def test_client_that_has_closed_is_left_to_hang_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients of several threads take a socket that ends before they do for a loss (protocol.md X3)."""
     monkeypatch.setattr(leg, "LINGER_S_MAX", 3600)
@@ -257,6 +258,7 @@ async def test_client_that_has_closed_is_left_to_hang_up_itself(monkeypatch: pyt
         assert place.warned == []
 
 
+@pytest.mark.replaces_core
 async def test_client_that_has_closed_and_does_not_hang_up_is_closed_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

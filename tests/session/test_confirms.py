@@ -168,3 +168,41 @@ def test_a_publish_that_was_lost_is_nacked_alone_and_every_other_answer_is_the_b
         assert not (answered.unchanged and answered.lost)
     assert client.answers == expected
     assert not len(ledger)
+
+
+@given(st.data())
+def test_the_short_way_does_what_the_ordinary_one_does_or_nothing(data: st.DataObject) -> None:
+    ledgers = short, ordinary = ConfirmLedger(), ConfirmLedger()
+    sent = 0
+    for _ in range(data.draw(st.integers(1, 40))):
+        step = data.draw(
+            st.sampled_from(("plain", "plain", "plain", "claim", "mandatory", "refused", "ack", "ack*"))
+        )
+        if step in ("plain", "claim", "mandatory"):
+            sent += 1
+            seal = Seal(b"%d" % sent, "", "q") if step == "mandatory" else None
+            for ledger in ledgers:
+                ledger.forwarded(CLAIM if step == "claim" else None, seal, 0.0)
+        elif step == "refused":
+            assert short.answered_here() == ordinary.answered_here()
+        else:
+            tag, multiple = data.draw(st.integers(0, sent + 1)), step == "ack*"
+            before = [entry.client_tag for entry in short.outstanding()]
+            answered = ordinary.answered(tag, multiple)
+            if short.confirmed(tag, multiple):
+                assert answered.unchanged
+                assert all(entry.claim is None and entry.seal is None for entry in answered.settled)
+            else:
+                assert [entry.client_tag for entry in short.outstanding()] == before
+                short.answered(tag, multiple)
+        left = [[entry.client_tag for entry in ledger.outstanding()] for ledger in ledgers]
+        assert left[0] == left[1]
+
+
+def test_the_short_way_is_taken() -> None:
+    ledger = ConfirmLedger()
+    for _ in range(4):
+        ledger.forwarded(None, None, 0.0)
+    assert ledger.confirmed(1, False)
+    assert ledger.confirmed(3, True)
+    assert [entry.client_tag for entry in ledger.outstanding()] == [4]

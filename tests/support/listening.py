@@ -11,7 +11,8 @@ from typing import Any
 from sealgate.net.endpoints import Endpoint, Route
 from sealgate.net.listener import Listener
 from sealgate.net.logins import Logins
-from sealgate.net.relay import Relay, Shared
+from sealgate.net.relay import Relay
+from sealgate.net.shared import Shared
 from sealgate.net.sockets import Network
 from sealgate.net.upstream import Dialer
 from sealgate.session.conversation import Role, Terms

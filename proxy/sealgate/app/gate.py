@@ -26,7 +26,7 @@ from sealgate.app.vitals import Vitals
 from sealgate.config.settings import Settings
 from sealgate.control.orders import Orders
 from sealgate.net.listener import Listener
-from sealgate.net.relay import Shared
+from sealgate.net.shared import Shared
 from sealgate.ops.admin import Admin
 from sealgate.ops.audit import Audit
 from sealgate.ops.health import Health, LoopLag

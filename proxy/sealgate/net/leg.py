@@ -1,12 +1,18 @@
-"""One socket of a relay: what is read from it, why it is not read for now, and how it ends."""
+"""One socket of a relay: what is read from it, why it is not read for now, and how it ends.
+
+Compiled, because it is between every read and its session (`passage`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from enum import Enum, unique
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from sealgate.session.states import Side
+
+if TYPE_CHECKING:
+    from sealgate.net.passage import Passage
 
 #: Above this a peer that does not read stops the other side from being read.
 WRITE_BUFFER_BYTES_MAX: Final = 262_144
@@ -54,10 +60,23 @@ class Owner(Protocol):
         """The peer does not read what it is sent, or reads again."""
 
 
-class Leg(asyncio.Protocol):
-    """One socket, with its TLS done where there is any."""
+class Leg:
+    """One socket, with its TLS done where there is any.
 
-    __slots__ = ("_closing", "_congested", "_cutting", "_holds", "_owner", "closed", "side", "transport")
+    It is an `asyncio.Protocol` in all but its base, which no compiled class can have (`protocol`).
+    """
+
+    __slots__ = (
+        "_closing",
+        "_congested",
+        "_cutting",
+        "_holds",
+        "_owner",
+        "closed",
+        "passage",
+        "side",
+        "transport",
+    )
 
     def __init__(self, owner: Owner, side: Side) -> None:
         self._owner: Final = owner
@@ -68,6 +87,13 @@ class Leg(asyncio.Protocol):
         self._congested = False
         self._cutting: asyncio.TimerHandle | None = None
         self._holds: Final[set[Hold]] = set()
+        #: Where bytes go once the handshake is over; to the owner until then.
+        self.passage: Passage | None = None
+
+    @property
+    def protocol(self) -> asyncio.Protocol:
+        """This, for a transport."""
+        return cast(asyncio.Protocol, self)
 
     @property
     def paused(self) -> bool:
@@ -82,7 +108,10 @@ class Leg(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        self._owner.received(self, data)
+        if self.passage is not None:
+            self.passage.received(self.side, data)
+        else:
+            self._owner.received(self, data)
         if len(data) >= TURN_BYTES:
             self.hold(Hold.TURN, True)
             asyncio.get_running_loop().call_soon(self.hold, Hold.TURN, False)

@@ -13,7 +13,8 @@ from typing import Final
 
 from sealgate.net.proxy_header import ProxyHeaderError, Source
 from sealgate.net.reading import read_proxy_header
-from sealgate.net.relay import Relay, Shared
+from sealgate.net.relay import Relay
+from sealgate.net.shared import Shared
 from sealgate.net.sockets import BACKLOG, Network, among, bind, plain_address, tune, turn_away
 from sealgate.reason import GateError, Reason
 from sealgate.session.events import Instant
@@ -272,7 +273,7 @@ class Listener:
             left_s = relay.accepted.mono + self._shared.terms.limits.handshake_s - time.monotonic()
             async with asyncio.timeout(left_s):
                 await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: relay.client, client, ssl=self._tls()
+                    lambda: relay.client.protocol, client, ssl=self._tls()
                 )
         except TimeoutError:
             self._refuse(relay, Reason.CONN_HANDSHAKE, "the TLS handshake took too long")

@@ -1,24 +1,23 @@
-"""One session and its two sockets: events in from the transports, commands out to them."""
+"""One session and its two sockets: events in from the transports, commands out to them.
+
+Bytes beyond the handshake take a shorter way (`passage`).
+"""
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from sealgate.accounts.login import Attempt, Caller, LoginRecord, Outcome
-from sealgate.net.endpoints import Endpoint, Route
+from sealgate.net.dialing import Dialing
 from sealgate.net.leg import Hold, Leg
-from sealgate.net.logins import Logins, Ticket
-from sealgate.net.sockets import plain_address
+from sealgate.net.logins import Ticket
+from sealgate.net.passage import Passage
+from sealgate.net.shared import Shared
 from sealgate.net.tls import certificate_names
-from sealgate.net.upstream import Dialer
-from sealgate.net.warn import Warn
 from sealgate.reason import GateError
 from sealgate.session.channel import Publication
 from sealgate.session.commands import (
@@ -38,7 +37,6 @@ from sealgate.session.commands import (
     TellClamp,
     TellLogin,
 )
-from sealgate.session.conversation import Terms
 from sealgate.session.delivering import Delivery
 from sealgate.session.events import (
     BytesReceived,
@@ -52,49 +50,16 @@ from sealgate.session.events import (
     LoginChecked,
     QueueDeclared,
     Ticked,
-    UpstreamConnected,
-    UpstreamFailed,
 )
 from sealgate.session.holding import HoldingQueue
-from sealgate.session.records import ClampRecord, RefusalRecord
+from sealgate.session.records import ClampRecord
 from sealgate.session.session import Session
 from sealgate.session.states import Side, State
-from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStore
+from sealgate.verify.verdict import Claim, ClaimOutcome
 
 log: Final = logging.getLogger("sealgate.net")
 
 CHALLENGE_BYTES: Final = 16
-#: Brokers do not speak before they are spoken to; what does is cut by its nonsense.
-EARLY_READS_MAX: Final = 4
-_BEYOND_HANDSHAKE: Final = frozenset({State.RUNNING, State.CLOSING, State.CLOSED, State.ERROR})
-
-
-class QueueKeeper(Protocol):
-    """Who declares queues that hold publications (`session.holding`)."""
-
-    def declare(
-        self, broker: str, secure: bool, vhost: str, queue: HoldingQueue, answer: Callable[[str], None]
-    ) -> None:
-        """Declare `queue` at `broker`; `answer` is called once with "" or the trouble."""
-
-
-@dataclass(slots=True, frozen=True)
-class Shared:
-    """What every relay uses. `keep` takes a refusal for quarantine and audit and returns at once; who wants
-    to know is told whether it is safe there.
-
-    `warn` tells why a connection was closed.
-    """
-
-    terms: Terms
-    store: ClaimStore
-    dialer: Dialer
-    keep: Callable[[RefusalRecord, Callable[[bool], None] | None], None]
-    warn: Warn
-    #: Where Sealgate itself judges logins.
-    logins: Logins | None = None
-    #: Where publications may be held.
-    queues: QueueKeeper | None = None
 
 
 def instant() -> Instant:
@@ -113,17 +78,11 @@ class Relay:
     """Owns the session of one client connection, and carries out its commands."""
 
     __slots__ = (
-        "_broker",
         "_dialing",
-        "_early",
         "_host",
         "_login",
-        "_patience",
-        "_route",
         "_shared",
         "_told",
-        "_tried",
-        "_upstream",
         "accepted",
         "address",
         "client",
@@ -138,18 +97,8 @@ class Relay:
         self._shared: Final = shared
         self._host: Final = listener
         self.accepted: Final = accepted or instant()
-        self._upstream: Leg | None = None
         self._login: Ticket | None = None
-        self._dialing: asyncio.Task[asyncio.Protocol | None] | None = None
-        #: Every upstream leg there has been, most of them one.
-        self._tried: Final[list[Leg]] = []
-        #: What they sent before one of them was chosen.
-        self._early: Final[list[tuple[Leg, bytes]]] = []
-        #: From the first dial until the broker's part of the handshake is over.
-        self._route: Route | None = None
-        #: The broker that was chosen.
-        self._broker: Endpoint | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._dialing: Final = Dialing(self, shared.dialer)
         self._told = False
         self.client: Final = Leg(self, Side.CLIENT)
         #: The client's address, which limits are counted by, and the same with its port, for the record.
@@ -181,8 +130,8 @@ class Relay:
     def received(self, leg: Leg, data: bytes) -> None:
         if self._is_current(leg):
             self.feed(BytesReceived(leg.side, data))
-        elif leg in self._tried and len(self._early) < EARLY_READS_MAX:
-            self._early.append((leg, data))
+        else:
+            self._dialing.heard(leg, data)
 
     def hung_up(self, leg: Leg) -> None:
         if self._is_current(leg):
@@ -190,11 +139,11 @@ class Relay:
 
     def _is_current(self, leg: Leg) -> bool:
         """Not a broker's that was left for another one, or not chosen yet."""
-        return leg is self.client or leg is self._upstream
+        return leg is self.client or leg is self._dialing.upstream
 
     def congested(self, leg: Leg, on: bool) -> None:
         """A peer that does not read stops the other side from being read (protocol.md B1, B2)."""
-        other = self._upstream if leg.side is Side.CLIENT else self.client
+        other = self._dialing.upstream if leg.side is Side.CLIENT else self.client
         if other is not None:
             other.hold(Hold.PEER, on)
 
@@ -209,14 +158,14 @@ class Relay:
         if self._is_current(leg):
             self.congested(leg, False)
             self.feed(Disconnected(leg.side))
-        self._end()
+        self.settle_end()
 
     # What the listener asks for
 
     def tick(self, late_s: float) -> None:
         """About once a second; `late_s` later than that."""
-        upstream_paused = self._upstream is not None and self._upstream.paused
-        self.feed(Ticked(self.client.paused, upstream_paused, late_s))
+        upstream = self._dialing.upstream
+        self.feed(Ticked(self.client.paused, upstream is not None and upstream.paused, late_s))
 
     def drain(self) -> None:
         """Ask the session to finish and to send its client away."""
@@ -225,11 +174,11 @@ class Relay:
     def abort(self) -> None:
         """Cut both sockets now."""
         self.client.abort()
-        if self._upstream is not None:
-            self._upstream.abort()
-        if self._dialing is not None:
-            self._dialing.cancel()
-        self._lose_patience()
+        dialing = self._dialing
+        if dialing.upstream is not None:
+            dialing.upstream.abort()
+        dialing.cancel()
+        dialing.lose_patience()
 
     # The session
 
@@ -240,16 +189,41 @@ class Relay:
             return
         try:
             commands = self._handle(session, event)
-            if self._route is not None:
-                self._judge(session, self._route)
-            for command in commands:
-                self._carry_out(command)
+            self._dialing.judge(session.conversation)
+            self.carry_out(commands)
         except Exception:
-            log.exception("session failed", extra={"event": "session.error", "client": self.address})
-            session.fail()
-            self.abort()
+            self.failed()
             return
-        if session.conversation.cause is not None and not self._told:
+        if session.conversation.cause is not None:
+            self.tell_cause()
+        if self.client.passage is None and self._dialing.route is None:
+            self._shorten(session)
+
+    def _shorten(self, session: Session) -> None:
+        """What comes from now on is no handshake."""
+        upstream = self._dialing.upstream
+        if upstream is None or session.conversation.state is not State.RUNNING:
+            return
+        seconds = self._shared.terms.tally.verify_seconds
+        self.client.passage = Passage(self, session, self.client, upstream, seconds)
+        upstream.passage = self.client.passage
+
+    def carry_out(self, commands: list[Command]) -> None:
+        """Do what the session says, in order."""
+        for command in commands:
+            self._carry_out(command)
+
+    def failed(self) -> None:
+        """A bug, whose exception is being handled: end the session, and with it the connection."""
+        log.exception("session failed", extra={"event": "session.error", "client": self.address})
+        if self.session is not None:
+            self.session.fail()
+        self.abort()
+
+    def tell_cause(self) -> None:
+        """Log why the session closes its connection, once."""
+        session = self.session
+        if session is not None and session.conversation.cause is not None and not self._told:
             self._told = True
             self.tell(session.conversation.cause)
 
@@ -265,20 +239,6 @@ class Relay:
             self._shared.terms.tally.verify_seconds.observe(spent / examined, examined)
         return commands
 
-    def _judge(self, session: Session, route: Route) -> None:
-        """Remember how the broker does in the handshake."""
-        conversation = session.conversation
-        dialer = self._shared.dialer
-        if conversation.upstream_failure:
-            dialer.failed(route, conversation.upstream_failure)
-            conversation.upstream_failure = ""
-        elif conversation.state not in (State.HEADER, State.DIALING, State.START):
-            self._lose_patience()
-            if conversation.state is State.RUNNING:
-                dialer.served(route)
-            if conversation.state in _BEYOND_HANDSHAKE:
-                self._route = None
-
     def tell(self, cause: GateError) -> None:
         """Log why the gate closes this connection. The detail never holds what was sent."""
         reason = cause.reason.value
@@ -288,7 +248,7 @@ class Relay:
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Send):
-            leg = self.client if command.side is Side.CLIENT else self._upstream
+            leg = self._leg(command.side)
             if leg is not None:
                 leg.send(command.data)
         elif isinstance(command, RequestClaims):
@@ -298,7 +258,7 @@ class Relay:
         elif isinstance(command, Keep):
             self._shared.keep(command.record, None)
         elif isinstance(command, SetReading):
-            leg = self.client if command.side is Side.CLIENT else self._upstream
+            leg = self._leg(command.side)
             if leg is not None:
                 leg.hold(Hold.SESSION, not command.on)
         elif isinstance(command, RequestDeliveryClaims):
@@ -310,7 +270,7 @@ class Relay:
         elif isinstance(command, Close):
             self._close(command)
         elif isinstance(command, DialUpstream):
-            self._dial()
+            self._dialing.dial()
         elif isinstance(command, CheckLogin):
             self._check(command.attempt)
         elif isinstance(command, TellClamp):
@@ -321,6 +281,9 @@ class Relay:
             self._declare(command.queue)
         else:
             assert_never(command)
+
+    def _leg(self, side: Side) -> Leg | None:
+        return self.client if side is Side.CLIENT else self._dialing.upstream
 
     def _tell_clamp(self, record: ClampRecord) -> None:
         """Log that a message was changed, or would have been. Repeats of one bound and key are counted."""
@@ -385,7 +348,7 @@ class Relay:
         self._shared.warn("login.refused", f"{result} {self.host}", **fields, client=record.client)
 
     def _declare(self, queue: HoldingQueue) -> None:
-        queues, broker, session = self._shared.queues, self._broker, self.session
+        queues, broker, session = self._shared.queues, self._dialing.broker, self.session
         assert queues is not None and broker is not None and session is not None  # as the terms say
         vhost = session.conversation.peer.vhost
         queues.declare(
@@ -399,80 +362,15 @@ class Relay:
     def _close(self, command: Close) -> None:
         if command.side is Side.CLIENT:
             self.client.close(command.linger)
-        elif self._upstream is not None:
-            self._upstream.close()
-        elif self._dialing is not None:
+        elif self._dialing.upstream is not None:
+            self._dialing.upstream.close()
+        else:
             self._dialing.cancel()
 
-    def _dial(self) -> None:
-        """Connect to the next broker of this client's route, and leave the one there is."""
-        self._lose_patience()
-        self._choose(None)
-        if self._route is None:
-            self._route = self._shared.dialer.route()
-        dial = self._shared.dialer.dial(self._route, self._new_upstream)
-        self._dialing = asyncio.get_running_loop().create_task(dial)
-        # Not in the task itself: one that is cancelled before its first turn runs nothing.
-        self._dialing.add_done_callback(self._dialed)
-
-    def _new_upstream(self) -> Leg:
-        self._tried.append(Leg(self, Side.UPSTREAM))
-        return self._tried[-1]
-
-    def _dialed(self, dialing: asyncio.Task[asyncio.Protocol | None]) -> None:
-        """The broker is there or not, or the client left meanwhile."""
-        self._dialing = None
-        connected = None if dialing.cancelled() else dialing.result()
-        self._choose(connected)
-        early = self._early.copy()
-        self._early.clear()
-        upstream = self._upstream
-        if upstream is None:
-            self.feed(UpstreamFailed())
-        else:
-            self._broker = None if self._route is None else self._route.current
-            broker = "" if self._broker is None else self._broker.address
-            self.feed(UpstreamConnected(_is_loopback(upstream), broker))
-            self._await_start()
-            for leg, data in early:
-                self.received(leg, data)
-            if upstream.closed and self._is_current(upstream):
-                self.feed(Disconnected(Side.UPSTREAM))
-        self._end()
-
-    def _choose(self, connected: asyncio.Protocol | None) -> None:
-        """Keep this upstream and let go of all others."""
-        self._upstream = None
-        for leg in self._tried:
-            if leg is connected:
-                self._upstream = leg
-            elif leg.transport is not None:
-                leg.drop()
-        self._tried[:] = [] if self._upstream is None else [self._upstream]
-
-    def _await_start(self) -> None:
-        """A broker that does not speak is left for the next one, where there is one."""
-        if self._route is not None and self.session is not None:
-            if self.session.conversation.state is not State.START:
-                return
-            patience_s = self._shared.dialer.patience_s(self._route)
-            if patience_s is not None:
-                loop = asyncio.get_running_loop()
-                self._patience = loop.call_later(patience_s, self.feed, Disconnected(Side.UPSTREAM))
-
-    def _lose_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-
-    def _end(self) -> None:
-        upstream_closed = self._upstream is None or self._upstream.closed
-        if self.client.closed and upstream_closed and self._dialing is None:
-            self._lose_patience()
+    def settle_end(self) -> None:
+        """Tell the host once nothing is left of either side."""
+        dialing = self._dialing
+        upstream_closed = dialing.upstream is None or dialing.upstream.closed
+        if self.client.closed and upstream_closed and not dialing.under_way:
+            dialing.lose_patience()
             self._host.ended(self)
-
-
-def _is_loopback(leg: Leg) -> bool:
-    """Whether the socket's other end is on this host, as it would be for a broker that looks at ours."""
-    peer = leg.transport.get_extra_info("peername") if leg.transport is not None else None
-    return peer is not None and ipaddress.ip_address(plain_address(peer[0])).is_loopback

@@ -109,7 +109,7 @@ class BrokerFrames:
     def straight(self, splitter: FrameSplitter) -> bool:
         """Pass on what comes next as a part of the bytes it came in; False when it is to be looked at.
 
-        Where publishes are read these are deliveries, on channels where the gate has nothing to say.
+        Where publishes are read these are deliveries and acks, on channels where the gate has nothing to say.
         """
         conversation = self._conversation
         if self._passes:
@@ -120,7 +120,7 @@ class BrokerFrames:
             return True
         whole = splitter.whole(_DELIVER)
         if whole is None:
-            return False
+            return self._confirms(splitter)
         channel = conversation.channels.get(whole.channel)
         body_bytes_max = conversation.client_frame_max - FRAME_OVERHEAD_BYTES
         if (
@@ -142,6 +142,26 @@ class BrokerFrames:
         # Nothing of a delivery that is passed on changes whether the next one is.
         stop = splitter.skip_alike(whole, body_bytes_max)
         conversation.out.client_stretch(whole.data, whole.start, stop)
+        return True
+
+    def _confirms(self, splitter: FrameSplitter) -> bool:
+        """Pass on the broker's ack that lies next, where it is the client's and settles nothing here."""
+        if splitter.method_ahead() != BASIC_ACK:
+            return False
+        channel = self._conversation.channels.get(splitter.channel_ahead())
+        if (
+            channel is None
+            or channel.ledger is None
+            or channel.state is not _OPEN
+            or channel.waiting_close
+            or (self._deliveries is not None and not self._deliveries.may_begin(channel))
+        ):
+            return False
+        tag, multiple = splitter.ack_ahead()
+        if not channel.ledger.confirmed(tag, multiple):
+            return False
+        data, start, stop = splitter.take_method()
+        self._conversation.out.client_stretch(data, start, stop)
         return True
 
     def _header(self, channel: Channel, frame: Frame) -> None:

@@ -132,6 +132,30 @@ class ConfirmLedger:
         self._forget_gaps()
         return answered
 
+    def confirmed(self, tag: int, multiple: bool) -> bool:
+        """As `answered` for an ack that is to the client what it is here, and settles no claim.
+
+        False, and nothing has happened, where there may be more to it.
+        """
+        if self._next_client != self._next_broker or self._gaps or not tag:
+            return False
+        if not multiple:
+            entry = self._outstanding.get(tag)
+            if entry is None or entry.claim is not None or entry.seal is not None:
+                return False
+            del self._outstanding[tag]
+            return True
+        settled: list[int] = []
+        for broker_tag, entry in self._outstanding.items():
+            if broker_tag > tag:
+                break
+            if entry.claim is not None or entry.seal is not None:
+                return False
+            settled.append(broker_tag)
+        for broker_tag in settled:
+            del self._outstanding[broker_tag]
+        return True
+
     def _answer_one(self, entry: Outstanding, answered: Answered) -> None:
         answered.answers.append((entry.client_tag, False))
         if entry.lost:

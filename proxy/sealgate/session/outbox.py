@@ -73,6 +73,11 @@ class Lane:
 
     def take(self) -> bytes:
         """All of it. Nothing is left then."""
+        if not self._parts:
+            data = self._data[self._start : self._stop]
+            self._data = b""
+            self._start = self._stop = 0
+            return data
         if self._stop:
             self._cut()
         data = b"".join(self._parts)
@@ -81,7 +86,10 @@ class Lane:
 
 
 class Outbox:
-    """Collects what one event leads to; `take` turns it into as few commands as will do."""
+    """Collects what one event leads to; `take` turns it into as few commands as will do.
+
+    Most events lead to bytes alone. Where `has_more` is false `take_upstream`, then `take_client` do instead.
+    """
 
     __slots__ = (
         "_claims",
@@ -101,6 +109,7 @@ class Outbox:
         "_releases",
         "_renew",
         "_upstream",
+        "has_more",
     )
 
     def __init__(self) -> None:
@@ -121,6 +130,8 @@ class Outbox:
         self._reading: list[SetReading] = []
         self._dial = False
         self._mute = False
+        #: Something is to be done that is not sending bytes.
+        self.has_more = False
 
     def client(self, data: bytes) -> None:
         if not self._mute:
@@ -154,45 +165,59 @@ class Outbox:
         self.upstream(encode_frame(FRAME_METHOD, channel, payload))
 
     def dial(self) -> None:
+        self.has_more = True
         self._dial = True
 
     def close(self, side: Side, linger: bool = False) -> None:
+        self.has_more = True
         self._closes.append(Close(side, linger))
 
     def reading(self, side: Side, on: bool) -> None:
+        self.has_more = True
         self._reading.append(SetReading(side, on))
 
     def claim(self, publication: Publication) -> None:
+        self.has_more = True
         self._claims.append(publication)
 
     def commit(self, claim: Claim) -> None:
+        self.has_more = True
         self._commits.append(claim)
 
     def release(self, claim: Claim) -> None:
+        self.has_more = True
         self._releases.append(claim)
 
     def renew(self, claim: Claim) -> None:
+        self.has_more = True
         self._renew.append(claim)
 
     def keep(self, record: RefusalRecord) -> None:
+        self.has_more = True
         self._keep.append(record)
 
     def declare(self, queue: HoldingQueue) -> None:
+        self.has_more = True
         self._declare.append(queue)
 
     def tell_clamp(self, record: ClampRecord) -> None:
+        self.has_more = True
         self._clamps.append(record)
 
     def claim_delivery(self, delivery: Delivery) -> None:
+        self.has_more = True
         self._delivery_claims.append(delivery)
 
     def keep_delivery(self, record: RefusalRecord, delivery: Delivery) -> None:
+        self.has_more = True
         self._delivery_keeps.append(KeepDelivery(record, delivery))
 
     def check_login(self, attempt: Attempt) -> None:
+        self.has_more = True
         self._login = attempt
 
     def tell_login(self, record: LoginRecord) -> None:
+        self.has_more = True
         self._logins.append(record)
 
     def forget_bytes(self) -> None:
@@ -200,14 +225,29 @@ class Outbox:
         self._client.take()
         self._upstream.take()
 
-    def sent(self, side: Side) -> bool:
-        """Whether anything is to be sent to `side`."""
-        return not (self._client if side is _CLIENT else self._upstream).empty
+    @property
+    def sends_client(self) -> bool:
+        """Whether anything is to be sent to the client."""
+        return not self._client.empty
+
+    @property
+    def sends_upstream(self) -> bool:
+        """Whether anything is to be sent to the broker."""
+        return not self._upstream.empty
+
+    def take_client(self) -> bytes:
+        """What is to be sent to the client; nothing of it is left then."""
+        return self._client.take()
+
+    def take_upstream(self) -> bytes:
+        """What is to be sent to the broker; nothing of it is left then."""
+        return self._upstream.take()
 
     def take(self) -> list[Command]:
         """The commands, in the order they must be carried out. What is asked comes last: its answer may
         come back at once, and must find everything before it done."""
         commands: list[Command] = []
+        self.has_more = False
         if self._dial:
             commands.append(DialUpstream())
             self._dial = False

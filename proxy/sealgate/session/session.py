@@ -141,10 +141,36 @@ class Session:
         except BaseException:
             self.fail()
             raise
-        self._publishing.counts.tell()
         self._regulate()
         self._timers.note_sent()
+        self.count()
         return conversation.out.take()
+
+    def receive(self, side: Side, data: bytes, mono: float, wall: float) -> bool:
+        """As `handle` of `BytesReceived` at that instant, with as little ado as can be.
+
+        What must be done is left in the conversation's outbox, and nothing is counted: call `count` when it
+        is done, for a message should not wait for that. False when it is ERROR: nothing is done.
+        """
+        conversation = self._conversation
+        if conversation.state is State.ERROR:
+            return False
+        conversation.now = Instant(mono, wall)
+        try:
+            self._bytes(side, data)
+            self._go_on()
+        except GateError as error:
+            self._legs.refuse(error)
+        except BaseException:
+            self.fail()
+            raise
+        self._regulate()
+        self._timers.note_sent()
+        return True
+
+    def count(self) -> None:
+        """Put what was decided since the last time into the process's tally."""
+        self._publishing.counts.tell()
 
     def fail(self) -> None:
         """Our own bug, here or in who carries out the commands: ERROR for good, and the memory given back."""
@@ -156,10 +182,7 @@ class Session:
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, BytesReceived):
-            if event.side is Side.CLIENT:
-                self._client_bytes(event.data)
-            else:
-                self._upstream_bytes(event.data)
+            self._bytes(event.side, event.data)
         elif isinstance(event, ClaimsAnswered):
             self._claims_answered(event)
         elif isinstance(event, QueueDeclared):
@@ -185,6 +208,10 @@ class Session:
             self._legs.upstream_failed()
         elif isinstance(event, DrainAsked):
             self._legs.drain()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What an event lets go on has its turn."""
         if self._conversation.resumable:
             self._resume()
         self._legs.advance()
@@ -194,6 +221,12 @@ class Session:
         if self._conversation.state is State.REFUSED and self._client_splitter.buffered:
             # What came behind a login in the same segment is said after its refusal all the same.
             self._legs.turned_away_speaks()
+
+    def _bytes(self, side: Side, data: bytes) -> None:
+        if side is Side.CLIENT:
+            self._client_bytes(data)
+        else:
+            self._upstream_bytes(data)
 
     def _client_bytes(self, data: bytes) -> None:
         self._timers.heard(Side.CLIENT)
@@ -244,16 +277,17 @@ class Session:
     def _client_turn(self) -> None:
         """Take the client's frames while it is the client's turn."""
         conversation = self._conversation
-        while conversation.state in CLIENT_TURN and self._legs.client_may_speak:
+        splitter = self._client_splitter
+        while not splitter.spent() and conversation.state in CLIENT_TURN and self._legs.client_may_speak:
             if self._take_straight():
                 continue
             try:
-                frame = self._client_splitter.next()
+                frame = splitter.next()
             except GateError:
                 if not self._conversation.lets_broker_judge:
                     raise
                 conversation.unframed = True
-                conversation.out.upstream(self._client_splitter.rest())
+                conversation.out.upstream(splitter.rest())
                 return
             if frame is None:
                 return
@@ -262,7 +296,7 @@ class Session:
                 if conversation.client_frame_max:
                     # frame_max counts the 8 octets around a payload; clients that forget them are forgiven,
                     # as RabbitMQ forgives them (protocol.md N3).
-                    self._client_splitter.payload_bytes_max = conversation.client_frame_max
+                    splitter.payload_bytes_max = conversation.client_frame_max
             elif frame.channel and conversation.takes_frames_on(frame.channel):
                 self._client_frames.frame(frame)
             elif not frame.channel and not self._login.takes(frame):
@@ -272,13 +306,15 @@ class Session:
     def _take_straight(self) -> bool:
         """Take what comes next in one step each, as long as that can be; whether there was any."""
         conversation = self._conversation
+        splitter = self._client_splitter
         taken = False
         while (
-            conversation.state is _RUNNING
+            not splitter.spent()
+            and conversation.state is _RUNNING
             and conversation.client_leg is _LEG_OPEN
             and not conversation.unframed
             and self._legs.client_may_speak
-            and self._straight.take(self._client_splitter)
+            and self._straight.take(splitter)
         ):
             taken = True
         return taken
@@ -286,12 +322,17 @@ class Session:
     def _upstream_bytes(self, data: bytes) -> None:
         conversation = self._conversation
         self._timers.heard(Side.UPSTREAM)
-        self._upstream_splitter.feed(data)
-        while conversation.upstream_leg is not Leg.CLOSED and conversation.state is not State.DIALING:
+        splitter = self._upstream_splitter
+        splitter.feed(data)
+        while (
+            not splitter.spent()
+            and conversation.upstream_leg is not Leg.CLOSED
+            and conversation.state is not State.DIALING
+        ):
             try:
-                if conversation.state is _RUNNING and self._broker_frames.straight(self._upstream_splitter):
+                if conversation.state is _RUNNING and self._broker_frames.straight(splitter):
                     continue
-                frame = self._upstream_splitter.next()
+                frame = splitter.next()
                 if frame is None:
                     break
                 self._upstream_frame(frame)

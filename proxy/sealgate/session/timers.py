@@ -20,23 +20,33 @@ from sealgate.wire.constants import FRAME_HEARTBEAT
 from sealgate.wire.frames import encode_frame
 
 _ENDING: Final = frozenset({State.REFUSED, State.CLOSING, State.CLOSED, State.ERROR})
-_SIDES: Final = tuple(Side)
+_CLIENT: Final = Side.CLIENT
 _HEARTBEAT: Final = encode_frame(FRAME_HEARTBEAT, 0, b"")
+
+
+class _Pulse:
+    """When something last came from one side, and when something last went there: monotonic seconds."""
+
+    __slots__ = ("heard", "sent")
+
+    def __init__(self, started: float) -> None:
+        self.heard = started
+        self.sent = started
 
 
 class Timers:
     """Judges a conversation by the clock, about once a second."""
 
     __slots__ = (
+        "_client",
         "_client_frames",
         "_conversation",
-        "_heard",
         "_legs",
         "_refuser",
         "_renewed",
-        "_sent",
         "_started",
         "_unread_since",
+        "_upstream",
     )
 
     def __init__(
@@ -55,18 +65,20 @@ class Timers:
         self._renewed = started
         #: Since when something waits on a channel for content that the client does not read.
         self._unread_since: float | None = None
-        self._heard: Final = {Side.CLIENT: started, Side.UPSTREAM: started}
-        self._sent: Final = {Side.CLIENT: started, Side.UPSTREAM: started}
+        self._client: Final = _Pulse(started)
+        self._upstream: Final = _Pulse(started)
 
     def heard(self, side: Side) -> None:
-        self._heard[side] = self._conversation.now.mono
+        pulse = self._client if side is _CLIENT else self._upstream
+        pulse.heard = self._conversation.now.mono
 
     def note_sent(self) -> None:
         """Call when the outbox is about to be emptied."""
         conversation = self._conversation
-        for side in _SIDES:
-            if conversation.out.sent(side):
-                self._sent[side] = conversation.now.mono
+        if conversation.out.sends_client:
+            self._client.sent = conversation.now.mono
+        if conversation.out.sends_upstream:
+            self._upstream.sent = conversation.now.mono
 
     def tick(self, event: Ticked) -> None:
         """Raises GateError conn.handshake or conn.stall when a deadline of the client's has passed."""
@@ -77,15 +89,15 @@ class Timers:
             if conversation.draining:
                 self._legs.expire()
             elif conversation.now.mono - self._started > conversation.terms.limits.handshake_s:
-                silent_s = conversation.now.mono - self._heard[Side.UPSTREAM]
+                silent_s = conversation.now.mono - self._upstream.heard
                 # Most of the time may have been the client's own, who then says nothing about the broker.
                 if conversation.state is State.START and silent_s > conversation.terms.limits.handshake_s / 2:
                     conversation.upstream_failure = "silent"
                 raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
             return
-        for side in _SIDES:
+        for pulse in (self._client, self._upstream):
             # A process that was held up itself did not hear its peers (protocol.md K6).
-            self._heard[side] = min(self._heard[side] + event.late_s, conversation.now.mono)
+            pulse.heard = min(pulse.heard + event.late_s, conversation.now.mono)
         self._channels()
         self._unread(event.upstream_paused)
         self._renew()
@@ -151,17 +163,18 @@ class Timers:
             # A heartbeat would land in the middle of whatever the client is sending.
             return
         now = conversation.now.mono
+        pulse = self._client if side is _CLIENT else self._upstream
         if paused or (conversation.blocked and side is Side.CLIENT):
             # A broker that blocks publishers does not read, and so does not judge, either (protocol.md B4).
-            self._heard[side] = now
-        elif now - self._heard[side] > 2 * interval + 1:
+            pulse.heard = now
+        elif now - pulse.heard > 2 * interval + 1:
             conversation.terms.tally.limits_hit["heartbeat"] += 1
             reason = Reason.CONN_HEARTBEAT if side is Side.CLIENT else Reason.CONN_UPSTREAM
-            conversation.blame(reason, f"the {side.value} was silent for {now - self._heard[side]:.0f} s")
+            conversation.blame(reason, f"the {side.value} was silent for {now - pulse.heard:.0f} s")
             self._legs.disconnected(side)
             return
         # The tick is a second long: do not let the half interval pass in between.
-        if now - self._sent[side] >= max(interval / 2 - 1, 0.5):
+        if now - pulse.sent >= max(interval / 2 - 1, 0.5):
             if side is Side.CLIENT:
                 conversation.out.client(_HEARTBEAT)
             else:

@@ -28,6 +28,8 @@ _METHOD_HEAD_BYTES: Final = FRAME_HEADER_BYTES + 4
 _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
 #: exchange, queue and basic: whatever their methods do, no channel opens, closes or changes its mode.
 _MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
+#: Of a `basic.ack`: its id, tag and flags.
+_ACK_BYTES: Final = 13
 #: Pieces of up to so many bytes are put together as they come.
 _DRIBBLE_BYTES_MAX: Final = 1024
 #: What is left is copied when so many times as much was given out.
@@ -173,6 +175,14 @@ class FrameSplitter:
         self._end_dribble()
         self._pending.append(data)
 
+    def spent(self) -> bool:
+        """Whether nothing is left of all that was fed; then nothing of it is kept either."""
+        if self._at < len(self._data) or self._pending_bytes:
+            return False
+        self._data = b""
+        self._at = 0
+        return True
+
     def rest(self) -> bytes:
         """Everything fed and not yet given out, once no more frames are wanted."""
         self._join()
@@ -266,6 +276,20 @@ class FrameSplitter:
     def channel_ahead(self) -> int:
         """The channel of the frame that lies next, which is here."""
         return (self._data[self._at + 1] << 8) | self._data[self._at + 2]
+
+    def ack_ahead(self) -> tuple[int, bool]:
+        """Delivery tag and `multiple` of the `basic.ack` that `method_ahead` has found; 0 of a wrong one."""
+        data = self._data
+        at = self._at + FRAME_HEADER_BYTES
+        if u32(data, at - 4) != _ACK_BYTES:
+            return 0, False
+        return (u32(data, at + 4) << 32) | u32(data, at + 8), data[at + 12] & 1 != 0
+
+    def take_method(self) -> tuple[bytes, int, int]:
+        """Take the frame that `method_ahead` has found: bytes, and where in these it begins and ends."""
+        start = self._at
+        self._at = start + u32(self._data, start + 3) + FRAME_OVERHEAD_BYTES
+        return self._data, start, self._at
 
     def take_alike(self) -> tuple[bytes, int, int]:
         """Take the method's frame that `method_ahead` has found, and those behind it that are like it.

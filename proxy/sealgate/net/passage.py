@@ -1,0 +1,74 @@
+"""What is read from one socket of a running session goes to the other one, with as little between as can be.
+
+Compiled: of what a message costs that comes by itself, most was between the sockets and the session.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time
+from typing import Final, Protocol
+
+from sealgate.net.leg import Leg
+from sealgate.session.commands import Command
+from sealgate.session.records import Histogram
+from sealgate.session.session import Session
+from sealgate.session.states import Side
+
+
+class Carrier(Protocol):
+    """Who does what is more than sending: the relay."""
+
+    def carry_out(self, commands: list[Command]) -> None:
+        """Do this, in order."""
+
+    def failed(self) -> None:
+        """The session failed, by the exception that is being handled: end it."""
+
+    def tell_cause(self) -> None:
+        """The session has a reason to close its connection; may be told again."""
+
+
+class Passage:
+    """Takes the bytes of both legs once the handshake is over; all other events go to the relay as before."""
+
+    __slots__ = ("_carrier", "_client", "_session", "_upstream", "_verify_seconds")
+
+    def __init__(
+        self, carrier: Carrier, session: Session, client: Leg, upstream: Leg, verify_seconds: Histogram
+    ) -> None:
+        """`verify_seconds` is told how long messages were checked."""
+        self._carrier: Final = carrier
+        self._session: Final = session
+        self._client: Final = client
+        self._upstream: Final = upstream
+        self._verify_seconds: Final = verify_seconds
+
+    def received(self, side: Side, data: bytes) -> None:
+        """Bytes came from one side. What they lead to is sent first, and counted after that."""
+        session = self._session
+        conversation = session.conversation
+        examined = conversation.examined
+        began = monotonic()
+        spent = 0.0
+        try:
+            if not session.receive(side, data, began, time()):
+                return
+            examined = conversation.examined - examined
+            if examined:
+                spent = monotonic() - began
+            out = conversation.out
+            if out.has_more:
+                self._carrier.carry_out(out.take())
+            else:
+                if out.sends_upstream:
+                    self._upstream.send(out.take_upstream())
+                if out.sends_client:
+                    self._client.send(out.take_client())
+            session.count()
+        except Exception:
+            self._carrier.failed()
+            return
+        if examined:
+            self._verify_seconds.observe(spent / examined, examined)
+        if conversation.cause is not None:
+            self._carrier.tell_cause()
