@@ -260,15 +260,31 @@ def test_what_a_gateway_has_not_watched_counts_as_in_flight(
     refused = rotate("retire", promoted.path, "--kid", "web1-a", *recent.gateway)
     assert refused.exit_code == 69
     assert "has watched web1-a for 1m only" in refused.stderr
-    # Nothing is sealed after the promotion, and seals are good for less than max_lifetime here.
-    assert (
-        rotate("retire", promoted.path, "--kid", "web1-a", *recent.gateway, "--validity", "45m").exit_code
-        == 69
+    # Signers had switched half a minute after the promotion, and seals are good for less than max_lifetime.
+    retire = ("retire", promoted.path, "--kid", "web1-a", *recent.gateway, "--quiet", "30s")
+    assert rotate(*retire, "--validity", "45m").exit_code == 69
+    assert rotate(*retire, "--validity", "20m").exit_code == 0
+
+
+def test_gateway_that_was_just_started_does_not_know_who_still_signs(
+    promoted: Keys, rotate: Rotate, gateway_of: GatewayOf
+) -> None:
+    """What it counted before is forgotten, and signers may read their files late."""
+    now = time.time()
+    promoted.age(web1_b=-100 * 60)
+    promoted.age(web1_a=-100 * 60)  # promoted twenty minutes ago
+    recent = gateway_of(a_key("web1-a", "verify", known_since=now - 600), a_key("web1-b"))
+    retire = ("retire", promoted.path, "--kid", "web1-a", *recent.gateway, "--validity", "1m")
+    refused = rotate(*retire)
+    assert refused.exit_code == 69
+    assert "has watched web1-a for 10m only: whether messages still come under it is known after 1h" in (
+        refused.stderr
     )
-    assert (
-        rotate("retire", promoted.path, "--kid", "web1-a", *recent.gateway, "--validity", "20m").exit_code
-        == 0
-    )
+    # Nor is what was sealed after the promotion over, by who was late.
+    late = rotate(*retire[:-1], "15m", "--quiet", "9m")
+    assert late.exit_code == 69
+    assert "may be good for another 4m" in late.stderr
+    assert rotate(*retire, "--quiet", "9m").exit_code == 0
 
 
 def test_gateway_that_knew_the_key_from_its_beginning_has_seen_all(

@@ -12,7 +12,7 @@ import click
 
 from sealgate.cli.exits import EXIT_UNAVAILABLE
 from sealgate.cli.keys.gateways import Witness, ask_all
-from sealgate.cli.keys.judging import Limits
+from sealgate.cli.keys.judging import QUIET_S, Limits
 from sealgate.cli.keys.keyfiles import KeyFile
 from sealgate.config.fields import Address, parse_duration
 from sealgate.signing.keyring import KeyState
@@ -31,10 +31,10 @@ class Asked:
     settings: Settings | None
     now: float
 
-    def limits(self, lifetime_s: float | None = None) -> Limits:
+    def limits(self, lifetime_s: float | None = None, quiet_s: float = QUIET_S) -> Limits:
         if self.settings is None:
-            return Limits(lifetime_s=lifetime_s)
-        return Limits(self.settings.replay.clock_skew, lifetime_s)
+            return Limits(lifetime_s=lifetime_s, quiet_s=quiet_s)
+        return Limits(self.settings.replay.clock_skew, lifetime_s, quiet_s)
 
     def signer_problems(self, old: str, new: str, files: Sequence[KeyFile]) -> Iterator[str]:
         """Why the configuration's signer would not switch from `old` to `new`."""

@@ -18,16 +18,23 @@ from sealgate.signing.keyring import Key, KeyState
 SETTLING_S: Final = 300.0
 #: `replay.clock_skew` if no configuration says otherwise: as long a seal is good after its end.
 CLOCK_SKEW_S: Final = 30.0
+#: So long after a promotion, or after the last message under the old key, every signer has switched. Signers
+#: look at files every 2 s; what takes long is to bring a file to all machines, or one that was off.
+QUIET_S: Final = 3600.0
 #: Clocks further apart than this make nonsense of what the files say of time.
 CLOCKS_APART_S_MAX: Final = 30.0
 
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """How long seals count: `lifetime_s` in place of a key's max_lifetime where that is shorter."""
+    """How long seals count: `lifetime_s` in place of a key's max_lifetime where that is shorter.
+
+    `quiet_s`: no message must have come under the old key for so long.
+    """
 
     clock_skew_s: float = CLOCK_SKEW_S
     lifetime_s: float | None = None
+    quiet_s: float = QUIET_S
 
     def lifetime_of(self, key: Key) -> float:
         return min(key.max_lifetime_s, self.lifetime_s or key.max_lifetime_s)
@@ -94,28 +101,41 @@ def in_flight_until(old: Standing, use: KeyUse, now: float, limits: Limits) -> t
     """Until when seals under `old` may count at this gateway, and whether it has seen the last of them.
 
     What was sealed before the gateway began to watch, it can not know of: unless it has watched for all of
-    the key's life, that may be valid for a lifetime from then. Nothing is sealed long after the promotion.
+    the key's life, that may be valid for a lifetime from then, or from when the last signer has switched.
     """
     seen = (use.expires_latest or 0.0) + limits.clock_skew_s if use.expires_latest else 0.0
-    watched_since = use.known_since if use.known_since is not None else now
-    if old.created is not None and watched_since <= old.created + SETTLING_S:
+    if _has_watched_all(old, use):
         return seen, True
-    unseen_end = watched_since
+    unseen_end = use.known_since if use.known_since is not None else now
     if not old.signs_in and old.state_since is not None:
-        unseen_end = min(watched_since, old.state_since)
+        unseen_end = min(unseen_end, old.state_since + limits.quiet_s)
     unseen = unseen_end + limits.lifetime_of(old.key) + limits.clock_skew_s
     return (seen, True) if seen >= unseen else (unseen, False)
+
+
+def _has_watched_all(old: Standing, use: KeyUse) -> bool:
+    """Whether the gateway has had the key for all of its life."""
+    return (
+        old.created is not None
+        and use.known_since is not None
+        and use.known_since <= old.created + SETTLING_S
+    )
 
 
 def _still_used(old: Standing, use: KeyUse, address: str, now: float, limits: Limits) -> Iterator[str]:
     kid = old.key.kid
     if use.state == KeyState.ACTIVE.value and use.can_sign and not old.signs_in:
         yield f"{address} still has {kid} in state active: it has not read these keys yet"
-    if use.messages_last_hour:
-        last = f", the last {ago(use.last_used, now)} ago" if use.last_used else ""
+    if use.last_used is not None and now - use.last_used < limits.quiet_s:
+        last = f", the last {ago(use.last_used, now)} ago"
         by = f", by {', '.join(use.users)}" if use.users else ""
         messages = "message" if use.messages_last_hour == 1 else "messages"
         yield f"{use.messages_last_hour} {messages} in the last hour came under {kid} at {address}{last}{by}"
+    elif not _has_watched_all(old, use) and now - (use.known_since or now) < limits.quiet_s:
+        yield (
+            f"{address} has watched {kid} for {ago(use.known_since, now)} only: whether messages still come "
+            f"under it is known after {span(limits.quiet_s)}"
+        )
     until, seen = in_flight_until(old, use, now, limits)
     if until > now and seen:
         yield f"seals under {kid} that {address} has seen are good for another {span(until - now)}"

@@ -222,6 +222,16 @@ Examples:
     help="The longest any signer makes a seal valid, where that is less than the key's max_lifetime. "
     "Sealgate's own seals last 24h, longer only for tasks with a later eta or expires.",
 )
+@click.option(
+    "--quiet",
+    "quiet_s",
+    callback=duration,
+    metavar="TIME",
+    default="1h",
+    show_default=True,
+    help="For how long no message must have come under it: the time in which each signer has read the new "
+    "file, and publishes again.",
+)
 @_FORCE
 def retire(
     files: tuple[Path, ...],
@@ -229,11 +239,12 @@ def retire(
     gateways: list[Address],
     config: Path | None,
     lifetime_s: float | None,
+    quiet_s: float,
     force: bool,
 ) -> int:
     """Take the old key KID out of all FILES.
 
-    Not while it signs, nor while messages have come under it in the last hour, nor while a seal made with it
+    Not while it signs, nor while messages have come under it within --quiet, nor while a seal made with it
     may still be valid, which the gateways know: name them all. What a gateway has not watched, as it was
     started later, counts as in flight for the key's max_lifetime (or --validity). A revoked key can go at
     once. The file with the secret stays; delete it when nobody names it any more.
@@ -242,7 +253,7 @@ def retire(
         read = read_files(unique(files))
         old = standing(kid, read)
         asked = ask(gateways, config)
-        reasons = against_retiring(old, asked.witnesses, asked.now, asked.limits(lifetime_s))
+        reasons = against_retiring(old, asked.witnesses, asked.now, asked.limits(lifetime_s, quiet_s))
         decide(f"{kid} is not retired", reasons, force)
         secrets = {secret_file(file, kid) for file in read}
         for file in read:
