@@ -334,7 +334,7 @@ def looks_for_no_pickle_in_what_is_alike(patch: Patch) -> None:
 @fault("memory")
 def reads_no_token_twice(patch: Patch) -> None:
     def read(original: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda self, value: self._last or original(self, value)
+        return lambda self, value: self._last.token if self._last else original(self, value)
 
     wrapped(patch, token.TokenReader, "read", read)
 

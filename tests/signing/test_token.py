@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.reason import GateError, Reason
+from sealgate.signing.base64url import b64url_decode, b64url_encode
 from sealgate.signing.canonical import Snapshot, encode_snapshot
 from sealgate.signing.token import (
     TOKEN_BYTES_MAX,
-    b64url_decode,
-    b64url_encode,
     finish_token,
     is_kid,
     is_session_nonce,

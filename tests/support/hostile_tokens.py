@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sealgate.signing.token import b64url_decode, b64url_encode
+from sealgate.signing.base64url import b64url_decode, b64url_encode
 from sealgate.wire.properties import CONTENT_TYPE, PRIORITY
 from support.hostile_catalogue import Rows
 from support.hostile_keys import FORGER, STAGING

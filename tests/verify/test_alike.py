@@ -19,8 +19,9 @@ import pytest
 
 from sealgate.reason import GateError
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
-from sealgate.verify.alike import Known
+from sealgate.verify.celery import TASK_HEADER
 from sealgate.verify.checks import Verifier
+from sealgate.verify.known import Known, Memory
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Verdict
@@ -39,7 +40,7 @@ MESSAGES = 50
 
 
 def known_of(peer: Peer) -> list[Known]:
-    return [known for known in peer.known if isinstance(known, Known)]
+    return peer.known.all() if isinstance(peer.known, Memory) else []
 
 
 class Connection:
@@ -51,7 +52,9 @@ class Connection:
         self.dice = random.Random(seed)
         self.rings = keyrings(NOW)
         self.verifier = Verifier(ALL_POLICIES[seed % len(ALL_POLICIES)], self.rings[0])
-        self.reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+        # With every other connection tables are told apart by their task, as sessions have it.
+        names = OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME
+        self.reader = HeaderReader(*names, canonical_properties, TASK_HEADER if seed % 2 else "")
         self.peer = Peer(DEPLOYMENT, user="app", challenge=CHALLENGE)
         self.producer = Producer(self.dice, CHALLENGE)
         self.now = float(NOW)

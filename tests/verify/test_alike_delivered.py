@@ -18,9 +18,9 @@ from sealgate.reason import GateError
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.signing.keyring import Key, Keyring
-from sealgate.verify.alike import KNOWN_MAX, Known
 from sealgate.verify.checks import Verifier
 from sealgate.verify.delivery import DeliveryPolicy, DeliveryVerifier, QueueTerms, Requirement
+from sealgate.verify.known import KINDS_MAX, TARGETS_MAX, Known, Memory
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.verdict import Accepted
 from sealgate.wire.properties import (
@@ -170,7 +170,7 @@ class Queue:
         fresh = Peer(DEPLOYMENT, user="worker")
         wanted = self.judging.examine(same, queue, terms, fresh, self.now)
         assert verdict == wanted
-        assert len(self.peer.known) <= KNOWN_MAX
+        assert len(known_of(self.peer)) <= KINDS_MAX * TARGETS_MAX
         if isinstance(verdict, Accepted):
             self.accepted += verdict.observed is None
             self.claims += [verdict.claim.nonce_key] if verdict.claim is not None else []
@@ -179,7 +179,7 @@ class Queue:
 
 
 def known_of(peer: Peer) -> list[Known]:
-    return [known for known in peer.known if isinstance(known, Known)]
+    return peer.known.all() if isinstance(peer.known, Memory) else []
 
 
 def a_message_of(payload: bytes, body: bytes, exchange: str, routing_key: str) -> Message:
@@ -249,7 +249,7 @@ def test_what_is_not_where_it_was_sent_to_is_not_remembered(change: str) -> None
 def test_gateways_signatures_are_checked_each_time(require: Requirement) -> None:
     queue = a_row(12, "countersigned", judging=DeliveryPolicy(require, frozenset({"k2"})))
     assert queue.accepted > 9
-    assert queue.peer.known == []
+    assert known_of(queue.peer) == []
 
 
 def test_once_is_claimed_for_each_delivery_and_its_queue() -> None:

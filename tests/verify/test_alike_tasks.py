@@ -12,8 +12,8 @@ import pytest
 from sealgate.reason import Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.signing.keyring import Key, Keyring
-from sealgate.verify.alike import Known
 from sealgate.verify.checks import Verifier
+from sealgate.verify.known import Known, Memory
 from sealgate.verify.message import Message
 from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.verdict import Refused
@@ -69,7 +69,8 @@ class Remembering:
 
     @property
     def usable(self) -> list[Known]:
-        return [known for known in self.peer.known if isinstance(known, Known) and known.usable]
+        memory = self.peer.known
+        return [known for known in memory.all() if known.usable] if isinstance(memory, Memory) else []
 
     def learn(self, *tasks: str, **headers: object) -> None:
         """Accept these by turns until what they have in common is remembered."""

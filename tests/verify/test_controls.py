@@ -11,9 +11,9 @@ import pytest
 from sealgate.reason import Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.signing.keyring import Keyring
-from sealgate.verify.alike import Known
 from sealgate.verify.checks import Verifier
 from sealgate.verify.controls import Controls
+from sealgate.verify.known import Memory
 from sealgate.verify.message import Message
 from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
@@ -205,7 +205,8 @@ def test_order_holds_where_one_kind_of_message_has_many_tasks() -> None:
         header = reader.read(message.header.payload)
         again = Message("", "celery", False, header, message.body, message.body_sha256)
         verdicts.append(reason(verifier.examine(again, peer, float(NOW))))
-    assert any(isinstance(known, Known) and known.task_at >= 0 for known in peer.known)
+    assert isinstance(peer.known, Memory)
+    assert any(known.task_at >= 0 for known in peer.known.all())
     assert verdicts == [Reason.RATE_SHED if task == "app.mul" else None for task in tasks]
 
 

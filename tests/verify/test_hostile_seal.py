@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sealgate.signing.algorithms import Ed25519, HmacSha256
+from sealgate.signing.base64url import b64url_encode
 from sealgate.signing.keyring import Key, Keyring, KeyState
-from sealgate.signing.token import b64url_encode
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message
 from sealgate.verify.rates import RateTable

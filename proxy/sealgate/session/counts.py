@@ -13,29 +13,57 @@ from sealgate.verify.verdict import Accepted
 UNREAD: Final = Accepted(kid="", task="")
 
 
+class _Alike:
+    """Publishes of one task under one key: how many, the latest end of their seals, the last one's skew."""
+
+    __slots__ = ("clock_skew_s", "count", "expires", "kid", "task")
+
+    def __init__(self, task: str, kid: str) -> None:
+        self.task: Final = task
+        self.kid: Final = kid
+        self.count = 0
+        self.expires = 0
+        self.clock_skew_s = 0.0
+
+    def add(self, accepted: Accepted) -> None:
+        self.count += 1
+        if accepted.expires > self.expires:
+            self.expires = accepted.expires
+        self.clock_skew_s = accepted.clock_skew_s
+
+
 class Counts:
     """Counts the publishes of one conversation. `signed` and `countersigned` are added to from outside."""
 
-    __slots__ = ("_accepted", "_conversation", "_expires", "_like", "countersigned", "signed")
+    __slots__ = ("_accepted", "_conversation", "_last", "countersigned", "signed")
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation: Final = conversation
-        #: Accepted in a row with the key, task and flags of this one, and the latest end of their seals.
-        self._like = UNREAD
-        self._accepted = 0
-        self._expires = 0
+        #: Accepted while this event lasts, by task and key: as many as it has messages at most.
+        self._accepted: Final[dict[tuple[str, str], _Alike]] = {}
+        self._last: _Alike | None = None
         self.signed = 0
         self.countersigned = 0
 
     def accept(self, accepted: Accepted) -> None:
         """Count a publish that was accepted, and not because it is only observed."""
-        like = self._like
-        if accepted.task != like.task or accepted.kid != like.kid or accepted.flags or like.flags:
-            self.tell()
-        self._like = accepted
-        self._accepted += 1
-        if accepted.expires > self._expires:
-            self._expires = accepted.expires
+        if accepted.flags:
+            # One message, one count, whatever else was noticed.
+            flagged = _Alike(accepted.task, accepted.kid)
+            flagged.add(accepted)
+            self._tell_accepted(flagged, accepted.flags[0])
+            return
+        last = self._last
+        if last is None or accepted.kid != last.kid or accepted.task != last.task:
+            last = self._last = self._alike(accepted)
+        last.add(accepted)
+
+    def _alike(self, accepted: Accepted) -> _Alike:
+        names = accepted.task, accepted.kid
+        alike = self._accepted.get(names)
+        if alike is None:
+            alike = self._accepted[names] = _Alike(accepted.task, accepted.kid)
+        return alike
 
     def observe(self, accepted: Accepted, reason: Reason) -> None:
         """Count a publish that `reason` would have refused; as a use of its key only where that is proven."""
@@ -61,25 +89,24 @@ class Counts:
         if self.countersigned:
             count, self.countersigned = self.countersigned, 0
             self._tell_signed(self._conversation.terms.countersealer, self._conversation.countersigner, count)
-        if self._accepted:
-            self._tell_accepted()
+        if self._last is not None:
+            for alike in self._accepted.values():
+                self._tell_accepted(alike, Reason.OK)
+            self._accepted.clear()
+            self._last = None
 
-    def _tell_accepted(self) -> None:
+    def _tell_accepted(self, alike: _Alike, reason: Reason) -> None:
         conversation = self._conversation
         terms = conversation.terms
         tally = terms.tally
-        count, self._accepted = self._accepted, 0
-        expires, self._expires = self._expires, 0
-        like = self._like
-        # One message, one count, whatever else was noticed.
-        reason = like.flags[0] if like.flags else Reason.OK
+        count = alike.count
         tally.messages["publish", "accepted", reason.value] += count
-        tally.task_messages[terms.verifier.task_label(like.task), "accepted"] += count
-        if like.kid:
-            tally.key_messages[like.kid, "accepted"] += count
-            use = tally.use_of(like.kid)
-            use.note(count, conversation.now.wall, expires, conversation.peer.user)
-            use.clock_skew_s = like.clock_skew_s
+        tally.task_messages[terms.verifier.task_label(alike.task), "accepted"] += count
+        if alike.kid:
+            tally.key_messages[alike.kid, "accepted"] += count
+            use = tally.use_of(alike.kid)
+            use.note(count, conversation.now.wall, alike.expires, conversation.peer.user)
+            use.clock_skew_s = alike.clock_skew_s
 
     def _tell_signed(self, sealer: Sealer | None, signer: SignerSession, count: int) -> None:
         """Keys change between two events only: all were signed with the key that is in force."""

@@ -43,6 +43,7 @@ from sealgate.session.states import CLIENT_TURN, Leg, Side, State
 from sealgate.session.straight import Straight
 from sealgate.session.timers import Timers
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
+from sealgate.verify.celery import TASK_HEADER
 from sealgate.verify.message import Peer
 from sealgate.wire.frames import Frame, FrameSplitter
 from sealgate.wire.reader import HeaderReader
@@ -94,7 +95,9 @@ class Session:
             conversation.declares = expiry
         refuser = Refuser(conversation)
         self._publishing: Final = Publishing(conversation, refuser)
-        headers = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+        headers = HeaderReader(
+            OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, TASK_HEADER
+        )
         self._straight: Final = Straight(conversation, headers, self._publishing)
         deliveries: Deliveries | None = None
         answers: Answers | None = None

@@ -41,6 +41,8 @@ class Straight:
         "_conversation",
         "_headers",
         "_judges_deliveries",
+        "_last_frame",
+        "_last_publish",
         "_passes",
         "_publishes",
         "_publishing",
@@ -56,6 +58,9 @@ class Straight:
         self._headers: Final = headers
         self._publishing: Final = publishing
         self._publishes: Final[dict[bytes, Publish]] = {}
+        #: The one of them that was seen last.
+        self._last_frame = b""
+        self._last_publish: Publish | None = None
 
     def take(self, splitter: FrameSplitter) -> bool:
         """Take the publish that lies next in `splitter`; False when its frames must be taken one by one.
@@ -119,8 +124,12 @@ class Straight:
 
     def _publish(self, frame: bytes) -> Publish | None:
         """The arguments of a `basic.publish` frame; None for one that is not forwarded as it is."""
+        if frame == self._last_frame:
+            return self._last_publish
         known = self._publishes.get(frame)
         if known is not None:
+            self._last_frame = frame
+            self._last_publish = known
             return known
         try:
             publish = read_publish_frame(frame)

@@ -156,16 +156,15 @@ def signing_input_in(
 ) -> bytes:
     """As `signing_input`, within a `signing_context`."""
     assert len(p_sha256) == len(h_sha256) == len(body_sha256) == 32
-    return b"".join(
-        [
-            context,
-            len(token_prefix).to_bytes(4, "big"),
-            token_prefix,
-            p_sha256,
-            h_sha256,
-            body_len.to_bytes(8, "big"),
-            body_sha256,
-        ]
+    # Compiled, this is the fastest way to put bytes together.
+    return b"%b%b%b%b%b%b%b" % (
+        context,
+        len(token_prefix).to_bytes(4, "big"),
+        token_prefix,
+        p_sha256,
+        h_sha256,
+        body_len.to_bytes(8, "big"),
+        body_sha256,
     )
 
 

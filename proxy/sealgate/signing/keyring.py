@@ -120,10 +120,20 @@ class Keyring:
         Raises `GateError` sig.key_state, sig.malformed (a length that is not the algorithm's: no HMAC is ever
         tried for an Ed25519 key) or sig.lifetime.
         """
-        if key.state is KeyState.REVOKED:
-            raise GateError(Reason.SIG_KEY_STATE, f"key {key.kid} is revoked")
-        key.check_time(now)
+        check_now(key, now)
         if len(token.signature) != key.algorithm.signature_bytes:
             raise GateError(Reason.SIG_MALFORMED, "signature length")
-        if token.expires - token.created > key.max_lifetime_s:
-            raise GateError(Reason.SIG_LIFETIME, f"lifetime over key {key.kid}'s {key.max_lifetime_s} s")
+        check_lifetime(key, token)
+
+
+def check_now(key: Key, now: float) -> None:
+    """Raises `GateError` (sig.key_state) for a key that verifies nothing at `now`."""
+    if key.state is KeyState.REVOKED:
+        raise GateError(Reason.SIG_KEY_STATE, f"key {key.kid} is revoked")
+    key.check_time(now)
+
+
+def check_lifetime(key: Key, token: Token) -> None:
+    """Raises `GateError` (sig.lifetime) for a token that is to last longer than the key lets it."""
+    if token.expires - token.created > key.max_lifetime_s:
+        raise GateError(Reason.SIG_LIFETIME, f"lifetime over key {key.kid}'s {key.max_lifetime_s} s")

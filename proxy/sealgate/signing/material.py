@@ -18,7 +18,7 @@ from sealgate.signing.algorithms import (
     Ed25519,
     HmacSha256,
 )
-from sealgate.signing.token import b64url_decode, b64url_encode
+from sealgate.signing.base64url import b64url_decode, b64url_encode
 
 HEX_PREFIX: Final = "hex:"
 HMAC_SECRET_BYTES_MAX: Final = 256  # longer ones are no stronger: HMAC-SHA-256 hashes what is over 64 bytes

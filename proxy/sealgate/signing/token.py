@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 import struct
-from base64 import urlsafe_b64encode
-from binascii import a2b_base64
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError, Reason
+from sealgate.signing.base64url import b64url_encode, decode_known, decoded
 from sealgate.signing.canonical import Snapshot, parse_snapshot
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 SCHEME: Final = b"seal1"
 PROFILE: Final = b"c1"
@@ -22,29 +24,46 @@ SECONDS_MAX: Final = 999_999_999_999  # twelve digits
 NONCE_BYTES_MIN: Final = 16  # 128 bits: random nonces must not meet
 CHALLENGE_BYTES: Final = 16
 SESSION_NONCE_BYTES: Final = 24  # a challenge and a u64 sequence
+#: Keys that take turns on one connection and are remembered: about 1 KiB each.
+KIDS_MAX: Final = 256
 
 _KID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 #: Byte patterns know ASCII digits only. A nonce of 16 to 24 bytes is 22 to 32 characters.
 _FIELDS: Final = re.compile(
     rb"seal1\.([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,11})\.(0|[1-9][0-9]{0,11})"
     rb"\.([A-Za-z0-9_-]{22,32})\.c1\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)"
 )
-#: Last characters that leave the unused bits zero, by the length of the text modulo 4.
-_LAST_OF_TWO: Final = frozenset(b"AQgw")
-_LAST_OF_THREE: Final = frozenset(b"AEIMQUYcgkosw048")
-_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _SESSION: Final = struct.Struct(">16sQ")
+#: From here on a sequence is more than a machine's integer holds, with its sign.
+_I31: Final = 2**31
+_KID_AT: Final = len(SCHEME) + 1
+_KID_BYTES_MAX: Final = 64
+#: What all session nonces of a connection share: the challenge and the two upper octets of the sequence,
+#: which are 24 characters.
+_CONSTANT_BYTES: Final = 18
+_CONSTANT_TEXT: Final = 24
 
 
 class Token:
     """A token whose grammar was right; nothing in it is to be believed before its signature was checked.
 
     `created` and `expires` are Unix seconds; `target` is `snapshot` parsed; `prefix` is the text before the
-    last dot, which is what the signature covers.
+    last dot, which is what the signature covers. `signature_text` is what stands behind it; `signature` is
+    that decoded, and empty where `TokenReader.alike` left it as text.
     """
 
-    __slots__ = ("created", "expires", "kid", "nonce", "prefix", "profile", "signature", "snapshot", "target")
+    __slots__ = (
+        "created",
+        "expires",
+        "kid",
+        "nonce",
+        "prefix",
+        "profile",
+        "signature",
+        "signature_text",
+        "snapshot",
+        "target",
+    )
 
     def __init__(
         self,
@@ -55,6 +74,7 @@ class Token:
         snapshot: bytes,
         target: Snapshot,
         signature: bytes,
+        signature_text: bytes,
         prefix: bytes,
     ) -> None:
         self.kid: Final = kid
@@ -65,6 +85,7 @@ class Token:
         self.snapshot: Final = snapshot
         self.target: Final = target
         self.signature: Final = signature
+        self.signature_text: Final = signature_text
         self.prefix: Final = prefix
 
     def __repr__(self) -> str:
@@ -80,48 +101,133 @@ def parse_token(value: bytes) -> Token:
     return TokenReader().read(value)
 
 
+class TokenShape:
+    """The text of one token but for nonce and signature, which another one may share."""
+
+    __slots__ = (
+        "head",
+        "kid",
+        "middle",
+        "nonce_end",
+        "nonce_start",
+        "nonce_text",
+        "signature_at",
+        "size",
+        "token",
+    )
+
+    def __init__(self, value: bytes, token: Token, nonce_at: int, nonce_end: int, signature_at: int) -> None:
+        self.token: Final = token
+        #: Up to the nonce, and from there to the signature.
+        self.head: Final = value[:nonce_at]
+        self.nonce_end: Final = nonce_end
+        self.middle: Final = value[nonce_end:signature_at]
+        self.signature_at: Final = signature_at
+        self.size: Final = len(value)
+        self.kid: Final = token.kid.encode()
+        #: What session nonces of one connection begin with, as text and as octets; none of another nonce.
+        is_session = len(token.nonce) == SESSION_NONCE_BYTES
+        self.nonce_text: Final = value[nonce_at : nonce_at + _CONSTANT_TEXT] if is_session else b""
+        self.nonce_start: Final = token.nonce[:_CONSTANT_BYTES] if is_session else b""
+
+    def read(self, text: bytes, at: int) -> Token | None:
+        """The token `text[at:]`, its signature left as text; None when it differs in more, or is wrong."""
+        if len(text) - at != self.size:
+            return None
+        head = self.head
+        nonce_at = at + len(head)
+        nonce_end = at + self.nonce_end
+        signature_at = at + self.signature_at
+        if text[at:nonce_at] != head or text[nonce_end:signature_at] != self.middle:
+            return None
+        nonce: bytes | None
+        if self.nonce_text:
+            count_at = nonce_at + _CONSTANT_TEXT
+            if text[nonce_at:count_at] != self.nonce_text:
+                return None
+            nonce = decoded(text[count_at:nonce_end])
+            if nonce is None:
+                return None
+            nonce = self.nonce_start + nonce
+        else:
+            nonce = decoded(text[nonce_at:nonce_end])
+            if nonce is None:
+                return None
+        like = self.token
+        return Token(
+            like.kid,
+            like.created,
+            like.expires,
+            nonce,
+            like.snapshot,
+            like.target,
+            b"",
+            text[signature_at:],
+            text[at : signature_at - 1],
+        )
+
+
 class TokenReader:
     """Reads the tokens of one producer, most of which differ in nonce and signature alone within a second.
 
-    What equals the last token's text byte for byte is not parsed again.
+    What equals the text of a remembered one byte for byte is not parsed again. That is the last one, whoever
+    made it, and of those that were kept because they were good the last of each key.
     """
 
-    __slots__ = ("_head", "_last", "_middle", "_nonce_end", "_size")
+    __slots__ = ("_kept", "_last")
 
     def __init__(self) -> None:
-        self._last: Token | None = None
-        #: Of the last token: its text up to the nonce, that between nonce and signature, where the first of
-        #: these ends in and how long the whole is.
-        self._head = b""
-        self._middle = b""
-        self._nonce_end = 0
-        self._size = 0
+        self._last: TokenShape | None = None
+        #: By kid.
+        self._kept: Final[dict[bytes, TokenShape]] = {}
 
     def read(self, value: bytes) -> Token:
         """As `parse_token`."""
-        last = self._last
-        if last is not None and len(value) == self._size:
-            nonce_at = len(self._head)
-            middle_end = self._nonce_end + len(self._middle)
-            nonce = value[nonce_at : self._nonce_end]
-            signature = value[middle_end:]
-            if (
-                value[:nonce_at] == self._head
-                and value[self._nonce_end : middle_end] == self._middle
-                and not nonce.translate(None, _ALPHABET)
-                and not signature.translate(None, _ALPHABET)
-            ):
+        token = self.alike(value, 0)
+        if token is not None:
+            signature = decoded(token.signature_text)
+            if signature is not None:
                 return Token(
-                    last.kid,
-                    last.created,
-                    last.expires,
-                    _decode(nonce),
-                    last.snapshot,
-                    last.target,
-                    _decode(signature),
-                    value[: middle_end - 1],
+                    token.kid,
+                    token.created,
+                    token.expires,
+                    token.nonce,
+                    token.snapshot,
+                    token.target,
+                    signature,
+                    token.signature_text,
+                    token.prefix,
                 )
         return self._parse(value)
+
+    def alike(self, text: bytes, at: int) -> Token | None:
+        """The token `text[at:]` if it is like a remembered one, else None.
+
+        Its signature is left as text, of the grammar or not: it must be compared with one that is.
+        """
+        last = self._last
+        if last is None:
+            return None
+        token = last.read(text, at)
+        if token is not None or not self._kept:
+            return token
+        kid_at = at + _KID_AT
+        shape = self._kept.get(text[kid_at : text.find(b".", kid_at, kid_at + _KID_BYTES_MAX + 1)])
+        if shape is None or shape is last:
+            return None
+        token = shape.read(text, at)
+        if token is not None:
+            self._last = shape
+        return token
+
+    def keep(self) -> None:
+        """The last token was good: remember it when those of other keys come between."""
+        last = self._last
+        if last is None or self._kept.get(last.kid) is last:
+            return
+        if last.kid not in self._kept and len(self._kept) >= KIDS_MAX:
+            self._kept.clear()
+        self._kept[last.kid] = last
 
     def _parse(self, value: bytes) -> Token:
         if len(value) > TOKEN_BYTES_MAX:
@@ -133,17 +239,14 @@ class TokenReader:
         expires = int(match[3])
         if expires <= created:
             raise GateError(Reason.SIG_MALFORMED, "expires is not after created")
-        snapshot = _decode(match[5])
-        nonce = _decode(match[4])
+        snapshot = decode_known(match[5])
+        nonce = decode_known(match[4])
         target = parse_snapshot(snapshot)
-        signature = _decode(match[6])
+        signature = decode_known(match[6])
         kid: str = match[1].decode()
-        token = Token(kid, created, expires, nonce, snapshot, target, signature, value[: match.end(5)])
-        self._head = value[: match.start(4)]
-        self._nonce_end = match.end(4)
-        self._middle = value[match.end(4) : match.start(6)]
-        self._size = len(value)
-        self._last = token
+        prefix = value[: match.end(5)]
+        token = Token(kid, created, expires, nonce, snapshot, target, signature, match[6], prefix)
+        self._last = TokenShape(value, token, match.start(4), match.end(4), match.start(6))
         return token
 
 
@@ -199,35 +302,19 @@ def split_session_nonce(nonce: bytes) -> tuple[bytes, int]:
     """Challenge and sequence of a session nonce."""
     assert len(nonce) == SESSION_NONCE_BYTES
     challenge: bytes = nonce[:CHALLENGE_BYTES]
-    return challenge, int.from_bytes(nonce[CHALLENGE_BYTES:], "big")
+    return challenge, sequence_of(nonce)
 
 
-def b64url_encode(data: bytes) -> bytes:
-    """base64url without padding."""
-    return urlsafe_b64encode(data).rstrip(b"=")
-
-
-def b64url_decode(text: bytes) -> bytes:
-    """Canonical base64url only: no padding, zero trailing bits, nothing outside the alphabet.
-
-    Raises `GateError` (sig.malformed).
-    """
-    if text.translate(None, _ALPHABET):
-        raise GateError(Reason.SIG_MALFORMED, "base64url alphabet")
-    return _decode(text)
-
-
-def _decode(text: bytes) -> bytes:
-    """Decode text already known to be in the alphabet."""
-    standard = text.translate(_TO_STANDARD)
-    tail = len(text) & 3
-    if tail == 0:
-        return a2b_base64(standard)
-    if tail == 2 and text[-1] in _LAST_OF_TWO:
-        return a2b_base64(standard + b"==")
-    if tail == 3 and text[-1] in _LAST_OF_THREE:
-        return a2b_base64(standard + b"=")
-    raise GateError(Reason.SIG_MALFORMED, "base64url is not canonical")
+def sequence_of(nonce: bytes) -> int:
+    """The sequence of a session nonce."""
+    upper: i64 = 0
+    lower: i64 = 0
+    for at in range(CHALLENGE_BYTES, CHALLENGE_BYTES + 4):
+        upper = upper << 8 | nonce[at]
+        lower = lower << 8 | nonce[at + 4]
+    if upper < _I31:
+        return upper << 32 | lower
+    return int(upper) << 32 | int(lower)
 
 
 def _grammar_error(value: bytes) -> GateError:

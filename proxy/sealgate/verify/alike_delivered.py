@@ -11,13 +11,13 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import COUNTERSIGN_NAME
-from sealgate.signing.keyring import Key, Keyring
+from sealgate.signing.keyring import Key, Keyring, check_lifetime, check_now
 from sealgate.signing.token import Token
-from sealgate.verify.alike import KNOWN_MAX, UNREAD, Known, check_differences, learn
+from sealgate.verify.alike import check_differences
+from sealgate.verify.known import UNREAD, Known, Memory
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.ordered import check_revoked_ids
 from sealgate.verify.policy import CELERY, ContentRules, Policy
-from sealgate.verify.seals import covered_by
 from sealgate.wire.values import LENGTH_BYTES
 
 #: What no check of a delivery reads: a gateway's signature where none is asked for, and what a quorum queue
@@ -39,23 +39,20 @@ class Proven:
 
 def known_delivery(message: Message, keyring: Keyring, policy: Policy, peer: Peer) -> Known | None:
     """What is known of deliveries like `message`, where that is enough to judge it by."""
-    for known in peer.known:
-        if isinstance(known, Known) and known.holds_for(message, keyring, policy):
-            return known if known.usable else None
-    return None
+    memory = peer.known
+    known = memory.find(message, keyring, policy) if isinstance(memory, Memory) else None
+    return known if known is not None and known.usable else None
 
 
 def learn_delivery(
     message: Message, peer: Peer, key: Key, keyring: Keyring, policy: Policy, rules: ContentRules
 ) -> None:
     """Remember a task that was accepted, with the target it was signed for, by the producer's seal alone."""
-    for known in peer.known:
-        if isinstance(known, Known) and known.holds_for(message, keyring, policy):
-            return
-    learnt = learn(message, peer, key, keyring, policy, rules, _UNREAD)
-    if learnt is not None:
-        peer.known.insert(0, learnt)
-        del peer.known[KNOWN_MAX:]
+    memory = peer.known
+    if not isinstance(memory, Memory):
+        memory = peer.known = Memory()
+    memory.learn(message, peer, key, keyring, policy, rules, _UNREAD)
+    peer.tokens.keep()
 
 
 def prove_alike(known: Known, message: Message, peer: Peer, now: float) -> Proven:
@@ -66,19 +63,25 @@ def prove_alike(known: Known, message: Message, peer: Peer, now: float) -> Prove
     """
     alike = message.header.table.alike
     assert alike is not None  # it is like a known one
-    policy, key = known.policy, known.key
+    policy = known.policy
     if len(message.body) > policy.body_bytes_max:
         raise GateError(Reason.BODY_SIZE, "")
-    token = peer.tokens.read(alike.texts[known.token_at][LENGTH_BYTES:])
-    if token.kid != key.kid:
+    token = peer.tokens.alike(alike.texts[known.token_at], LENGTH_BYTES)
+    if token is None:
+        raise GateError(Reason.SIG_MALFORMED, "")
+    sender = known.sender(token.kid)
+    if sender is None:
         raise GateError(Reason.SIG_KID, "")
-    check_seal(known.keyring, key, token, now, policy)
-    signed = covered_by(known.context, message, token.prefix)
-    if not key.algorithm.verify(signed, token.signature):
+    key = sender.key
+    check_now(key, now)
+    check_lifetime(key, token)
+    _check_end(token, now, policy)
+    signed = sender.covered_by(message, token.prefix)
+    if not key.algorithm.verify_text(signed, token.signature_text):
         raise GateError(Reason.SIG_BAD, "")
     if not is_target(message, token):
         raise GateError(Reason.TARGET_MISMATCH, "")
-    task, value = check_differences(known, message, token, now)
+    task, value = check_differences(known, message, key, token, now)
     check_revoked_ids(message, CELERY, value, policy, now)
     return Proven(key, token, signed, task)
 
@@ -95,5 +98,9 @@ def check_seal(keyring: Keyring, key: Key, token: Token, now: float, policy: Pol
     Raises `GateError` sig.* or time.expired.
     """
     keyring.check_for_verify(key, token, now)
-    if token.expires + policy.clock_skew_s < now:
+    _check_end(token, now, policy)
+
+
+def _check_end(token: Token, now: float, policy: Policy) -> None:
+    if float(token.expires + policy.clock_skew_s) < now:
         raise GateError(Reason.TIME_EXPIRED, "seal expires")

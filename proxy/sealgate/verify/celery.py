@@ -27,6 +27,12 @@ _TIME_CHARACTERS_MAX: Final = 64
 #: An id becomes a key of the result store, or a file name (CE16). Celery's own are UUIDs.
 _ID: Final = re.compile(r"[A-Za-z0-9_:@+=~,-][A-Za-z0-9_.:@+=~,-]{0,254}")
 _ID_CHARACTERS_MAX: Final = 255
+#: Letters, digits and hyphens become `0`, all else something else.
+_PLAIN_TO_ZERO: Final = bytes(
+    ord("0") if octet < 128 and (chr(octet).isalnum() or octet == ord("-")) else ord("!")
+    for octet in range(256)
+)
+_ZEROS: Final = b"0" * _ID_CHARACTERS_MAX
 ID_NAMES: Final = ("id", "group", "root_id", "parent_id", "taskset")
 _PROTOCOL_1_NAMES: Final = frozenset({"task", "id", "args", "kwargs"})
 #: The headers of a task that Celery writes itself, but for its name.
@@ -162,6 +168,11 @@ def check_id(value: object) -> None:
 def _is_plain_id(text: str) -> bool:
     """Letters, digits and hyphens, as in Celery's own: they are UUIDs. Three times as fast as the grammar."""
     return len(text) <= _ID_CHARACTERS_MAX and text.isascii() and text.replace("-", "0").isalnum()
+
+
+def is_plain_id(octets: bytes) -> bool:
+    """Whether `check_id` takes this text, at one look: False means it must be asked."""
+    return 0 < len(octets) <= _ID_CHARACTERS_MAX and _ZEROS.startswith(octets.translate(_PLAIN_TO_ZERO))
 
 
 def read_body_2(value: object) -> TaskBody:

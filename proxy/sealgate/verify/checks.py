@@ -11,7 +11,7 @@ from typing import Final
 from sealgate.reason import CONNECTION_FAMILIES, GateError, Reason
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import Token
-from sealgate.verify.alike import KNOWN_MAX, Known, examine_alike, learn
+from sealgate.verify.alike import examine_alike
 from sealgate.verify.authority import TaskGrant, check_class, check_target
 from sealgate.verify.bounds import Edits, apply_bounds, subject_of
 from sealgate.verify.celery import TASK_HEADER, Clock, task_name
@@ -19,6 +19,7 @@ from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.content import read_body
 from sealgate.verify.envelopes import Envelope, check_envelope
 from sealgate.verify.fields import check_headers, check_properties
+from sealgate.verify.known import Known, Memory
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task, header_names, run_tasks
 from sealgate.verify.ordered import check_orders, check_unproven
@@ -120,10 +121,8 @@ class Verifier:
         return verdict
 
     def _known(self, message: Message, peer: Peer) -> Known | None:
-        for known in peer.known:
-            if isinstance(known, Known) and known.holds_for(message, self.keyring, self.policy):
-                return known
-        return None
+        memory = peer.known
+        return memory.find(message, self.keyring, self.policy) if isinstance(memory, Memory) else None
 
     def bound(self, message: Message, peer: Peer, now: float) -> Verdict:
         """What its bounds make of a message that is about to be signed here, at `now` (Unix seconds).
@@ -241,11 +240,12 @@ class Verifier:
         is_result = envelope.message_class is MessageClass.RESULT
         edits = self._bound(message, peer, task, envelope.body.value, now, is_result)
         claim = claim_of(task, message, envelope.body.value, peer, token, signed, policy, now, edits)
-        if task is not None and self._known(message, peer) is None:
-            learnt = learn(message, peer, key, self.keyring, policy, examination.rules)
-            if learnt is not None:
-                peer.known.insert(0, learnt)
-                del peer.known[KNOWN_MAX:]
+        if task is not None:
+            memory = peer.known
+            if not isinstance(memory, Memory):
+                memory = peer.known = Memory()
+            memory.learn(message, peer, key, self.keyring, policy, examination.rules)
+            peer.tokens.keep()
         skew_s = token.created - now
         return Accepted(key.kid, envelope.task, claim, flags, None, skew_s, edits, parked, token.expires)
 

@@ -20,7 +20,6 @@ from sealgate.signing.canonical import (
 )
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import Token
-from sealgate.verify.alike import Known
 from sealgate.verify.alike_delivered import (
     check_seal,
     is_target,
@@ -34,6 +33,7 @@ from sealgate.verify.checks import OTHER, Examination, Verifier
 from sealgate.verify.classes import MessageClass
 from sealgate.verify.fields import check_delivered_headers, check_properties
 from sealgate.verify.globs import compiled
+from sealgate.verify.known import Known
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task
 from sealgate.verify.ordered import check_revoked

@@ -15,7 +15,7 @@ class Peer:
     `challenge` is the 16 bytes this gateway announced on the connection (empty when it announced none);
     `last_sequence` is the highest session-nonce sequence accepted so far (seal1.md, "Replay"); `tokens` reads
     what it sends as seals, `countersigns` what gateways signed; `known` is the verifier's, for messages like
-    those it accepted last.
+    those it accepted, None while it accepted none.
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Peer:
         self.last_sequence = last_sequence
         self.tokens: Final = TokenReader()
         self.countersigns: Final = TokenReader()
-        self.known: Final[list[object]] = []
+        self.known: object = None
 
 
 class Message:

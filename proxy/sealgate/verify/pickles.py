@@ -19,7 +19,9 @@ _PREFIX: Final = re.compile(r"gA[I-X]")
 #: No body can hold such a string unless these are in it: the first two characters, or an escape that stands
 #: for one of the three.
 _FIRST_TWO: Final = b"gA"
+_SECOND: Final = _FIRST_TWO[1]
 _ESCAPE: Final = b"\\u00"
+_BACKSLASH: Final = ord("\\")
 #: One character is looked for at the speed of memchr, two at a tenth of it. Past so many of the one that were
 #: not what was looked for the other way is faster.
 _MISSES_MAX: Final = 64
@@ -32,11 +34,13 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 def may_hold_pickle(body: bytes) -> bool:
     """A filter at the speed of a search: False means `holds_pickle` need not be asked."""
-    # Not `in`, which first takes what it looks for as a number: 300 ns each time.
-    if len(body) <= _SHORT_BYTES_MAX:
-        return body.find(_FIRST_TWO) >= 0 or body.find(_ESCAPE) >= 0
-    if body.find(b"\\") >= 0 and body.find(_ESCAPE) >= 0:
+    # Of octets `in` first takes what it looks for as a number, for 300 ns; a number it finds in ten.
+    if _BACKSLASH in body and body.find(_ESCAPE) >= 0:
         return True
+    if _SECOND not in body:
+        return False
+    if len(body) <= _SHORT_BYTES_MAX:
+        return body.find(_FIRST_TWO) >= 0
     at = body.find(b"A")
     for _ in range(_MISSES_MAX):
         if at < 0:

@@ -8,7 +8,7 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import TOKEN_NAME, signing_context, signing_input_in
 from sealgate.signing.keyring import Key
-from sealgate.signing.token import Token, is_session_nonce, split_session_nonce
+from sealgate.signing.token import CHALLENGE_BYTES, Token, is_session_nonce, sequence_of
 from sealgate.verify.bounds import Edits
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy
@@ -36,11 +36,12 @@ def read_token(message: Message, peer: Peer) -> Token:
 def check_times(token: Token, now: float, policy: Policy) -> None:
     """Freshness and validity, bounds included (seal1.md, "Two clocks"). Raises `GateError` time.*."""
     skew = policy.clock_skew_s
-    if token.created > now + skew:
+    created = float(token.created)  # of twelve digits at most, as exact as before
+    if created > now + skew:
         raise GateError(Reason.TIME_FUTURE, f"created over {skew} s ahead")
-    if token.expires + skew < now:
+    if float(token.expires + skew) < now:
         raise GateError(Reason.TIME_EXPIRED, "seal expires")
-    if token.created < now - policy.max_age_s - skew:
+    if created < now - policy.max_age_s - skew:
         raise GateError(Reason.TIME_STALE, f"created over {policy.max_age_s} s ago")
 
 
@@ -123,9 +124,10 @@ def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
 
 def _advance(peer: Peer, nonce: bytes) -> None:
     """Take a session nonce of this connection, above the last (seal1.md, "Replay"). Raises replay.session."""
-    challenge, sequence = split_session_nonce(nonce)
-    if not peer.challenge or challenge != peer.challenge:
+    challenge = peer.challenge
+    if len(challenge) != CHALLENGE_BYTES or not nonce.startswith(challenge):
         raise GateError(Reason.REPLAY_SESSION, "challenge of another connection")
+    sequence = sequence_of(nonce)
     if sequence <= peer.last_sequence:
         raise GateError(Reason.REPLAY_SESSION, "sequence not above the last")
     peer.last_sequence = sequence

@@ -1,8 +1,27 @@
-"""Numbers in bytes, where reading them is in the way of every message."""
+"""Numbers in bytes, where reading them is in the way of every message.
+
+Compiled, `i64` is a machine's integer, which `int` is not; uncompiled it is an `int` and nothing else.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-def u32(data: bytes, at: int) -> int:
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+
+def u32(data: bytes, at: i64) -> i64:
     """The four-byte number at `at`, which must be there. (Compiled, this is faster than struct.)"""
-    return (data[at] << 24) | (data[at + 1] << 16) | (data[at + 2] << 8) | data[at + 3]
+    first: i64 = data[at]
+    second: i64 = data[at + 1]
+    third: i64 = data[at + 2]
+    fourth: i64 = data[at + 3]
+    return (first << 24) | (second << 16) | (third << 8) | fourth
+
+
+def u16(data: bytes, at: i64) -> i64:
+    """The two-byte number at `at`, which must be there."""
+    first: i64 = data[at]
+    second: i64 = data[at + 1]
+    return (first << 8) | second

@@ -46,14 +46,24 @@ FLAGS_AT: Final = 12
 class ContentHeader:
     """A content header that was checked.
 
-    `payload` is the frame's payload as received; `body_size` in bytes; `fields` the raw value of each
-    property by index, without its length prefix and None when absent (always None at `HEADERS`);
-    `table_span` where the header table lies in `payload`, its four-byte length included, None when there is
-    none; `section_p` section P of seal1 where reading gave it as well, else None. Headers with the same
-    `shape`, if any, have the same properties but for correlation id, message id, timestamp and type.
+    `payload` is the frame's payload as received; `body_size` in bytes; the header table lies in `payload`
+    from `table_at` on, its four-byte length included, to `table_stop`, both -1 when there is none;
+    `section_p` section P of seal1 where reading gave it as well, else None. Headers with the same `shape`, if
+    any, have the same properties but for correlation id, message id, timestamp and type.
     """
 
-    __slots__ = ("body_size", "fields", "flags", "payload", "section_p", "shape", "table", "table_span")
+    __slots__ = (
+        "_changes",
+        "_fields",
+        "body_size",
+        "flags",
+        "payload",
+        "section_p",
+        "shape",
+        "table",
+        "table_at",
+        "table_stop",
+    )
 
     def __init__(
         self,
@@ -62,18 +72,43 @@ class ContentHeader:
         flags: int,
         fields: list[bytes | None],
         table: Table,
-        table_span: tuple[int, int] | None,
+        table_at: int,
+        table_stop: int,
         section_p: bytes | None = None,
         shape: object = None,
+        changes: dict[int, bytes] | None = None,
     ) -> None:
+        """`changes` are the properties that differ from `fields`, which other headers may share."""
         self.payload: Final = payload
         self.body_size: Final = body_size
         self.flags: Final = flags
-        self.fields: Final = fields
         self.table: Final = table
-        self.table_span: Final = table_span
+        self.table_at: Final = table_at
+        self.table_stop: Final = table_stop
         self.section_p: Final = section_p
         self.shape: Final = shape
+        self._fields = fields
+        self._changes = changes
+
+    @property
+    def fields(self) -> list[bytes | None]:
+        """The raw value of each property by index.
+
+        Without its length prefix and None when absent; always None at `HEADERS`.
+        """
+        changes = self._changes
+        if changes is not None:
+            fields = self._fields.copy()
+            for index, value in changes.items():
+                fields[index] = value
+            self._fields = fields
+            self._changes = None
+        return self._fields
+
+    @property
+    def table_span(self) -> tuple[int, int] | None:
+        """Where the header table lies in `payload`, its length included; None when there is none."""
+        return None if self.table_at < 0 else (self.table_at, self.table_stop)
 
     def text(self, index: int) -> str | None:
         """The property as text, None when absent. Only for short strings, which were checked to be UTF-8."""
@@ -112,7 +147,7 @@ def scan_content_header(
         raise GateError(Reason.PROPS_FLAGS, f"property flags 0x{flags:04x}")
     fields: list[bytes | None] = [None] * PROPERTIES
     table = EMPTY_TABLE
-    table_span: tuple[int, int] | None = None
+    table_at = table_stop = -1
     at = FIXED_BYTES
     for index in range(PROPERTIES):
         if not flags & (_FIRST_FLAG >> index):
@@ -121,7 +156,7 @@ def scan_content_header(
         at = stop
         if index == HEADERS:
             table = scan_table(payload, start, stop, omitted, absolute, token_name)
-            table_span = (start - 4, stop)
+            table_at, table_stop = start - 4, stop
             continue
         value = payload[start:stop]
         if index not in (DELIVERY_MODE, PRIORITY, TIMESTAMP):
@@ -129,7 +164,7 @@ def scan_content_header(
         fields[index] = value
     if at != len(payload):
         raise GateError(Reason.PROPS_TRUNCATED, f"{len(payload) - at} bytes after the properties")
-    return ContentHeader(payload, body_size, flags, fields, table, table_span)
+    return ContentHeader(payload, body_size, flags, fields, table, table_at, table_stop)
 
 
 def names_in(table: Table) -> dict[str, Value]:
@@ -143,11 +178,11 @@ def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     Every other byte is the original's. A missing table comes to be when there is something to add.
     """
     payload = header.payload
-    if header.table_span is None:
+    start, stop = header.table_at, header.table_stop
+    if start < 0:
         return _with_table(header, add) if add else payload
     if not add and remove.isdisjoint(names_in(header.table)):
         return payload
-    start, stop = header.table_span
     alike = header.table.alike
     content = None if alike is None else alike.without(header.table.raw, remove)
     if content is None:
@@ -197,10 +232,10 @@ def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
     A table that is left empty goes too: whether its sender had an empty one or none can not be known.
     """
     names = names_in(header.table)
-    if header.table_span is None or not names or not remove.issuperset(names):
+    if header.table_at < 0 or not names or not remove.issuperset(names):
         return splice(header, remove, b"")
     payload = header.payload
-    start, stop = header.table_span
+    start, stop = header.table_at, header.table_stop
     flags = _U16.pack(header.flags & ~_HEADERS_FLAG)
     return payload[:FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.wire.properties import (
     CORRELATION_ID,
@@ -18,6 +18,9 @@ from sealgate.wire.properties import (
     ContentHeader,
 )
 from sealgate.wire.table import Table
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 #: Section P of seal1 from the raw property values: `signing.canonical_properties`.
 SectionP = Callable[[Sequence[bytes | None]], bytes]
@@ -48,8 +51,8 @@ class PropertyShape:
     __slots__ = ("_changing", "_fields", "_flags", "_last", "_parts", "_properties", "_tail", "head")
 
     def __init__(self, header: ContentHeader, section_p: SectionP, changing: frozenset[int]) -> None:
-        assert header.table_span is not None  # the caller looked
-        start, stop = header.table_span
+        start, stop = header.table_at, header.table_stop
+        assert start >= 0  # the caller looked
         self._changing: Final = changing
         self._flags: Final = header.flags
         self._fields: Final = header.fields.copy()
@@ -100,33 +103,50 @@ class PropertyShape:
         return PropertyShape(header, section_p, (self._changing | differ) & _CHANGING)
 
     def read(
-        self, payload: bytes, body_size: int, table: Table, span: tuple[int, int]
+        self, payload: bytes, body_size: int, table: Table, start: i64, stop: i64
     ) -> ContentHeader | None:
-        """The whole header, its table read; None when what is behind that is not of this shape."""
-        at = span[1]
-        end = len(payload)
-        fields = self._fields.copy()
+        """The whole header, its table read; None when what is behind that is not of this shape.
+
+        The table lies from `start` on, its length included, to `stop`.
+        """
+        at = stop
+        end: i64 = len(payload)
         parts = self._parts.copy()
+        changes: dict[int, bytes] | None = None
         for changing in self._properties:
-            stop = at + changing.size
-            if payload[at:stop] != changing.run or stop >= end:
+            run_end = at + changing.size
+            if payload[at:run_end] != changing.run or run_end >= end:
                 return None
+            if changes is None:
+                changes = {}
             if changing.index == TIMESTAMP:
-                at = stop + _TIMESTAMP_BYTES
+                at = run_end + _TIMESTAMP_BYTES
                 if at > end:
                     return None
-                fields[TIMESTAMP] = payload[stop:at]
+                changes[TIMESTAMP] = payload[run_end:at]
                 continue
-            at = stop + 1 + payload[stop]
+            size: i64 = payload[run_end]
+            at = run_end + 1 + size
             if at > end:
                 return None
-            piece = payload[stop:at]
+            piece = payload[run_end:at]
             value = piece[1:]
-            if not value.isascii() or value.find(b"\x00") >= 0:
+            if 0 in value or not value.isascii():
                 return None
-            fields[changing.index] = value
+            changes[changing.index] = value
             if changing.place >= 0:
                 parts[changing.place] = piece
         if payload[at:] != self._last:
             return None
-        return ContentHeader(payload, body_size, self._flags, fields, table, span, b"".join(parts), self)
+        return ContentHeader(
+            payload,
+            body_size,
+            self._flags,
+            self._fields,
+            table,
+            start,
+            stop,
+            b"".join(parts),
+            self,
+            changes,
+        )

@@ -7,7 +7,7 @@ All else is read by the strict scanner, and all that is refused is refused by it
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.wire.constants import BODY_SIZE_LOWER_AT, CONTENT_BEGINNING
 from sealgate.wire.numbers import u32
@@ -17,34 +17,67 @@ from sealgate.wire.table import Table, scan_table
 from sealgate.wire.table_shape import TableShape
 from sealgate.wire.values import LENGTH_BYTES
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 #: A larger table is read anew each time: what is remembered is memory for as long as its connection lives.
 _TABLE_BYTES_MAX: Final = 4096
 _ENTRIES_MAX: Final = 64
 _TAIL_BYTES_MAX: Final = 1024
-#: Some kinds of messages take turns on a connection: tasks with and without an ETA, results, events.
+#: Some messages without a kind take turns on a connection: results, events, control.
 _SHAPES_MAX: Final = 4
+#: Kinds that are known by name, of smaller tables: about 6 KiB each, and a task of Celery's takes one. A
+#: producer with more of them has the rest read as what they have in common.
+_KINDS_MAX: Final = 32
+_KIND_TABLE_BYTES_MAX: Final = 2048
+_KIND_BYTES_MAX: Final = 255
+_BEGINNING_UPPER: Final = u32(CONTENT_BEGINNING, 0)
 
 
 class HeaderReader:
     """Reads content headers as `scan_content_header` does, and remembers what they look like.
 
-    The arguments are those of `scan_content_header`; `section_p` gives section P of seal1. `scans` counts the
+    The first three arguments are those of `scan_content_header`; `section_p` gives section P of seal1, and
+    `kind_name` names the header that tells kinds of messages apart, if there is one. `scans` counts the
     tables that were like none that is remembered.
     """
 
-    __slots__ = ("_absolute", "_omitted", "_properties", "_section_p", "_tables", "_token_name", "scans")
+    __slots__ = (
+        "_absolute",
+        "_kind_at",
+        "_kind_name",
+        "_kinds",
+        "_last",
+        "_omitted",
+        "_properties",
+        "_section_p",
+        "_shapes",
+        "_token_name",
+        "scans",
+    )
 
     def __init__(
-        self, omitted: frozenset[str], absolute: frozenset[str], token_name: str, section_p: SectionP
+        self,
+        omitted: frozenset[str],
+        absolute: frozenset[str],
+        token_name: str,
+        section_p: SectionP,
+        kind_name: str = "",
     ) -> None:
         self._omitted: Final = omitted
         self._absolute: Final = absolute
         self._token_name: Final = token_name
         self._section_p: Final = section_p
+        self._kind_name: Final = kind_name
         self.scans = 0
         self._properties: PropertyShape | None = None
-        #: The last one used comes first.
-        self._tables: Final[list[TableShape]] = []
+        #: The one that was used last.
+        self._last: TableShape | None = None
+        #: By the octets of their kind, length and text, which lie `_kind_at` octets into a table.
+        self._kinds: Final[dict[bytes, TableShape]] = {}
+        self._kind_at = -1
+        #: Of tables without a kind, or of so many that they have to share: the last one used comes first.
+        self._shapes: Final[list[TableShape]] = []
 
     def read(self, payload: bytes) -> ContentHeader:
         """Raises `GateError` as `scan_content_header` does."""
@@ -55,18 +88,19 @@ class HeaderReader:
                 return header
         header = scan_content_header(payload, self._omitted, self._absolute, self._token_name)
         self._learn(header.table)
-        if header.table_span is not None and len(payload) - len(header.table.raw) <= _TAIL_BYTES_MAX:
+        if header.table_at >= 0 and len(payload) - len(header.table.raw) <= _TAIL_BYTES_MAX:
             grown = None if shape is None else shape.grown(header, self._section_p)
             self._properties = grown or PropertyShape(header, self._section_p, frozenset())
         return header
 
     def _read_alike(self, payload: bytes, shape: PropertyShape) -> ContentHeader | None:
         head = shape.head
-        at = FLAGS_AT + len(head)
+        at: i64 = FLAGS_AT + len(head)
         start = at + LENGTH_BYTES
         if (
             len(payload) < start
-            or payload[:BODY_SIZE_LOWER_AT] != CONTENT_BEGINNING
+            or u32(payload, 0) != _BEGINNING_UPPER
+            or u32(payload, 4) != 0
             or payload[FLAGS_AT:at] != head
         ):
             return None
@@ -74,33 +108,88 @@ class HeaderReader:
         if stop > len(payload):
             return None
         table = self._table(payload, start, stop)
-        return shape.read(payload, u32(payload, BODY_SIZE_LOWER_AT), table, (at, stop))
+        return shape.read(payload, u32(payload, BODY_SIZE_LOWER_AT), table, at, stop)
 
-    def _table(self, payload: bytes, start: int, stop: int) -> Table:
-        tables = self._tables
-        for index in range(len(tables)):
-            table = tables[index].read(payload, start, stop)
+    def _table(self, payload: bytes, start: i64, stop: i64) -> Table:
+        last = self._last
+        table: Table | None = None
+        if last is not None:
+            table = last.read(payload, start, stop)
             if table is not None:
+                return table
+        shape = self._of_kind(payload, start, stop)
+        if shape is not None and shape is not last:
+            table = shape.read(payload, start, stop)
+            if table is not None:
+                self._last = shape
+                return table
+        shapes = self._shapes
+        for index in range(len(shapes)):
+            shape = shapes[index]
+            if shape is last:
+                continue
+            table = shape.read(payload, start, stop)
+            if table is not None:
+                self._last = shape
                 if index:
-                    tables.insert(0, tables.pop(index))
+                    shapes.insert(0, shapes.pop(index))
                 return table
         table = scan_table(payload, start, stop, self._omitted, self._absolute, self._token_name)
         self._learn(table)
         return table
 
+    def _of_kind(self, payload: bytes, start: i64, stop: i64) -> TableShape | None:
+        """The shape to try: whatever lies where a kind would, it is compared with all of the table."""
+        if self._kind_at < 0:
+            return None
+        at = start + self._kind_at
+        if at + LENGTH_BYTES > stop:
+            return None
+        size = u32(payload, at)
+        if size > _KIND_BYTES_MAX:
+            return None
+        return self._kinds.get(payload[at : at + LENGTH_BYTES + size])
+
     def _learn(self, table: Table) -> None:
         self.scans += 1
+        self._last = None
         values = table.values
         if len(table.raw) > _TABLE_BYTES_MAX or table.size > _ENTRIES_MAX or table.traits:
             return
         if not self._absolute.isdisjoint(values):
             return
-        for index, shape in enumerate(self._tables):
+        changing = frozenset({self._token_name}) if self._token_name in values else frozenset()
+        if self._learn_kind(table, changing):
+            return
+        for index, shape in enumerate(self._shapes):
             grown = shape.grown(table)
             if grown is not None:
-                del self._tables[index]
-                self._tables.insert(0, grown)
+                del self._shapes[index]
+                self._shapes.insert(0, grown)
                 return
-        changing = frozenset({self._token_name}) if self._token_name in values else frozenset()
-        self._tables.insert(0, TableShape(table, self._omitted, changing))
-        del self._tables[_SHAPES_MAX:]
+        self._shapes.insert(0, TableShape(table, self._omitted, changing))
+        del self._shapes[_SHAPES_MAX:]
+
+    def _learn_kind(self, table: Table, changing: frozenset[str]) -> bool:
+        """Remember a table by its kind; False for one that has none, or for which there is no room."""
+        kind = table.values.get(self._kind_name)
+        raw = table.raw
+        if not isinstance(kind, str) or len(raw) > _KIND_TABLE_BYTES_MAX:
+            return False
+        at = -1
+        for name, start, _ in table.entries:
+            if name == self._kind_name:
+                at = start + 1 + raw[start] + 1
+        octets = len(kind.encode()).to_bytes(LENGTH_BYTES, "big") + kind.encode()
+        if raw[at : at + len(octets)] != octets or len(octets) > LENGTH_BYTES + _KIND_BYTES_MAX:
+            return False
+        if not self._kinds:
+            self._kind_at = at
+        known = self._kinds.get(octets)
+        if at != self._kind_at or (known is None and len(self._kinds) >= _KINDS_MAX):
+            return False
+        shape = TableShape(table, self._omitted, changing) if known is None else known.grown(table)
+        if shape is None:
+            return False
+        self._kinds[octets] = shape
+        return True

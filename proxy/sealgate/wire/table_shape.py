@@ -6,15 +6,19 @@ not scanned again.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError
 from sealgate.wire.constants import TABLE_BYTES_MAX
 from sealgate.wire.numbers import u32
-from sealgate.wire.table import Scanner, Table
+from sealgate.wire.table import Scanner, Table, scan_table
 from sealgate.wire.values import LENGTH_BYTES, Alike, Likeness, Value
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 _LONG_TEXT: Final = ord("S")
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 class _Gap:
@@ -44,28 +48,26 @@ class TableShape:
         "_names",
         "_omitted",
         "_parts",
-        "_raws",
-        "_values",
+        "_raw",
+        "_size",
     )
 
     def __init__(self, table: Table, omitted: frozenset[str], changing: frozenset[str]) -> None:
         self._omitted: Final = omitted
         self._changing: Final = changing
         self._foreign: Final = table.foreign
-        self._values: Final[dict[str, Value]] = table.values
-        self._names: Final = list(table.values)
-        raws = table.raw
-        self._raws: Final = {name: raws[start:end] for name, start, end in table.entries}
+        self._size: Final = table.size
+        self._raw: Final = table.raw
         self._parts: Final[list[bytes]] = [b""]
         self._gaps: Final[list[_Gap]] = []
-        places = self._canonical(table)
+        raws = _raws(table)
+        places = self._canonical(table, raws)
         run = b""
-        for name in self._names:
-            raw = self._raws[name]
+        for name, raw in raws.items():
             if name not in changing:
                 run += raw
                 continue
-            text = self._is_text(name)
+            text = _is_text(table, name, raw)
             run += raw[: 1 + raw[0] + text]
             self._gaps.append(_Gap(run, name, text, places.get(name, -1)))
             run = b""
@@ -74,11 +76,7 @@ class TableShape:
         runs = [gap.size for gap in self._gaps] if len(texts) == len(self._gaps) else None
         self._likeness: Final = Likeness(table.values, changing, texts, runs)
 
-    def _is_text(self, name: str) -> bool:
-        raw = self._raws[name]
-        return raw[1 + raw[0]] == _LONG_TEXT and isinstance(self._values[name], str)
-
-    def _canonical(self, table: Table) -> dict[str, int]:
+    def _canonical(self, table: Table, raws: dict[str, bytes]) -> dict[str, int]:
         """Fill `_parts` with section H, a place left free for each gap; returns those places."""
         parts = self._parts
         pieces = table.layout.pieces
@@ -89,7 +87,7 @@ class TableShape:
             piece = pieces[name]
             if name in self._changing:
                 # The name with its length of four octets, and `s` where it is known to be text.
-                parts[-1] = constant + piece[: 4 + len(name.encode()) + self._is_text(name)]
+                parts[-1] = constant + piece[: 4 + len(name.encode()) + _is_text(table, name, raws[name])]
                 places[name] = len(parts)
                 parts.append(b"")
                 parts.append(b"")
@@ -101,13 +99,14 @@ class TableShape:
 
     def grown(self, table: Table) -> TableShape | None:
         """The shape of this table and that one; None when their names differ."""
-        if list(table.values) != self._names:
+        if list(table.values) != list(self._likeness.values):
             return None
-        raw = table.raw
-        differ = {name for name, start, end in table.entries if raw[start:end] != self._raws[name]}
+        # Seldom asked: what can be had from the octets is not kept beside them.
+        before = _raws(scan_table(self._raw, 0, len(self._raw), _NO_NAMES, _NO_NAMES))
+        differ = {name for name, raw in _raws(table).items() if raw != before[name]}
         return TableShape(table, self._omitted, self._changing | differ)
 
-    def read(self, data: bytes, start: int, end: int) -> Table | None:
+    def read(self, data: bytes, start: i64, end: i64) -> Table | None:
         """The table in `data[start:end]`; None when it is not of this shape, or may be refused."""
         if end - start > TABLE_BYTES_MAX:
             return None
@@ -145,14 +144,14 @@ class TableShape:
             start,
             end,
             b"".join(parts),
-            len(self._names),
+            self._size,
             self._foreign,
             alike=Alike(self._likeness, texts, others),
         )
 
     def _value(
-        self, data: bytes, at: int, end: int, gap: _Gap, others: dict[str, Value], parts: list[bytes]
-    ) -> int:
+        self, data: bytes, at: i64, end: i64, gap: _Gap, others: dict[str, Value], parts: list[bytes]
+    ) -> i64:
         """Read a value of any type; returns its end, -1 when the scanner must look at the whole table.
 
         It must for tables and arrays, whose values count as those of all others do.
@@ -170,6 +169,16 @@ class TableShape:
         if gap.place >= 0:
             parts[gap.place] = scanner.piece
         return scanner.at
+
+
+def _raws(table: Table) -> dict[str, bytes]:
+    """The octets of each entry, name and all, in the order of the wire."""
+    raw = table.raw
+    return {name: raw[start:end] for name, start, end in table.entries}
+
+
+def _is_text(table: Table, name: str, raw: bytes) -> bool:
+    return raw[1 + raw[0]] == _LONG_TEXT and isinstance(table.values[name], str)
 
 
 def _is_utf8(long_text: bytes) -> bool:

@@ -18,6 +18,7 @@ from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_N
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.token import session_nonce
 from sealgate.verify import strict_json
+from sealgate.verify.celery import TASK_HEADER
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy, Rule
@@ -97,9 +98,10 @@ def _drafts() -> tuple[Message, ...]:
 class _Connection:
     """One connection with its memory, and the same without."""
 
-    def __init__(self, policy: Policy, keyring: Keyring) -> None:
+    def __init__(self, policy: Policy, keyring: Keyring, kind_name: str) -> None:
         self.verifier = Verifier(policy, keyring)
-        self._reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
+        names = OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME
+        self._reader = HeaderReader(*names, canonical_properties, kind_name)
         self._peer = Peer(DEPLOYMENT, user="app", challenge=CHALLENGE)
         self.now = float(NOW)
         self.count = 0
@@ -165,9 +167,11 @@ def memory(data: bytes) -> None:
     operands = Operands(data)
     drafts = _drafts()
     draft = drafts[operands.octet() % len(drafts)]
-    connection = _Connection(
-        _POLICIES[operands.octet() % len(_POLICIES)], _KEYRINGS[operands.octet() % len(_KEYRINGS)]
-    )
+    policy = _POLICIES[operands.octet() % len(_POLICIES)]
+    # Each other octet has tables told apart by their task, as sessions have it.
+    keys = operands.octet()
+    kind_name = TASK_HEADER if keys % (2 * len(_KEYRINGS)) >= len(_KEYRINGS) else ""
+    connection = _Connection(policy, _KEYRINGS[keys % len(_KEYRINGS)], kind_name)
     base = Signed(draft.exchange, draft.routing_key, draft.header.payload, draft.body)
     for number in range(_GOOD_FIRST):
         # Ids and the like change before anything else does: what is remembered has gaps there.

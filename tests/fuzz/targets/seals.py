@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from fuzz.targets.answers import answer, require, tell
 from sealgate.reason import Reason
+from sealgate.signing.base64url import b64url_decode
 from sealgate.signing.canonical import encode_snapshot
 from sealgate.signing.keyfile import KeyfileError, load_keyring, parse_duration
 from sealgate.signing.keyring import Keyring
@@ -21,7 +22,7 @@ from sealgate.signing.material import (
     kind_of,
     parse_secret,
 )
-from sealgate.signing.token import b64url_decode, finish_token, is_kid, parse_token, token_prefix
+from sealgate.signing.token import finish_token, is_kid, parse_token, token_prefix
 
 _KINDS = tuple(MaterialKind)
 #: What `env:NAME` stands for in a key file here.

@@ -1,0 +1,69 @@
+"""base64url without padding, in its one canonical form (seal1.md, "The token")."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from binascii import Error, a2b_base64, b2a_base64
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+
+ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+#: Last characters that leave the unused bits zero, by the length of the text modulo 4.
+_LAST_OF_TWO: Final = frozenset(b"AQgw")
+_LAST_OF_THREE: Final = frozenset(b"AEIMQUYcgkosw048")
+_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+#: As that, and whatever is not in the alphabet becomes what is in neither.
+_ONLY_TO_STANDARD: Final = bytes(
+    _TO_STANDARD[octet] if octet in ALPHABET else ord("!") for octet in range(256)
+)
+_PADDING: Final = (b"", b"", b"==", b"=")
+
+
+def b64url_encode(data: bytes) -> bytes:
+    """base64url without padding."""
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+def b64url_decode(text: bytes) -> bytes:
+    """Canonical base64url only: no padding, zero trailing bits, nothing outside the alphabet.
+
+    Raises `GateError` (sig.malformed).
+    """
+    if text.translate(None, ALPHABET):
+        raise GateError(Reason.SIG_MALFORMED, "base64url alphabet")
+    return decode_known(text)
+
+
+def decode_known(text: bytes) -> bytes:
+    """Decode text already known to be in the alphabet. Raises `GateError` (sig.malformed)."""
+    if not _is_canonical(text):
+        raise GateError(Reason.SIG_MALFORMED, "base64url is not canonical")
+    return a2b_base64(text.translate(_TO_STANDARD) + _PADDING[len(text) & 3])
+
+
+def decoded(text: bytes) -> bytes | None:
+    """As `b64url_decode`, None for what that refuses: the fastest way for what is short."""
+    if not _is_canonical(text):
+        return None
+    try:
+        data = a2b_base64(text.translate(_ONLY_TO_STANDARD) + _PADDING[len(text) & 3])
+    except Error:
+        return None
+    # Other characters are skipped: each one less leaves six bits less.
+    return data if len(data) == len(text) * 3 >> 2 else None
+
+
+def encodes_32(data: bytes, text: bytes) -> tuple[bytes, bytes]:
+    """Two texts that are the same just when `text` is the 32 bytes `data` in canonical base64url.
+
+    The caller compares them, in constant time where `data` is a secret.
+    """
+    return b2a_base64(data), text.translate(_ONLY_TO_STANDARD) + b"=\n"
+
+
+def _is_canonical(text: bytes) -> bool:
+    tail = len(text) & 3
+    if tail == 0:
+        return True
+    return (tail == 2 and text[-1] in _LAST_OF_TWO) or (tail == 3 and text[-1] in _LAST_OF_THREE)
