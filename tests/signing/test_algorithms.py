@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hmac
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.signing.algorithms import Algorithm, Ed25519, HmacSha256
+from sealgate.signing.base64url import b64url_encode
 
 SECRET = bytes(range(32))
 DATA = b"data"
@@ -83,3 +85,38 @@ def test_ed25519_key_of_another_size_is_refused(size: int) -> None:
         Ed25519.of_private(bytes(size))
     with pytest.raises(ValueError, match="32"):
         Ed25519.of_public(bytes(size))
+
+
+def test_signature_as_text_is_good_in_one_spelling_alone(algorithm: Algorithm) -> None:
+    """Every change of one character of it, among all 256 octets, is bad, and so is every other length."""
+    signature = algorithm.sign(b"data")
+    text = b64url_encode(signature)
+    assert algorithm.verify_text(b"data", text)
+    assert not algorithm.verify_text(b"other", text)
+    for at in range(len(text)):
+        for octet in range(256):
+            changed = text[:at] + bytes((octet,)) + text[at + 1 :]
+            assert algorithm.verify_text(b"data", changed) is (changed == text)
+    for wrong in (
+        b"",
+        text[:-1],
+        text + b"=",
+        text + b"A",
+        text + b"\n",
+        b"=" + text,
+        base64.b64encode(signature),
+    ):
+        assert not algorithm.verify_text(b"data", wrong)
+
+
+def test_characters_of_the_other_base64_are_bad_where_they_stand_for_the_same(algorithm: Algorithm) -> None:
+    seen = 0
+    for number in range(200):
+        data = b"%d" % number
+        text = b64url_encode(algorithm.sign(data))
+        for ours, theirs in ((b"-", b"+"), (b"_", b"/")):
+            if ours in text:
+                seen += 1
+                assert algorithm.verify_text(data, text)
+                assert not algorithm.verify_text(data, text.replace(ours, theirs))
+    assert seen > 9

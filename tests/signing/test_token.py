@@ -8,7 +8,10 @@ from sealgate.reason import GateError, Reason
 from sealgate.signing.base64url import b64url_decode, b64url_encode
 from sealgate.signing.canonical import Snapshot, encode_snapshot
 from sealgate.signing.token import (
+    KIDS_MAX,
     TOKEN_BYTES_MAX,
+    Token,
+    TokenReader,
     finish_token,
     is_kid,
     is_session_nonce,
@@ -233,3 +236,78 @@ def test_base64url_takes_no_second_spelling(text: str) -> None:
 def test_noise_is_refused_as_malformed_or_another_version(noise: bytes) -> None:
     assert refusal(noise) in (Reason.SIG_VERSION, Reason.SIG_MALFORMED)
     assert refusal(b"seal1." + noise) in (Reason.SIG_MALFORMED, Reason.SIG_PROFILE)
+
+
+def told(token: Token) -> tuple[object, ...]:
+    """All of it but the signature decoded."""
+    times = token.kid, token.created, token.expires
+    return *times, token.nonce, token.snapshot, token.target, token.prefix, token.signature_text
+
+
+@pytest.mark.parametrize("nonce", [bytes(range(16)), bytes(range(200, 223)), session_nonce(NONCE, 2**40 + 7)])
+def test_what_is_read_like_the_last_one_is_what_all_of_the_grammar_says(nonce: bytes) -> None:
+    """Each change of one octet: it is read in full, or left to who reads it in full."""
+    text = with_field(4, b64url_encode(nonce).decode())
+    reader = TokenReader()
+    reader.read(text)
+    taken = 0
+    for at in range(len(text)):
+        for octet in {*range(0, 256, 7), *b"AQgw-_+/=.0aZ\n"}:
+            changed = text[:at] + bytes((octet,)) + text[at + 1 :]
+            found = reader.alike(b"1234" + changed, 4)
+            try:
+                wanted: Token | None = parse_token(changed)
+            except GateError:
+                wanted = None
+            if found is not None and wanted is not None:
+                taken += 1
+                assert told(found) == told(wanted)
+            elif found is not None:
+                # All is right but the signature's text, which is compared with one that is.
+                assert (
+                    parse_token(text[: -len(found.signature_text)] + FIELDS[7].encode()).nonce == found.nonce
+                )
+            try:
+                assert told(TokenReader().read(changed)) == told(reader.read(changed))
+            except GateError as error:
+                with pytest.raises(GateError) as caught:
+                    parse_token(changed)
+                assert (caught.value.reason, caught.value.detail) == (error.reason, error.detail)
+            reader.read(text)
+    assert taken > len(nonce) * 10
+
+
+def test_session_nonces_are_read_up_to_the_last_sequence() -> None:
+    reader = TokenReader()
+    for sequence in (0, 1, 2**16, 2**32 - 1, 2**32, 2**47, 2**48, 2**63 - 1, 2**63, 2**64 - 1):
+        nonce = session_nonce(NONCE, sequence)
+        text = with_field(4, b64url_encode(nonce).decode())
+        found = reader.alike(text, 0) or reader.read(text)
+        assert found.nonce == nonce
+        assert split_session_nonce(nonce) == (NONCE, sequence)
+
+
+def test_kept_tokens_are_known_while_others_come_between() -> None:
+    reader = TokenReader()
+    texts = [with_field(1, f"k{number}") for number in range(KIDS_MAX)]
+    for text in texts:
+        assert reader.alike(text, 0) is None
+        reader.read(text)
+        reader.keep()
+    for text in texts:
+        found = reader.alike(text, 0)
+        assert found is not None
+        assert told(found) == told(parse_token(text))
+    # One more, and there is room for it alone.
+    reader.read(with_field(1, "more"))
+    reader.keep()
+    assert reader.alike(texts[0], 0) is None
+    assert reader.alike(with_field(1, "more"), 0) is not None
+
+
+def test_token_that_was_not_kept_is_forgotten_with_the_next() -> None:
+    reader = TokenReader()
+    reader.read(with_field(1, "bad"))
+    reader.read(with_field(1, "good"))
+    reader.keep()
+    assert reader.alike(with_field(1, "bad"), 0) is None

@@ -44,6 +44,8 @@ class Producer:
         self._token_first = dice.random() < 0.3
         self._expiring = dice.random() < 0.15
         self._base = task_headers(group=dice.choice((None, "g-0")), parent_id=dice.choice((None, "p-0")))
+        #: Some change their task and their key with every other message.
+        self._restless = dice.choice((0.02, 0.02, 0.5))
         self._last: Publish | None = None
         self._token = b"seal1.x"
 
@@ -51,7 +53,7 @@ class Producer:
         """The next one, at `now` (Unix seconds), with this done to it."""
         dice = self._dice
         self._count += 1
-        if dice.random() < 0.02:
+        if dice.random() < self._restless:
             # From now on.
             self._base["task"] = dice.choice(("app.add", "app.mul", "app.sub"))
         draft = self._draft(now)
@@ -88,7 +90,7 @@ class Producer:
         target = draft.routing_key
         if attack == "sealed for elsewhere":
             draft.routing_key = "elsewhere"
-        key = self._keys[dice.random() < 0.05]
+        key = self._keys[dice.random() < max(self._restless, 0.05)]
         if attack == "sealed under another name":
             key = Key(dice.choice(("k2", "k3")), self._keys[0].algorithm)
         token = self._make_token(draft, entries, now, key)

@@ -145,17 +145,22 @@ class Producer:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_read_does_not_hang_on_what_was_read_before(seed: int) -> None:
-    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)
     producers = [Producer(seed), Producer(seed + 1000)]
+    readers = [a_reader(), a_reader("task"), a_reader("group")]
     for step in range(60):
         payload = producers[seed % 2 and step % 7 == 0].next()
-        assert read(reader, payload) == scanned(payload)
+        for reader in readers:
+            assert read(reader, payload) == scanned(payload)
 
 
-def celery(number: int) -> bytes:
+def a_reader(kind_name: str = "") -> HeaderReader:
+    return HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, kind_name)
+
+
+def celery(number: int, task: str = "shop.tasks.send_email") -> bytes:
     values = {
         "lang": b"S" + long(b"py"),
-        "task": b"S" + long(b"shop.tasks.send_email"),
+        "task": b"S" + long(task.encode()),
         "id": b"S" + long(b"%036d" % number),
         "eta": b"V",
         "retries": b"I" + struct.pack(">i", number),
@@ -174,6 +179,35 @@ def test_headers_like_the_last_ones_are_not_scanned_again() -> None:
         assert read(reader, celery(number)) == scanned(celery(number))
         assert reader.read(celery(number)).section_p is not None
     assert reader.scans == scans
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 16, 32, 100])
+def test_kinds_that_take_turns_are_not_scanned_again(kinds: int) -> None:
+    """Past as many as there is room for they are read as what they have in common."""
+    reader = a_reader("task")
+    dice = random.Random(kinds)
+    for number in range(kinds * 4):
+        reader.read(celery(number, f"task_{number % kinds}"))
+    scans = reader.scans
+    for number in range(300):
+        payload = celery(number, f"task_{dice.randrange(kinds)}")
+        assert read(reader, payload) == scanned(payload)
+    assert reader.scans == scans
+
+
+def test_what_lies_where_a_kind_would_is_no_kind() -> None:
+    """An entry of another name there, of another type, or a length that leads out of the table."""
+    reader = a_reader("task")
+    for number in range(4):
+        reader.read(celery(number, "one"))
+        reader.read(celery(number, "two"))
+    for task in (b"S" + long(b"one"), b"x" + long(b"one"), b"S\x00\x00\x00\xffone", b"S\xff\xff\xff\xffone"):
+        for name in ("task", "tusk"):
+            head = entry("lang", b"S" + long(b"py")) + entry(name, task)
+            rest = entry("id", b"S" + long(b"%036d" % 7))
+            for table in (head, head + rest, rest + head):
+                payload = content_header({2: long(table), 5: short(b"7")}, 9)
+                assert read(reader, payload) == scanned(payload)
 
 
 def test_large_tables_are_read_and_not_remembered() -> None:
