@@ -11,6 +11,8 @@ import json
 import re
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sealgate.config.errors import SourceError
@@ -22,7 +24,9 @@ from sealgate.signing.material import is_material
 
 CURRENT: Final = "AWSCURRENT"
 #: What a version may be when it is not the current one: to come, or gone by.
-_OTHER_STAGES: Final = ("AWSPENDING", "AWSPREVIOUS")
+PENDING: Final = "AWSPENDING"
+PREVIOUS: Final = "AWSPREVIOUS"
+_OTHER_STAGES: Final = (PENDING, PREVIOUS)
 #: Of a version's id, in the kid: 32 random bits tell the versions of one secret apart.
 _VERSION_CHARACTERS: Final = 8
 _NAME_CHARACTERS_MAX: Final = 55
@@ -36,6 +40,18 @@ _TRIES: Final = 2
 _Version = tuple[str, str]
 
 
+@dataclass(slots=True, frozen=True)
+class AwsVersion:
+    """A version of a secret; `created` is Unix seconds."""
+
+    version_id: str
+    text: str
+    created: int | None
+
+    def __repr__(self) -> str:
+        return f"AwsVersion({self.version_id!r})"
+
+
 class AwsStore:
     """One client of Secrets Manager, for the region and the credentials that boto3 finds."""
 
@@ -45,10 +61,13 @@ class AwsStore:
         self._client: Any = None
         #: What this reading has fetched already, by name and stage: the version's id and its text.
         self._fetched: Final[dict[tuple[str, str], _Version | None]] = {}
+        #: When each of these versions was made, Unix seconds.
+        self._created: Final[dict[str, int]] = {}
 
     def begin(self) -> None:
         with self._lock:
             self._fetched.clear()
+            self._created.clear()
 
     def renew_in(self) -> float:
         """boto3 renews its own credentials."""
@@ -87,6 +106,43 @@ class AwsStore:
                 keys[version[0]] = _key(name, version, "verify")
         return list(keys.values())
 
+    def versions(self, locator: str) -> dict[str, AwsVersion]:
+        """stage -> what this reading has found in it, of the stages of a rotation. Raises `SourceError`."""
+        name, _, _ = _split(locator)
+        found = {}
+        for stage in (CURRENT, *_OTHER_STAGES):
+            version = self._version(name, stage)
+            if version is not None:
+                found[stage] = AwsVersion(*version, self._created.get(version[0]))
+        return found
+
+    def add_pending(self, locator: str, text: str) -> str:
+        """Make a version AWSPENDING; its id. Raises `SourceError`."""
+        name, _, _ = _split(locator)
+        return str(
+            self._change(name, "put_secret_value", SecretString=text, VersionStages=[PENDING])["VersionId"]
+        )
+
+    def move(self, locator: str, stage: str, source: str, target: str | None = None) -> None:
+        """Take `stage` from one version, and give it to another if there is one. Raises `SourceError`.
+
+        AWS refuses it when `stage` is not at `source` any more, and when AWSCURRENT moves, AWSPREVIOUS
+        follows by itself.
+        """
+        name, _, _ = _split(locator)
+        options = {"MoveToVersionId": target} if target is not None else {}
+        self._change(
+            name, "update_secret_version_stage", VersionStage=stage, RemoveFromVersionId=source, **options
+        )
+
+    def _change(self, name: str, method: str, **given: Any) -> Any:
+        try:
+            return getattr(self._made_client(name), method)(SecretId=name, **given)
+        except SourceError:
+            raise
+        except Exception as error:
+            raise _told(error, f"aws:{name}", "changed") from None
+
     def _version(self, name: str, stage: str) -> _Version | None:
         """(version id, text) of what is in `stage`; None where nothing is."""
         with self._lock:
@@ -96,9 +152,7 @@ class AwsStore:
 
     def _fetch(self, name: str, stage: str) -> _Version | None:
         try:
-            if self._client is None:
-                self._client = self._new_client(name)
-            answer = self._client.get_secret_value(SecretId=name, VersionStage=stage)
+            answer = self._made_client(name).get_secret_value(SecretId=name, VersionStage=stage)
         except SourceError:
             raise
         except Exception as error:
@@ -113,7 +167,15 @@ class AwsStore:
             )
         if len(text) > ANSWER_BYTES_MAX:
             raise SourceError(f"aws:{name} is over {ANSWER_BYTES_MAX} bytes")
-        return str(answer.get("VersionId", "")), text
+        version_id, made = str(answer.get("VersionId", "")), answer.get("CreatedDate")
+        if isinstance(made, datetime):
+            self._created[version_id] = int(made.timestamp())
+        return version_id, text
+
+    def _made_client(self, name: str) -> Any:
+        if self._client is None:
+            self._client = self._new_client(name)
+        return self._client
 
     def _new_client(self, name: str) -> Any:
         try:
@@ -191,14 +253,14 @@ def _code(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
-def _told(error: Exception, named: str) -> SourceError:
+def _told(error: Exception, named: str, doing: str = "read") -> SourceError:
     """What went wrong, in our own words."""
     from botocore import exceptions
 
     code = _code(error)
     match error:
         case exceptions.ClientError() if "AccessDenied" in code:
-            return SourceError(f"{named} may not be read with these credentials", permission=True)
+            return SourceError(f"{named} may not be {doing} with these credentials", permission=True)
         case exceptions.ClientError() if code in (
             "UnrecognizedClientException",
             "InvalidClientTokenId",

@@ -13,9 +13,8 @@ import click
 from sealgate.cli.exits import EXIT_UNAVAILABLE
 from sealgate.cli.keys.gateways import Witness, ask_all
 from sealgate.cli.keys.judging import QUIET_S, Limits
-from sealgate.cli.keys.keyfiles import KeyFile
 from sealgate.config.fields import Address, parse_duration
-from sealgate.signing.keyring import KeyState
+from sealgate.signing.keyring import Keyring, KeyState
 
 if TYPE_CHECKING:
     from sealgate.config.settings import Settings
@@ -36,7 +35,7 @@ class Asked:
             return Limits(lifetime_s=lifetime_s, quiet_s=quiet_s)
         return Limits(self.settings.replay.clock_skew, lifetime_s, quiet_s)
 
-    def signer_problems(self, old: str, new: str, files: Sequence[KeyFile]) -> Iterator[str]:
+    def signer_problems(self, old: str, new: str, rings: Sequence[tuple[str, Keyring]]) -> Iterator[str]:
         """Why the configuration's signer would not switch from `old` to `new`."""
         if self.settings is None:
             return
@@ -47,10 +46,10 @@ class Asked:
             if not matches(name, new):
                 yield f'publish.{field} = "{name}" does not stand for {new}: use a pattern for both'
                 continue
-            for file in files:
-                first = _first_signer(file, name, but=(old, new))
+            for place, ring in rings:
+                first = _first_signer(ring, name, but=(old, new))
                 if first:
-                    yield f'publish.{field} = "{name}" takes {first}, which signs as well, in {file.path}'
+                    yield f'publish.{field} = "{name}" takes {first}, which signs as well, in {place}'
 
 
 class NotNow(click.ClickException):
@@ -101,9 +100,9 @@ def duration(_: click.Context, __: click.Parameter, value: str | None) -> float 
         raise click.BadParameter(str(error)) from None
 
 
-def _first_signer(file: KeyFile, name: str, but: Sequence[str]) -> str:
-    """The first key of `file` that signs under `name`, if it is none of `but`."""
-    for key in file.ring:
+def _first_signer(ring: Keyring, name: str, but: Sequence[str]) -> str:
+    """The first key of `ring` that signs under `name`, if it is none of `but`."""
+    for key in ring:
         if matches(name, key.kid) and (key.kid in but):
             return ""
         if matches(name, key.kid) and key.state is KeyState.ACTIVE and key.algorithm.can_sign:

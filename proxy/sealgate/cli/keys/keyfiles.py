@@ -100,7 +100,12 @@ def write_files(
 
 def standing_of(kid: str, files: Sequence[KeyFile]) -> Standing | None:
     """What all files together say of `kid`; None where none has it."""
-    return standing_in(kid, [(str(file.path), file.ring) for file in files])
+    return standing_in(kid, rings_of(files))
+
+
+def rings_of(files: Sequence[KeyFile]) -> list[tuple[str, Keyring]]:
+    """What each held when it was read, with its path."""
+    return [(str(file.path), file.ring) for file in files]
 
 
 def standing_in(kid: str, rings: Sequence[tuple[str, Keyring]]) -> Standing | None:

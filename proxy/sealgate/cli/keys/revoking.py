@@ -14,6 +14,7 @@ from sealgate.cli.keys.asked import addresses_of, duration, load_config
 from sealgate.cli.keys.gateways import Witness, ask_all, gateway_options
 from sealgate.cli.keys.keyfiles import KeyFile, read_files, write_files
 from sealgate.cli.keys.steps import standing, unique
+from sealgate.cli.keys.stored import revoke_stored, stored
 from sealgate.cli.keys.telling import note, paths
 from sealgate.cli.keys.words import ago, span
 from sealgate.cli.keys.writing import held
@@ -59,6 +60,20 @@ def revoke(
     wants them there, one that hangs SIGHUP.
     """
     settings = load_config(config)
+    store = stored(files)
+    if store is not None:
+        revoke_stored(store, kid, settings)
+    else:
+        _revoke(kid, files)
+    addresses = addresses_of(gateways, settings)
+    if not addresses:
+        note("No gateway was asked whether it has it in force: --gateway HOST:9672")
+        return EXIT_OK
+    return _wait(kid, addresses, wait_s)
+
+
+def _revoke(kid: str, files: Sequence[Path]) -> None:
+    """State revoked in all files, and what to do next."""
     with held(files):
         read = read_files(unique(files))
         standing(kid, read)
@@ -71,11 +86,6 @@ def revoke(
     told = f"revoked in {paths(written)}" if written else "revoked already in these files"
     click.echo(f"{kid} is {told}")
     _tell_signers(kid, read)
-    addresses = addresses_of(gateways, settings)
-    if not addresses:
-        note("No gateway was asked whether it has it in force: --gateway HOST:9672")
-        return EXIT_OK
-    return _wait(kid, addresses, wait_s)
 
 
 def _wait(kid: str, addresses: Sequence[Address], wait_s: float) -> int:

@@ -14,7 +14,7 @@ from sealgate.cli.keys.asked import ask, duration, load_config, matches
 from sealgate.cli.keys.editing import Value
 from sealgate.cli.keys.gateways import gateway_options
 from sealgate.cli.keys.judging import against_promoting, against_retiring
-from sealgate.cli.keys.keyfiles import read_files, write_files
+from sealgate.cli.keys.keyfiles import read_files, rings_of, write_files
 from sealgate.cli.keys.revoking import revoke
 from sealgate.cli.keys.status import status
 from sealgate.cli.keys.steps import (
@@ -29,6 +29,7 @@ from sealgate.cli.keys.steps import (
     switch,
     unique,
 )
+from sealgate.cli.keys.stored import begin_stored, promote_stored, retire_stored, stored
 from sealgate.cli.keys.successor import Wishes, check_same_key, make_successor
 from sealgate.cli.keys.telling import asking, note, paths, tell_begun, tell_pattern
 from sealgate.cli.keys.writing import held
@@ -68,6 +69,7 @@ def rotate() -> None:
     `begin` adds a new key that everybody verifies and nobody signs with. `promote` makes signers switch to
     it. `retire` takes the old key out when its last message is over. Each may be given several files, of
     signers and gateways; it is done in all of them or in none. Everybody reads them again by themselves.
+    In place of files a secret in AWS may be named (aws:shop/web1), whose stages are the states.
     """
 
 
@@ -123,6 +125,10 @@ def begin(
     AWS needs --secret. A file with only the public half of an Ed25519 key gets only that.
     """
     settings = load_config(config)
+    wishes = Wishes(secret, public, existing, printed)
+    store = stored(files)
+    if store is not None:
+        return begin_stored(store, kid, new, wishes, ends_in_s, settings)
     with held(files):
         read = read_files(unique(files))
         old = standing(kid, read)
@@ -130,7 +136,7 @@ def begin(
         check_same_key(read, kid)
         new = new_name(kid, new, read)
         now = int(time.time())
-        made = make_successor(read, kid, new, Wishes(secret, public, existing, printed))
+        made = make_successor(read, kid, new, wishes)
         values: dict[str, Value] = {
             "kid": new,
             "state": KeyState.VERIFY.value,
@@ -144,7 +150,7 @@ def begin(
             file.text.copy(kid, {**values, **table})
         write_files(read, made.secrets, {new: made.materials})
     tell_begun(read, old, made, values["not_after"] is None)
-    tell_pattern(kid, new, read)
+    tell_pattern(kid, new, [file.ring for file in read])
     publish = settings.publish if settings is not None else None
     for name in ("sign_with", "countersign_with"):
         pattern = getattr(publish, name, None)
@@ -177,6 +183,9 @@ def promote(
     Not before every gateway has it: name them all. Where none is asked, the key must have been in the files
     for five minutes. Signers switch when they read their file again.
     """
+    store = stored(files)
+    if store is not None:
+        return promote_stored(store, kid, ask(gateways, config), gateways, force)
     with held(files):
         read = read_files(unique(files))
         new = standing(kid, read)
@@ -186,7 +195,7 @@ def promote(
         old = replaced(kid, read)
         asked = ask(gateways, config)
         reasons = against_promoting(new, asked.witnesses, asked.now)
-        reasons += asked.signer_problems(old, kid, read)
+        reasons += asked.signer_problems(old, kid, rings_of(read))
         decide(f"{kid} is not promoted", reasons, force)
         since: dict[str, Value] = {"state_since": int(asked.now)}
         for file in read:
@@ -249,6 +258,10 @@ def retire(
     started later, counts as in flight for the key's max_lifetime (or --validity). A revoked key can go at
     once. The file with the secret stays; delete it when nobody names it any more.
     """
+    store = stored(files)
+    if store is not None:
+        asked = ask(gateways, config)
+        return retire_stored(store, kid, asked, asked.limits(lifetime_s, quiet_s), force)
     with held(files):
         read = read_files(unique(files))
         old = standing(kid, read)

@@ -14,7 +14,7 @@ from sealgate.cli.keys.naming import pattern_for
 from sealgate.cli.keys.successor import Successor
 from sealgate.cli.keys.words import span
 from sealgate.config.fields import Address
-from sealgate.signing.keyring import KeyState
+from sealgate.signing.keyring import Keyring, KeyState
 
 
 def tell_begun(files: Sequence[KeyFile], old: Standing, made: Successor, endless: bool) -> None:
@@ -48,7 +48,7 @@ def tell_begun(files: Sequence[KeyFile], old: Standing, made: Successor, endless
     note(f"  sealgate keys rotate promote {where} --kid {made.kid} --gateway HOST:9672 ...")
 
 
-def tell_pattern(old: str, new: str, files: Sequence[KeyFile]) -> None:
+def tell_pattern(old: str, new: str, rings: Sequence[Keyring]) -> None:
     pattern = pattern_for(old, new)
     if pattern is None:
         note(f"warning: no pattern of publish.sign_with stands for {old} and {new}: change it with promote")
@@ -56,8 +56,8 @@ def tell_pattern(old: str, new: str, files: Sequence[KeyFile]) -> None:
     note(f'Signers must take it by a pattern: publish.sign_with = "{pattern}", the first key that can sign.')
     others = {
         key.kid
-        for file in files
-        for key in file.ring
+        for ring in rings
+        for key in ring
         if key.kid != old and key.state is KeyState.ACTIVE and matches(pattern, key.kid)
     }
     if others:
