@@ -1,5 +1,8 @@
 # Everything sets itself up: `make demo` and `make test` are all a fresh machine needs.
 
+# Some machines forbid it, and hundreds of the tests' processes would each compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

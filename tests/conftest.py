@@ -19,7 +19,7 @@ from support.rabbitmq_server import RabbitMQServer, private_rabbitmq
 from support.redis_server import RedisServer, private_redis
 
 _CLOSING_LINES: pytest.StashKey[list[str]] = pytest.StashKey()
-
+_BROKER: pytest.StashKey[RabbitMQServer] = pytest.StashKey()
 
 TESTS = Path(__file__).parent
 #: `make coverage` runs these.
@@ -133,10 +133,20 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[RabbitMQServer]:
+def rabbitmq(pytestconfig: pytest.Config) -> Iterator[RabbitMQServer]:
     """A private RabbitMQ shared by the whole run. Whoever stops it starts it again."""
     with private_rabbitmq() as server:
+        pytestconfig.stash[_BROKER] = server
         yield server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _vhosts_of_a_module(pytestconfig: pytest.Config) -> Iterator[None]:
+    """The shared broker forgets the virtual hosts of a module at its end."""
+    yield
+    broker = pytestconfig.stash.get(_BROKER, None)
+    if broker is not None:
+        broker.delete_vhosts()
 
 
 @pytest.fixture

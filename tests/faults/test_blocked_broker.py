@@ -46,9 +46,7 @@ def node() -> Iterator[RabbitMQServer]:
 def alarm(node: RabbitMQServer, on: bool) -> None:
     """Run out of memory, or have plenty again."""
     node.ctl("set_vm_memory_high_watermark", *(("absolute", "1") if on else ("0.9",)))
-    wait_until(
-        lambda: (ALARMED in node.ctl("eval", "rabbit_alarm:get_alarms().")) is on, 60, "the memory alarm"
-    )
+    wait_until(lambda: (ALARMED in node.evaluate("rabbit_alarm:get_alarms().")) is on, 60, "the memory alarm")
 
 
 class Publisher(RawClient):

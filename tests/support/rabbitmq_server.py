@@ -7,6 +7,7 @@ user `rabbitmq` and to the system's data. Works as root and as a user.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -25,8 +26,6 @@ _FOLDERS = (
     "/usr/local/opt/rabbitmq/sbin",
 )
 _START_SECONDS_MAX = 60
-#: A call of rabbitmqctl costs about a second, so virtual hosts are made in batches.
-_VHOST_BATCH = 20
 _CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
 loopback_users = none
@@ -34,13 +33,23 @@ disk_free_limit.absolute = 20MB
 log.console = true
 log.console.level = warning
 """
-#: One line of Erlang per batch: make each virtual host and give guest everything in it.
+#: Make each virtual host and give guest everything in it.
 _MAKE_VHOSTS = """
 lists:foreach(fun(Name) ->
     rabbit_vhost:add(Name, <<"tests">>),
     rabbit_auth_backend_internal:set_permissions(<<"guest">>, Name, <<".*">>, <<".*">>, <<".*">>, <<"tests">>)
 end, [{names}]).
 """
+_DELETE_VHOSTS = """
+lists:foreach(fun(Name) -> rabbit_vhost:delete(Name, <<"tests">>) end, [{names}]).
+"""
+
+
+def _erl_call() -> str | None:
+    """Erlang's program that has a node evaluate something: milliseconds, where rabbitmqctl takes a second."""
+    erl = shutil.which("erl", path=os.pathsep.join((os.environ.get("PATH", ""), *_FOLDERS)))
+    found = Path(erl).resolve().parents[1].glob("erts-*/bin/erl_call") if erl else iter(())
+    return next(map(str, found), None)
 
 
 class RabbitMQServer:
@@ -52,6 +61,7 @@ class RabbitMQServer:
     def __init__(self, home: Path, plugins: Sequence[str] = (), config: str = "") -> None:
         self.port = free_port()
         self.node = f"sealgate-{self.port}@127.0.0.1"
+        self._cookie = f"SEALGATETESTS{self.port}"
         self.log = home / "rabbitmq.log"
         self._home = home
         self._program = find_program("rabbitmq-server", *_FOLDERS)
@@ -60,12 +70,13 @@ class RabbitMQServer:
         self._env = self._environment()
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
-        self._spare_vhosts: list[str] = []
+        self._erl_call = _erl_call()
+        self._vhosts: list[str] = []
         self._vhosts_made = 0
         (home / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port) + config)
         (home / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
         cookie = home / ".erlang.cookie"
-        cookie.write_text(f"SEALGATETESTS{self.port}")
+        cookie.write_text(self._cookie)
         cookie.chmod(0o400)
 
     def _environment(self) -> dict[str, str]:
@@ -157,7 +168,7 @@ class RabbitMQServer:
             self._epmd = None
 
     def ctl(self, *arguments: str) -> str:
-        """`rabbitmqctl` on this node; its output. Costs about a second."""
+        """`rabbitmqctl` on this node; its output. Costs about a second: see `evaluate`."""
         command = [self._ctl, "--node", self.node, "--quiet", *arguments]
         done = subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
@@ -166,23 +177,42 @@ class RabbitMQServer:
             )
         return done.stdout
 
-    @contextmanager
-    def vhost(self) -> Iterator[str]:
-        """The name of a virtual host that no other test has used."""
-        yield self.new_vhost()
+    def evaluate(self, code: str) -> str:
+        """What an Erlang expression, ended by a full stop, is on this node."""
+        if self._erl_call is None:
+            return self.ctl("eval", code).strip()
+        command = [self._erl_call, "-name", self.node, "-c", self._cookie, "-e"]
+        done = subprocess.run(
+            command,
+            input=f"{code.strip()}\n",
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said = done.stdout.strip()
+        if done.returncode != 0 or not said.startswith("{ok, "):
+            raise AssertionError(f"erl_call ended with {done.returncode}: {said} {done.stderr.strip()}")
+        return said.removeprefix("{ok, ").removesuffix("}")
 
     def new_vhost(self) -> str:
-        if not self._spare_vhosts:
-            first = self._vhosts_made
-            names = [f"test{number}" for number in range(first, first + _VHOST_BATCH)]
-            self.make_vhosts(names)
-            self._vhosts_made += _VHOST_BATCH
-            self._spare_vhosts = names[::-1]
-        return self._spare_vhosts.pop()
+        """The name of a virtual host that no other test has used; `delete_vhosts` takes it away."""
+        name = f"test{self._vhosts_made}"
+        self._vhosts_made += 1
+        self.make_vhosts([name])
+        self._vhosts.append(name)
+        return name
 
     def make_vhosts(self, names: list[str]) -> None:
         """Virtual hosts with these names, in which guest may do everything."""
-        self.ctl("eval", _MAKE_VHOSTS.format(names=",".join(f'<<"{name}">>' for name in names)))
+        self.evaluate(_MAKE_VHOSTS.format(names=_binaries(names)))
+
+    def delete_vhosts(self) -> None:
+        """Those that `new_vhost` has made: each costs half a second when a killed node comes back."""
+        if self._vhosts:
+            self.evaluate(_DELETE_VHOSTS.format(names=_binaries(self._vhosts)))
+            self._vhosts.clear()
 
     def queue_depths(self, vhost: str) -> dict[str, int]:
         """Messages (ready and unacknowledged) of every queue of `vhost`, as the broker counts them."""
@@ -209,6 +239,10 @@ class RabbitMQServer:
 
     def _parameters(self, vhost: str) -> pika.URLParameters:
         return pika.URLParameters(f"{self.url_of(vhost)}?connection_attempts=1&socket_timeout=5")
+
+
+def _binaries(names: list[str]) -> str:
+    return ",".join(f'<<"{name}">>' for name in names)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def ways_to(broker: RabbitMQServer, home: Path) -> Iterator[Ways]:
     signer = Key("k1", HmacSha256(bytes.fromhex(secret.removeprefix("hex:"))))
     broker.make_vhosts([*VHOSTS.values(), "full"])
     names = ",".join(f'<<"{name}">>' for name in VHOSTS.values())
-    broker.ctl("eval", _MAKE_USERS.format(vhosts=names))
+    broker.evaluate(_MAKE_USERS.format(vhosts=names))
     with ExitStack() as running:
         # Its threads must outlive the processes that they start: the kernel kills those with their thread.
         starters = running.enter_context(ThreadPoolExecutor(2))

@@ -31,12 +31,24 @@ def publish(server: RabbitMQServer, vhost: str, queue: str, count: int) -> None:
 
 
 def test_a_virtual_host_is_fresh_and_its_depths_are_the_brokers(rabbitmq: RabbitMQServer) -> None:
-    with rabbitmq.vhost() as first, rabbitmq.vhost() as second:
-        assert first != second
-        publish(rabbitmq, first, "orders", 3)
-        assert rabbitmq.queue_depths(first) == {"orders": 3}
-        assert rabbitmq.depth(first, "orders") == 3
-        assert rabbitmq.queue_depths(second) == {}
+    first, second = rabbitmq.new_vhost(), rabbitmq.new_vhost()
+    assert first != second
+    publish(rabbitmq, first, "orders", 3)
+    assert rabbitmq.queue_depths(first) == {"orders": 3}
+    assert rabbitmq.depth(first, "orders") == 3
+    assert rabbitmq.queue_depths(second) == {}
+
+
+def test_virtual_hosts_are_gone_once_they_are_over(rabbitmq: RabbitMQServer, vhost: str) -> None:
+    assert vhost in rabbitmq.ctl("list_vhosts")
+    rabbitmq.delete_vhosts()
+    assert vhost not in rabbitmq.ctl("list_vhosts")
+
+
+def test_a_mistake_in_what_a_node_evaluates_is_told(rabbitmq: RabbitMQServer) -> None:
+    assert rabbitmq.evaluate("1 + 1.") == "2"
+    with pytest.raises(AssertionError, match="no_such"):
+        rabbitmq.evaluate("lists:no_such(1).")
 
 
 def test_a_killed_node_starts_again_with_what_it_had_confirmed(rabbitmq: RabbitMQServer, vhost: str) -> None:
@@ -70,6 +82,6 @@ def test_no_port_is_given_to_two_processes() -> None:
 
 
 def test_the_node_is_private(rabbitmq: RabbitMQServer) -> None:
-    assert rabbitmq.ctl("eval", "os:getpid().").strip().strip('"') == str(rabbitmq.pid)
+    assert rabbitmq.evaluate("os:getpid().").strip('"') == str(rabbitmq.pid)
     assert rabbitmq.port != 5672
     os.kill(rabbitmq.pid, 0)

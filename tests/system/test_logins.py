@@ -47,9 +47,9 @@ SCENARIOS = [
 @pytest.fixture(scope="module")
 def broker(rabbitmq: RabbitMQServer) -> Iterator[RabbitMQServer]:
     """The shared broker with a mechanism that asks back, and with a user and a vhost for these tests."""
-    rabbitmq.ctl("eval", _SET_UP)
+    rabbitmq.evaluate(_SET_UP)
     yield rabbitmq
-    rabbitmq.ctl("eval", _CLEAN_UP)
+    rabbitmq.evaluate(_CLEAN_UP)
 
 
 _SET_UP = f"""

@@ -61,9 +61,9 @@ USERS = (
 
 @pytest.fixture(scope="module")
 def broker(rabbitmq: RabbitMQServer) -> Iterator[RabbitMQServer]:
-    rabbitmq.ctl("eval", _SET_UP)
+    rabbitmq.evaluate(_SET_UP)
     yield rabbitmq
-    rabbitmq.ctl("eval", _CLEAN_UP)
+    rabbitmq.evaluate(_CLEAN_UP)
 
 
 @contextmanager

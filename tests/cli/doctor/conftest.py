@@ -43,5 +43,5 @@ def managed() -> Iterator[Managed]:
     config = f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n"
     config += "collect_statistics_interval = 1000\n"
     with private_rabbitmq(["rabbitmq_management"], config) as server:
-        server.ctl("eval", _USERS)
+        server.evaluate(_USERS)
         yield Managed(server, f"http://guest:guest@127.0.0.1:{port}")
