@@ -22,7 +22,7 @@ from sealgate.signing.material import MaterialKind
 from sealgate.stores import journal
 from sealgate.verify import alike, authority, checks, inflate, pickles, strict_json, strict_msgpack
 from sealgate.verify.verdict import GRANTED, Accepted
-from sealgate.wire import frames, methods, properties, table
+from sealgate.wire import methods, properties, splitter, table
 
 Patch = pytest.MonkeyPatch
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -170,18 +170,18 @@ def reads_offsets_from_the_start_of_the_data(patch: Patch) -> None:
 @fault("frames")
 def loses_what_comes_after_a_short_chunk(patch: Patch) -> None:
     def feed(original: Callable[..., Any]) -> Callable[..., Any]:
-        def careless(self: frames.FrameSplitter, data: bytes) -> None:
+        def careless(self: splitter.FrameSplitter, data: bytes) -> None:
             original(self, data[:-1] if len(data) == 9 else data)
 
         return careless
 
-    wrapped(patch, frames.FrameSplitter, "feed", feed)
+    wrapped(patch, splitter.FrameSplitter, "feed", feed)
 
 
 @fault("frames")
 def does_not_look_at_the_end_octet(patch: Patch) -> None:
     def cut(original: Callable[..., Any]) -> Callable[..., Any]:
-        def careless(self: frames.FrameSplitter) -> Any:
+        def careless(self: splitter.FrameSplitter) -> Any:
             try:
                 return original(self)
             except GateError as error:
@@ -191,7 +191,7 @@ def does_not_look_at_the_end_octet(patch: Patch) -> None:
 
         return careless
 
-    wrapped(patch, frames.FrameSplitter, "_cut", cut)
+    wrapped(patch, splitter.FrameSplitter, "_cut", cut)
 
 
 @fault("methods")
@@ -342,7 +342,7 @@ def reads_no_token_twice(patch: Patch) -> None:
 @fault("session")
 def forgets_what_came_before_a_single_octet(patch: Patch) -> None:
     def feed(original: Callable[..., Any]) -> Callable[..., Any]:
-        def careless(self: frames.FrameSplitter, data: bytes) -> None:
+        def careless(self: splitter.FrameSplitter, data: bytes) -> None:
             if len(data) == 1 and data == b"\xce":
                 self._pending.clear()
                 self._dribble.clear()
@@ -351,7 +351,7 @@ def forgets_what_came_before_a_single_octet(patch: Patch) -> None:
 
         return careless
 
-    wrapped(patch, frames.FrameSplitter, "feed", feed)
+    wrapped(patch, splitter.FrameSplitter, "feed", feed)
 
 
 @fault("session")

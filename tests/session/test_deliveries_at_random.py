@@ -135,8 +135,9 @@ class Play:
 
     def deliver(self) -> None:
         data = on(1, *self.broker.deliveries())
+        whole = self.dice.random() < 0.5
         while data:
-            size = self.dice.randint(1, 400)
+            size = len(data) if whole else self.dice.randint(1, 400)
             self.talk.broker_bytes(data[:size])
             data = data[size:]
 
@@ -149,9 +150,14 @@ class Play:
         if multiple and self.dice.random() < 0.3:
             tag, settled = 0, list(self.has)
         self.has = [each for each in self.has if each not in settled]
-        if self.dice.random() < 0.7:
+        roll = self.dice.random()
+        if roll < 0.4:
             self.acknowledged |= {self.names[each] for each in settled}
             self.talk.client(1, Basic.Ack(tag, multiple))
+        elif roll < 0.7:
+            # In one write, each by itself.
+            self.acknowledged |= {self.names[each] for each in settled}
+            self.talk.client(1, *[Basic.Ack(each) for each in settled])
         else:
             self.talk.client(1, Basic.Nack(tag, multiple, True))
 

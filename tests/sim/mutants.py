@@ -27,7 +27,7 @@ from sealgate.verify.message import Message
 from sealgate.verify.sealer import Sealer
 from sealgate.verify.verdict import Accepted, Refused
 from sealgate.wire import methods
-from sealgate.wire.frames import FrameSplitter
+from sealgate.wire.splitter import FrameSplitter
 
 Replacement = Callable[..., Any]
 #: name -> (the object, its attribute, what makes the mistaken one of the right one)

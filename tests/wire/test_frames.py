@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.reason import GateError, Reason
-from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
+from sealgate.wire.frames import Frame, encode_frame
+from sealgate.wire.splitter import FrameSplitter
 
 PAYLOAD_BYTES_MAX = 4088
 

@@ -12,8 +12,9 @@ from pamqp.base import Frame as PamqpFrame
 
 from sealgate.reason import GateError, Reason
 from sealgate.wire import constants, methods
-from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
+from sealgate.wire.frames import Frame, encode_frame
 from sealgate.wire.methods import Publish, StartOk, Tune
+from sealgate.wire.splitter import FrameSplitter
 from support.wire_bytes import entry, long, short
 
 NO_NAMES: frozenset[str] = frozenset()

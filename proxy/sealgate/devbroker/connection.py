@@ -16,8 +16,9 @@ from sealgate.devbroker.message import BROKEN, Message
 from sealgate.devbroker.vhost import VHost
 from sealgate.reason import GateError
 from sealgate.wire.constants import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD
-from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
+from sealgate.wire.frames import Frame, encode_frame
 from sealgate.wire.sasl import sasl_user
+from sealgate.wire.splitter import FrameSplitter
 
 if TYPE_CHECKING:
     from sealgate.devbroker.server import DevBroker

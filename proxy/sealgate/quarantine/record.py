@@ -15,7 +15,8 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.session.records import RefusalRecord
 from sealgate.wire.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
-from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
+from sealgate.wire.frames import Frame, encode_frame
+from sealgate.wire.splitter import FrameSplitter
 
 CONTENT_TYPE: Final = "application/x-sealgate-publication"
 #: Before every header of ours.

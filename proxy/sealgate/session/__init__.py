@@ -12,6 +12,7 @@
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
     deliveries they are judged and handed over          answers   what the client says of them
     arriving   their assembly; refused_deliveries what is kept; delivery_book what these share
+    straight_deliveries those that came whole, in one step; delivery_counts what they are counted as
     delivering consumers unacked                        one delivery; who consumes; what is unanswered
     counts    publishes, counted                        keyuse    what is known of the use of a key
     records   counts, and the record of a refusal

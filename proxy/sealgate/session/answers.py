@@ -28,15 +28,24 @@ from sealgate.wire.constants import (
     BASIC_RECOVER_ASYNC,
     BASIC_RECOVER_OK,
     BASIC_REJECT,
+    FRAME_HEADER_BYTES,
     FRAME_METHOD,
+    FRAME_OVERHEAD_BYTES,
     PRECONDITION_FAILED,
     QUEUE_DECLARE,
     QUEUE_DECLARE_OK,
     REPLY_NAMES,
 )
 from sealgate.wire.frames import Frame, encode_frame
+from sealgate.wire.numbers import u32
 
 _REQUEUE: Final = 1
+_MULTIPLE: Final = 1
+_ACK: Final = BASIC_ACK.to_bytes(methods.METHOD_ID_BYTES, "big")
+#: Where the tag is in the frame of an answer, and octets of it; octets of the payload of an ack.
+_TAG_AT: Final = FRAME_HEADER_BYTES + methods.METHOD_ID_BYTES
+_TAG_BYTES: Final = 8
+_ACK_BYTES: Final = methods.METHOD_ID_BYTES + _TAG_BYTES + 1
 
 
 class Answers:
@@ -72,6 +81,32 @@ class Answers:
         elif method == BASIC_CANCEL:
             delivering.consumers.cancel(frame.payload)
         return frame
+
+    def acknowledged(self, channel: Channel, data: bytes, start: int, stop: int) -> int:
+        """Take the answers in `data[start:stop]`, frames of one method, that may be passed on as they are.
+
+        That is as long as each is a `basic.ack` of one delivery that the client has, and no store waits to be
+        told of it. Returns where these end.
+        """
+        delivering = self._deliveries.book.of(channel)
+        if (
+            channel.getting
+            or delivering.claims
+            or data[start + FRAME_HEADER_BYTES : start + _TAG_AT] != _ACK
+            or u32(data, start + 3) != _ACK_BYTES
+        ):
+            return start
+        unacked = delivering.unacked
+        at = start
+        while at < stop:
+            bits_at = at + _TAG_AT + _TAG_BYTES
+            tag = int.from_bytes(data[at + _TAG_AT : bits_at], "big")
+            if data[bits_at] & _MULTIPLE or not unacked.has(tag):
+                break
+            unacked.answered(tag)
+            at += _ACK_BYTES + FRAME_OVERHEAD_BYTES
+        self._deliveries.book.count_unacked(delivering)
+        return at
 
     def _answer(self, channel: Channel, frame: Frame, method: int) -> None:
         if method == BASIC_NACK:

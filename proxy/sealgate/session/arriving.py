@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.session.channel import Channel
+from sealgate.session.channel import FRAME_OBJECTS_BYTES, Channel
 from sealgate.session.delivering import Delivering, Delivery, entries_bytes
 from sealgate.session.delivery_book import DeliveryBook
-from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.wire import receiving
 from sealgate.wire.constants import BASIC_GET_OK
 from sealgate.wire.frames import Frame, Whole
-from sealgate.wire.properties import read_body_size
+from sealgate.wire.properties import ContentHeader, read_body_size
 from sealgate.wire.reader import HeaderReader
 
 
@@ -21,11 +20,9 @@ class Arriving:
 
     __slots__ = ("_book", "_headers")
 
-    def __init__(self, book: DeliveryBook) -> None:
+    def __init__(self, book: DeliveryBook, headers: HeaderReader) -> None:
         self._book: Final = book
-        self._headers: Final = HeaderReader(
-            OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties
-        )
+        self._headers: Final = headers
 
     def begin(self, channel: Channel, frame: Frame, method: int) -> None:
         """A `basic.deliver` or `basic.get-ok`. Raises GateError of the family frame, as `body` does."""
@@ -37,7 +34,7 @@ class Arriving:
         """Its content header."""
         if delivery.remaining >= 0:
             raise GateError(Reason.FRAME_ORDER, "a second content header")
-        self._take_header(delivery, frame.payload)
+        self._take_header(delivery, frame.payload, None)
         return None if delivery.remaining else _finished(delivery)
 
     def body(self, delivery: Delivery, frame: Frame) -> Delivery | None:
@@ -49,14 +46,18 @@ class Arriving:
             self._book.grow(delivery, grown)
         return None if delivery.remaining else _finished(delivery)
 
-    def whole(self, channel: Channel, whole: Whole) -> Delivery:
-        """A `basic.deliver` that came whole, on a channel where none is under way."""
+    def whole(self, channel: Channel, whole: Whole, content: ContentHeader | None) -> Delivery:
+        """A `basic.deliver` that came whole, on a channel where none is under way.
+
+        `content` is its header, where that was read already.
+        """
         delivery = self._new(self._book.of(channel), whole.method_frame().payload, False)
         self._book.grow(delivery, delivery.size)
-        self._take_header(delivery, whole.header)
-        if delivery.error is None or delivery.error.reason is not Reason.BODY_SIZE:
+        self._take_header(delivery, whole.header, content)
+        too_large = delivery.error is not None and delivery.error.reason is Reason.BODY_SIZE
+        if whole.body_size and not too_large:
             delivery.bodies.append(whole.body)
-            self._book.grow(delivery, whole.body_size)
+            self._book.grow(delivery, whole.body_size + FRAME_OBJECTS_BYTES)
         return _finished(delivery)
 
     def _new(self, delivering: Delivering, payload: bytes, got: bool) -> Delivery:
@@ -70,7 +71,7 @@ class Arriving:
             delivering.channel, payload, info, delivering.consumers.find(info.consumer_tag), False
         )
 
-    def _take_header(self, delivery: Delivery, payload: bytes) -> None:
+    def _take_header(self, delivery: Delivery, payload: bytes, content: ContentHeader | None) -> None:
         delivery.header = payload
         delivery.body_size = delivery.remaining = read_body_size(payload)
         self._book.grow(delivery, len(payload))
@@ -81,7 +82,7 @@ class Arriving:
             delivery.error = GateError(Reason.BODY_SIZE, detail)
             return
         try:
-            delivery.content = self._headers.read(payload)
+            delivery.content = self._headers.read(payload) if content is None else content
             self._book.grow(delivery, entries_bytes(delivery.content))
         except GateError as error:
             delivery.error = error

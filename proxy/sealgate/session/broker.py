@@ -33,8 +33,9 @@ from sealgate.wire.constants import (
     FRAME_METHOD,
     FRAME_OVERHEAD_BYTES,
 )
-from sealgate.wire.frames import Frame, FrameSplitter, encode_frame
+from sealgate.wire.frames import Frame, encode_frame
 from sealgate.wire.properties import read_body_size, restore, scan_content_header
+from sealgate.wire.splitter import FrameSplitter
 
 _DELIVER: Final = BASIC_DELIVER.to_bytes(4, "big")
 _OPEN: Final = ChannelState.OPEN

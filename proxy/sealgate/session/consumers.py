@@ -128,6 +128,10 @@ class Consumers:
                 del self._cancelled[oldest]
                 break
 
+    def active(self, tag: bytes) -> Consumer | None:
+        """The consumer of this tag, if it is known and not cancelled."""
+        return self._active.get(tag)
+
     def find(self, tag: bytes) -> Consumer:
         """Whose delivery this is. Of one that nobody asked for only the default is known."""
         consumer = self._active.get(tag)

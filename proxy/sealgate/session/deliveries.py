@@ -10,25 +10,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from sealgate.reason import GateError, Reason
+from sealgate.reason import GateError
 from sealgate.session.arriving import Arriving
 from sealgate.session.channel import Channel
 from sealgate.session.conversation import Conversation
 from sealgate.session.delivering import Delivering, Delivery, Held
 from sealgate.session.delivery_book import DeliveryBook
+from sealgate.session.delivery_counts import DeliveryCounts
 from sealgate.session.refused_deliveries import RefusedDeliveries
 from sealgate.session.states import CHANNEL_HEARD, CHANNEL_LIVE
-from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
-from sealgate.verify.delivery import DeliveryVerifier, queue_wait_s
+from sealgate.session.straight_deliveries import SEAL_NAMES, StraightDeliveries
+from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
+from sealgate.verify.celery import TASK_HEADER
+from sealgate.verify.delivery import DeliveryVerifier
 from sealgate.verify.message import Peer
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
 from sealgate.wire import receiving
 from sealgate.wire.constants import FRAME_METHOD, FRAME_OVERHEAD_BYTES
 from sealgate.wire.frames import Frame, Whole, encode_frame
 from sealgate.wire.properties import names_in, restore
+from sealgate.wire.reader import HeaderReader
 
-#: What only gates write and read.
-SEAL_NAMES: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
 #: How long until a delivery is judged again that can not be decided now: its nonce is being worked on, or
 #: the store is away; seconds.
 JUDGE_AGAIN_S: Final = 2.0
@@ -41,13 +43,28 @@ _HANDED_OVER: Final = "delivered"
 class Deliveries:
     """The deliveries of one conversation."""
 
-    __slots__ = ("_arriving", "_parked", "_peer", "_renewed", "_verifier", "book", "refused")
+    __slots__ = (
+        "_arriving",
+        "_parked",
+        "_peer",
+        "_renewed",
+        "_straight",
+        "_verifier",
+        "book",
+        "counts",
+        "refused",
+    )
 
     def __init__(self, conversation: Conversation, verifier: DeliveryVerifier) -> None:
         self._verifier: Final = verifier
         self.book: Final = DeliveryBook(conversation, verifier.policy)
         self.refused: Final = RefusedDeliveries(self.book, verifier)
-        self._arriving: Final = Arriving(self.book)
+        self.counts: Final = DeliveryCounts(conversation, verifier)
+        headers = HeaderReader(
+            OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, TASK_HEADER
+        )
+        self._arriving: Final = Arriving(self.book, headers)
+        self._straight: Final = StraightDeliveries(self.book, verifier, headers, self.counts)
         #: The consumer, from its first delivery on.
         self._peer: Peer | None = None
         #: (when to judge it again, delivery)
@@ -81,13 +98,18 @@ class Deliveries:
         return True
 
     def whole(self, channel: Channel, whole: Whole) -> None:
-        """A `basic.deliver` that came whole, on a channel where none is under way."""
-        self._complete(self.book.of(channel), self._arriving.whole(channel, whole))
+        """A `basic.deliver` that came whole, on an open channel where none is under way."""
+        delivering, straight = self.book.of(channel), self._straight
+        if straight.take(delivering, whole, self._consumer_peer()):
+            return
+        self._complete(delivering, self._arriving.whole(channel, whole, straight.content), straight.verdict)
 
     # What becomes of it
 
-    def _complete(self, delivering: Delivering, delivery: Delivery | None) -> None:
-        """A delivery is here whole, or is not yet."""
+    def _complete(
+        self, delivering: Delivering, delivery: Delivery | None, verdict: Verdict | None = None
+    ) -> None:
+        """A delivery is here whole, or is not yet. `verdict`: it has been judged."""
         if delivery is None:
             return
         delivering.arriving = None
@@ -103,12 +125,13 @@ class Deliveries:
         if not no_ack:
             delivering.unacked.keep(delivery.info.delivery_tag)
             self.book.count_unacked(delivering)
-        self._judge(delivering, delivery)
+        self._judge(delivering, delivery, verdict)
 
-    def _judge(self, delivering: Delivering, delivery: Delivery) -> None:
+    def _judge(self, delivering: Delivering, delivery: Delivery, verdict: Verdict | None = None) -> None:
         conversation = self.book.conversation
-        conversation.examined += 1
-        verdict = self._verdict(delivery)
+        if verdict is None:
+            conversation.examined += 1
+            verdict = self._verdict(delivery)
         if isinstance(verdict, Refused):
             self.refused.refuse(delivering, delivery, verdict)
         elif verdict.claim is None:
@@ -206,46 +229,22 @@ class Deliveries:
         if delivery.got:
             self.got(delivering)
 
+    def _count(self, delivery: Delivery, accepted: Accepted) -> None:
+        observed = accepted.observed
+        if observed is None:
+            self.counts.accept(accepted, delivery.eta, delivery.info.redelivered)
+            return
+        self.counts.observe(accepted, observed)
+        refused = Refused(observed, kid=accepted.kid, task=accepted.task)
+        record = self.refused.record(delivery, refused, _HANDED_OVER, observed=True)
+        self.book.conversation.out.keep(record)
+
     def got(self, delivering: Delivering) -> None:
         """The client's `basic.get` is answered for good: what it said after it has its turn."""
         delivering.get = delivering.getter = None
         delivering.get_due = False
         delivering.channel.getting = False
         self.book.conversation.resumable.append(delivering.channel)
-
-    # Counts
-
-    def _count(self, delivery: Delivery, accepted: Accepted) -> None:
-        tally, now = self.book.conversation.terms.tally, self.book.conversation.now.wall
-        label = self._verifier.task_label(accepted.task)
-        observed = accepted.observed
-        if observed is not None:
-            tally.messages["deliver", "observed", observed.value] += 1
-            tally.task_messages[label, "observed"] += 1
-            refused = Refused(observed, kid=accepted.kid, task=accepted.task)
-            self.book.conversation.out.keep(
-                self.refused.record(delivery, refused, _HANDED_OVER, observed=True)
-            )
-            if accepted.kid:
-                tally.key_messages[accepted.kid, "observed"] += 1
-            self._note_keys(accepted)
-            return
-        reason = accepted.flags[0] if accepted.flags else Reason.OK
-        tally.messages["deliver", "accepted", reason.value] += 1
-        tally.task_messages[label, "accepted"] += 1
-        tally.key_messages[accepted.kid, "accepted"] += 1
-        self._note_keys(accepted)
-        if accepted.task and not delivery.info.redelivered:
-            tally.waited_in_queue(label, queue_wait_s(delivery.eta, accepted, now))
-
-    def _note_keys(self, accepted: Accepted) -> None:
-        """What the consumer was handed was sealed by others: no user is named."""
-        tally, now = self.book.conversation.terms.tally, self.book.conversation.now.wall
-        if accepted.expires:
-            tally.use_of(accepted.kid).note(1, now, accepted.expires, "")
-        if accepted.countersigned is not None:
-            kid, expires = accepted.countersigned
-            tally.use_of(kid).note(1, now, expires, "")
 
     # Time, and the end
 

@@ -15,11 +15,11 @@ from sealgate.verify.message import Message
 from sealgate.verify.verdict import Accepted, Claim, Refused
 from sealgate.wire.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
 from sealgate.wire.frames import Frame, encode_frame
-from sealgate.wire.properties import ContentHeader
+from sealgate.wire.properties import ContentHeader, value_in
 from sealgate.wire.receiving import Delivered
 
 #: Memory of a delivery beside its bytes: its own objects, those of its frames.
-_OBJECTS_BYTES: Final = 3 * FRAME_OBJECTS_BYTES
+OBJECTS_BYTES: Final = 3 * FRAME_OBJECTS_BYTES
 _ETA: Final = "eta"
 _sha256: Final = hashlib.sha256
 
@@ -74,7 +74,7 @@ class Delivery:
         #: When the store was asked for its claim, monotonic seconds.
         self.asked_at = 0.0
         #: What it takes at first, and what it has taken so far; whether that is counted as waiting.
-        self.size: Final = _OBJECTS_BYTES + len(method)
+        self.size: Final = OBJECTS_BYTES + len(method)
         self.taken = 0
         self.counted = False
         self.void = False
@@ -107,7 +107,7 @@ class Delivery:
     @property
     def eta(self) -> object:
         """The ETA in its headers, if there is one."""
-        return None if self.content is None else self.content.table.values.get(_ETA)
+        return None if self.content is None else value_in(self.content.table, _ETA)
 
     def frames(self, header: bytes, payload_bytes_max: int) -> bytes:
         """All of it for the client, with this content header, its body in frames of that size."""

@@ -45,8 +45,9 @@ from sealgate.session.timers import Timers
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.verify.celery import TASK_HEADER
 from sealgate.verify.message import Peer
-from sealgate.wire.frames import Frame, FrameSplitter
+from sealgate.wire.frames import Frame
 from sealgate.wire.reader import HeaderReader
+from sealgate.wire.splitter import FrameSplitter
 
 #: RabbitMQ ignores frame_max for its own content headers (protocol.md N4); this only bounds memory.
 UPSTREAM_PAYLOAD_BYTES_MAX: Final = 16_777_216
@@ -98,13 +99,13 @@ class Session:
         headers = HeaderReader(
             OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, TASK_HEADER
         )
-        self._straight: Final = Straight(conversation, headers, self._publishing)
         deliveries: Deliveries | None = None
         answers: Answers | None = None
         if terms.delivery is not None:
             deliveries = Deliveries(conversation, terms.delivery)
             answers = Answers(conversation, deliveries, refuser)
         self._deliveries: Final = deliveries
+        self._straight: Final = Straight(conversation, headers, self._publishing, answers)
         self._client_frames: Final = ClientFrames(
             conversation, headers, self._publishing, deliveries, answers
         )
@@ -174,12 +175,14 @@ class Session:
     def count(self) -> None:
         """Put what was decided since the last time into the process's tally."""
         self._publishing.counts.tell()
+        if self._deliveries is not None:
+            self._deliveries.counts.tell()
 
     def fail(self) -> None:
         """Our own bug, here or in who carries out the commands: ERROR for good, and the memory given back."""
         conversation = self._conversation
         conversation.state = State.ERROR
-        self._publishing.counts.tell()
+        self.count()
         conversation.out.forget_bytes()
         conversation.forget_memory()
 

@@ -10,15 +10,17 @@ import hashlib
 from typing import Final
 
 from sealgate.reason import GateError
+from sealgate.session.answers import Answers
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, FRAME_OBJECTS_BYTES, Channel
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import Publishing
 from sealgate.session.states import ChannelState
 from sealgate.verify.message import Message
 from sealgate.wire.constants import BASIC_ACK, BASIC_NACK, BASIC_PUBLISH, BASIC_REJECT
-from sealgate.wire.frames import FrameSplitter, Whole
+from sealgate.wire.frames import Whole
 from sealgate.wire.methods import Publish, has_ticket, read_publish_frame
 from sealgate.wire.reader import HeaderReader
+from sealgate.wire.splitter import FrameSplitter
 
 _PUBLISH: Final = BASIC_PUBLISH.to_bytes(4, "big")
 #: What a consumer says to what it was delivered.
@@ -37,10 +39,10 @@ class Straight:
     """Takes the client's whole publishes; where all is passed on, all that is about messages."""
 
     __slots__ = (
+        "_answers",
         "_apart",
         "_conversation",
         "_headers",
-        "_judges_deliveries",
         "_last_frame",
         "_last_publish",
         "_passes",
@@ -48,13 +50,19 @@ class Straight:
         "_publishing",
     )
 
-    def __init__(self, conversation: Conversation, headers: HeaderReader, publishing: Publishing) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        headers: HeaderReader,
+        publishing: Publishing,
+        answers: Answers | None,
+    ) -> None:
+        """With `answers` what the client says of its deliveries is looked at."""
         self._conversation: Final = conversation
         self._passes: Final = conversation.terms.role is Role.PASS
         #: Methods that are not passed on unread.
         self._apart: Final = conversation.apart
-        #: Then what a client says of them is looked at.
-        self._judges_deliveries: Final = conversation.terms.delivery is not None
+        self._answers: Final = answers
         self._headers: Final = headers
         self._publishing: Final = publishing
         self._publishes: Final[dict[bytes, Publish]] = {}
@@ -113,12 +121,17 @@ class Straight:
 
     def _pass_on(self, splitter: FrameSplitter) -> bool:
         """Pass on the answers to deliveries that lie next, where nothing comes before them."""
-        if self._judges_deliveries or splitter.method_ahead() not in _ANSWERS:
+        if splitter.method_ahead() not in _ANSWERS:
             return False
         channel = self._conversation.channels.get(splitter.channel_ahead())
         if channel is None or not _idle(channel) or channel.held:
             return False
-        data, start, stop = splitter.take_alike()
+        data, start, stop = splitter.alike_ahead()
+        if self._answers is not None:
+            stop = self._answers.acknowledged(channel, data, start, stop)
+            if stop == start:
+                return False
+        splitter.skip_to(stop)
         self._conversation.out.upstream_stretch(data, start, stop)
         return True
 

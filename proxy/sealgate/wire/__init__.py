@@ -3,8 +3,8 @@
 The map:
 
 - `constants`: frame types, method ids, reply codes, and every limit of this room.
-- `frames`: bytes in any chunks to whole frames, and back; finds a message that is all there, and stretches of
-  frames to pass on. `numbers` in bytes.
+- `splitter`: bytes in any chunks to whole `frames`; finds a message that is all there, and runs and stretches
+  of frames to pass on. `numbers` in bytes.
 - `table`: the strict field-table scanner: `values` and the seal1 canonical form in one pass.
 - `properties`: the content header of a message; takes headers out and puts headers in.
 - `reader`: content headers that are like the last one, read by what differs in them (`table_shape`,

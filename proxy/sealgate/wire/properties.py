@@ -172,6 +172,14 @@ def names_in(table: Table) -> dict[str, Value]:
     return table.values if table.alike is None else table.alike.likeness.values
 
 
+def value_in(table: Table, name: str) -> Value:
+    """The value of a table's entry, None where there is none."""
+    alike = table.alike
+    if alike is None or name in alike.likeness.changing:
+        return table.values.get(name)
+    return alike.likeness.values.get(name)
+
+
 def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     """The header's payload without the top-level headers called `remove`, with the entries `add` appended.
 

@@ -17,7 +17,8 @@ from fuzz.oracles.reference import Node, Reader, is_utf8
 from fuzz.targets.answers import answer, require
 from sealgate.reason import Reason
 from sealgate.wire import constants, methods, sasl
-from sealgate.wire.frames import FrameSplitter, encode_frame
+from sealgate.wire.frames import encode_frame
+from sealgate.wire.splitter import FrameSplitter
 from sealgate.wire.table import scan_table
 
 _NUMBERS = {"o": ">B", "B": ">H", "l": ">I", "L": ">Q"}

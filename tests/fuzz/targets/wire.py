@@ -23,6 +23,7 @@ from sealgate.wire import frames as wire_frames
 from sealgate.wire import properties
 from sealgate.wire import table as wire_table
 from sealgate.wire.properties import HEADERS, ContentHeader
+from sealgate.wire.splitter import FrameSplitter
 from sealgate.wire.table import Table, entry_longstr
 from sealgate.wire.values import Decimal, Timestamp, Value
 
@@ -54,7 +55,7 @@ Frames = tuple[list[tuple[int, int, bytes]], Reason | None, int]
 
 def _split(stream: bytes, chunks: list[bytes], lazy: bool = False) -> Frames:
     """(frames, the reason of a refusal, octets that wait for more) of `stream` in these chunks."""
-    splitter = wire_frames.FrameSplitter(_PAYLOAD_BYTES_MAX)
+    splitter = FrameSplitter(_PAYLOAD_BYTES_MAX)
     found: list[tuple[int, int, bytes]] = []
     refused: Reason | None = None
     at = 0

@@ -12,8 +12,9 @@ from pamqp import commands
 
 from sealgate.cli.demo.forge import Forged
 from sealgate.wire.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
-from sealgate.wire.frames import Frame, FrameSplitter
+from sealgate.wire.frames import Frame
 from sealgate.wire.properties import CORRELATION_ID, scan_content_header
+from sealgate.wire.splitter import FrameSplitter
 
 _CHUNK_BYTES: Final = 65536
 _FRAME_BYTES_MAX: Final = 131_072

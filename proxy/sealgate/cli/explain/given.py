@@ -14,9 +14,10 @@ from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.verify.message import Message
 from sealgate.wire.constants import BASIC_PUBLISH, FRAME_BODY, FRAME_HEADER, FRAME_METHOD
-from sealgate.wire.frames import Frame, FrameSplitter
+from sealgate.wire.frames import Frame
 from sealgate.wire.methods import method_id, read_publish
 from sealgate.wire.properties import ContentHeader, read_body_size, scan_content_header
+from sealgate.wire.splitter import FrameSplitter
 
 _PROTOCOL_HEADER: Final = b"AMQP"
 _PROTOCOL_HEADER_BYTES: Final = 8

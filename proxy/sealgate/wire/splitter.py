@@ -1,0 +1,332 @@
+"""The frame splitter: bytes in chunks of any size in, whole frames out."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from sealgate.reason import GateError, Reason
+from sealgate.wire.constants import (
+    BODY_SIZE_LOWER_AT,
+    CONTENT_BEGINNING,
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_HEADER,
+    FRAME_HEADER_BYTES,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_OVERHEAD_BYTES,
+)
+from sealgate.wire.frames import Frame, Whole
+from sealgate.wire.numbers import u32
+
+_HEADER: Final = struct.Struct(">BHI")
+_METHOD_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 4
+#: What a method's frame begins with: type, channel, size, and which method it is.
+_METHOD_HEAD_BYTES: Final = FRAME_HEADER_BYTES + 4
+_CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
+#: exchange, queue and basic: whatever their methods do, no channel opens, closes or changes its mode.
+_MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
+#: Of a `basic.ack`: its id, tag and flags.
+_ACK_BYTES: Final = 13
+#: Pieces of up to so many bytes are put together as they come.
+_DRIBBLE_BYTES_MAX: Final = 1024
+#: What is left is copied when so many times as much was given out.
+_SPENT_PARTS: Final = 4
+
+
+class FrameSplitter:
+    """Splits the bytes of one peer into frames.
+
+    `payload_bytes_max` bounds a frame's payload and may be set anew at any time (after tuning). A larger one
+    is refused when the seven bytes of its header are there, before its payload is waited for. Fed bytes that
+    were not yet asked for are kept: whoever feeds without asking bounds them by `buffered`.
+    """
+
+    __slots__ = ("_at", "_data", "_dribble", "_error", "_pending", "_pending_bytes", "payload_bytes_max")
+
+    def __init__(self, payload_bytes_max: int) -> None:
+        self.payload_bytes_max = payload_bytes_max
+        #: Frames are cut from `_data` at `_at`. What comes while that has bytes left waits in `_pending`; the
+        #: two are joined at most twice per frame, so bytes that dribble in are not copied over and over.
+        #: Small pieces wait in `_dribble`, behind all others: an object for each is many times its size.
+        self._data = b""
+        self._at = 0
+        self._pending: Final[list[bytes]] = []
+        self._dribble: Final = bytearray()
+        self._pending_bytes = 0
+        self._error: GateError | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes fed and not yet given out."""
+        return len(self._data) - self._at + self._pending_bytes
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the peer."""
+        if self._at == len(self._data) and not self._pending_bytes:
+            self._data = data
+            self._at = 0
+            return
+        self._pending_bytes += len(data)
+        if len(data) <= _DRIBBLE_BYTES_MAX:
+            self._dribble.extend(data)
+            return
+        self._end_dribble()
+        self._pending.append(data)
+
+    def spent(self) -> bool:
+        """Whether nothing is left of all that was fed; then nothing of it is kept either."""
+        if self._at < len(self._data) or self._pending_bytes:
+            return False
+        self._data = b""
+        self._at = 0
+        return True
+
+    def rest(self) -> bytes:
+        """Everything fed and not yet given out, once no more frames are wanted."""
+        self._join()
+        rest = self._data
+        self._data = b""
+        return rest
+
+    def next(self) -> Frame | None:
+        """The next whole frame, or None when more bytes are needed.
+
+        Raises `GateError` (frame.type, frame.size, frame.end), and the same again for ever after.
+        """
+        if self._error is not None:
+            raise GateError(self._error.reason, self._error.detail)
+        try:
+            frame = self._cut()
+            if frame is None and self._at:
+                self._let_go()
+            return frame
+        except GateError as error:
+            self._error = error
+            raise
+
+    def whole(self, method: bytes) -> Whole | None:
+        """The `method` (its id) with its content that lies next, all of it in order and here.
+
+        None for whatever else lies next. It stays where it is: `skip` takes it, else its frames come one by
+        one.
+        """
+        if self._error is not None:
+            return None
+        data = self._data
+        start = self._at
+        header_at = self._frame_end(start, FRAME_METHOD)
+        if header_at < start + _METHOD_BYTES_MIN or data[start + 7 : start + 11] != method:
+            return None
+        number = data[start + 1 : start + 3]
+        body_at = self._content_header_end(header_at, number)
+        if body_at < 0:
+            return None
+        size = u32(data, header_at + FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT)
+        stop = self._body_end(body_at, size, number)
+        if stop < 0:
+            return None
+        channel = (data[start + 1] << 8) | data[start + 2]
+        return Whole(data, channel, start, header_at, body_at, size, stop)
+
+    def skip(self, whole: Whole) -> None:
+        """Take what `whole` has just found."""
+        self._at = whole.stop
+
+    def skip_alike(self, whole: Whole, body_bytes_max: int) -> int:
+        """Take what `whole` has just found, and what follows that is like it; returns where that ends.
+
+        Like it: the same method on the same channel, its frame as large, with its content, all of it in order
+        and here; the body no larger than `body_bytes_max`.
+        """
+        data = self._data
+        start = whole.start
+        method_bytes = whole.header_at - start
+        head = data[start : start + _METHOD_HEAD_BYTES]
+        number = data[start + 1 : start + 3]
+        at = whole.stop
+        while True:
+            header_at = at + method_bytes
+            if (
+                header_at > len(data)
+                or data[at : at + _METHOD_HEAD_BYTES] != head
+                or data[header_at - 1] != FRAME_END
+            ):
+                break
+            body_at = self._content_header_end(header_at, number)
+            if body_at < 0:
+                break
+            size = u32(data, header_at + FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT)
+            stop = self._body_end(body_at, size, number)
+            if stop < 0 or size > body_bytes_max:
+                break
+            at = stop
+        self._at = at
+        return at
+
+    def method_ahead(self) -> int:
+        """The id of the method whose frame, all here, lies next; 0 for whatever else does."""
+        start = self._at
+        stop = self._frame_end(start, FRAME_METHOD)
+        if self._error is not None or stop < start + _METHOD_BYTES_MIN:
+            return 0
+        return u32(self._data, start + FRAME_HEADER_BYTES)
+
+    def channel_ahead(self) -> int:
+        """The channel of the frame that lies next, which is here."""
+        return (self._data[self._at + 1] << 8) | self._data[self._at + 2]
+
+    def ack_ahead(self) -> tuple[int, bool]:
+        """Delivery tag and `multiple` of the `basic.ack` that `method_ahead` has found; 0 of a wrong one."""
+        data = self._data
+        at = self._at + FRAME_HEADER_BYTES
+        if u32(data, at - 4) != _ACK_BYTES:
+            return 0, False
+        return (u32(data, at + 4) << 32) | u32(data, at + 8), data[at + 12] & 1 != 0
+
+    def take_method(self) -> tuple[bytes, int, int]:
+        """Take the frame that `method_ahead` has found: bytes, and where in these it begins and ends."""
+        start = self._at
+        self._at = start + u32(self._data, start + 3) + FRAME_OVERHEAD_BYTES
+        return self._data, start, self._at
+
+    def alike_ahead(self) -> tuple[bytes, int, int]:
+        """The method's frame that `method_ahead` has found, and those behind it that are like it.
+
+        Like it: the same method on the same channel, its frame as large, all of it in order and here. Returns
+        bytes, and where in these the frames begin and end; they stay where they are: `skip_to` takes them.
+        """
+        data = self._data
+        start = self._at
+        size = u32(data, start + 3) + FRAME_OVERHEAD_BYTES
+        head = data[start : start + _METHOD_HEAD_BYTES]
+        at = start + size
+        while True:
+            stop = at + size
+            if stop > len(data) or data[at : at + _METHOD_HEAD_BYTES] != head or data[stop - 1] != FRAME_END:
+                break
+            at = stop
+        return data, start, at
+
+    def skip_to(self, at: int) -> None:
+        """Take the frames that `alike_ahead` has found, those that end at `at` or before."""
+        self._at = at
+
+    def stretch(self, methods: bool, apart: frozenset[int] | None = None) -> tuple[bytes, int, int]:
+        """Take the frames that come next, as long as they are whole and in order and on a channel above 0.
+
+        With `methods` all kinds of them; without, content, and methods of the classes that deal with messages
+        alone; never one whose id is in `apart`. Returns bytes, and where in these the frames begin and end:
+        nowhere when there are none.
+        """
+        data = self._data
+        start = self._at
+        if self._error is not None:
+            return data, start, start
+        at = start
+        length = len(data)
+        size_max = self.payload_bytes_max
+        while at + FRAME_OVERHEAD_BYTES <= length:
+            kind = data[at]
+            size = u32(data, at + 3)
+            stop = at + size + FRAME_OVERHEAD_BYTES
+            if stop > length or size > size_max or data[stop - 1] != FRAME_END:
+                break
+            if not data[at + 1] and not data[at + 2]:
+                break
+            if kind == FRAME_METHOD:
+                if not methods and (size < 4 or data[at + 7] or data[at + 8] not in _MESSAGE_CLASSES):
+                    break
+                if apart is not None and (size < 4 or u32(data, at + FRAME_HEADER_BYTES) in apart):
+                    break
+            elif kind != FRAME_HEADER and kind != FRAME_BODY:
+                break
+            at = stop
+        self._at = at
+        return data, start, at
+
+    def _frame_end(self, at: int, kind: int) -> int:
+        """Where the frame at `at` ends; -1 when it is not of this `kind`, not all here or not in order."""
+        data = self._data
+        if at + FRAME_OVERHEAD_BYTES > len(data) or data[at] != kind:
+            return -1
+        size = u32(data, at + 3)
+        stop = at + size + FRAME_OVERHEAD_BYTES
+        if size > self.payload_bytes_max or stop > len(data) or data[stop - 1] != FRAME_END:
+            return -1
+        return stop
+
+    def _content_header_end(self, at: int, number: bytes) -> int:
+        """Where the content header at `at` ends; -1 for whatever is none of that channel, all here, in order.
+
+        Or announces a body of 4 GiB.
+        """
+        data = self._data
+        stop = self._frame_end(at, FRAME_HEADER)
+        content_at = at + FRAME_HEADER_BYTES
+        if (
+            stop < at + _CONTENT_HEADER_BYTES_MIN
+            or data[at + 1 : at + 3] != number
+            or data[content_at : content_at + BODY_SIZE_LOWER_AT] != CONTENT_BEGINNING
+        ):
+            return -1
+        return stop
+
+    def _body_end(self, at: int, size: int, number: bytes) -> int:
+        """Where the one frame ends that holds a body of `size`; -1 when it does not lie at `at`."""
+        if not size:
+            return at
+        stop = self._frame_end(at, FRAME_BODY)
+        if stop != at + size + FRAME_OVERHEAD_BYTES or self._data[at + 1 : at + 3] != number:
+            return -1
+        return stop
+
+    def _cut(self) -> Frame | None:
+        if not self._available(FRAME_HEADER_BYTES):
+            return None
+        kind, channel, size = _HEADER.unpack_from(self._data, self._at)
+        if kind != FRAME_METHOD and kind != FRAME_BODY and kind != FRAME_HEADER and kind != FRAME_HEARTBEAT:
+            raise GateError(Reason.FRAME_TYPE, f"frame type {kind}")
+        if size > self.payload_bytes_max:
+            raise GateError(Reason.FRAME_SIZE, f"a payload of {size} bytes, over {self.payload_bytes_max}")
+        if size and kind == FRAME_HEARTBEAT:
+            raise GateError(Reason.FRAME_SIZE, "heartbeat with a payload")
+        if not self._available(size + FRAME_OVERHEAD_BYTES):
+            return None
+        start = self._at
+        stop = start + size + FRAME_OVERHEAD_BYTES
+        data = self._data
+        if data[stop - 1] != FRAME_END:
+            raise GateError(Reason.FRAME_END, "frame end octet")
+        self._at = stop
+        return Frame(kind, channel, data[start:stop])
+
+    def _let_go(self) -> None:
+        """Do not keep all the bytes that came, until others do, for a few of them or none."""
+        rest = len(self._data) - self._at
+        if rest <= self._at // _SPENT_PARTS:
+            self._data = self._data[self._at :]
+            self._at = 0
+
+    def _available(self, needed: int) -> bool:
+        """Whether `needed` bytes lie at `_at` in `_data`; joins what is pending when that makes it so."""
+        if len(self._data) - self._at >= needed:
+            return True
+        if not self._pending_bytes or self.buffered < needed:
+            return False
+        self._join()
+        return True
+
+    def _join(self) -> None:
+        """Put together what lies at `_at` and what is pending, in one copy."""
+        self._end_dribble()
+        self._data = b"".join([self._data[self._at :], *self._pending])
+        self._at = 0
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _end_dribble(self) -> None:
+        if self._dribble:
+            self._pending.append(bytes(self._dribble))
+            self._dribble.clear()
