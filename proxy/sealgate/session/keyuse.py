@@ -11,7 +11,7 @@ from typing import Final
 MINUTES: Final = 61
 #: Users told apart for each key: more than anybody looks for one by one, and 3 KB.
 KEY_USERS_MAX: Final = 20
-_MINUTE_S: Final = 60
+_MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
 
 
@@ -24,8 +24,10 @@ class KeyUse:
     """
 
     __slots__ = (
+        "_begun",
         "_counts",
         "_minute",
+        "_place",
         "clock_skew_s",
         "expires_latest",
         "last_used",
@@ -40,9 +42,12 @@ class KeyUse:
         self.users: dict[str, float] = {}
         #: When somebody used it last who is not in `users`, as that is full.
         self.more_users_at = 0.0
-        #: Messages by minute, each at the place of its number modulo `MINUTES`; and the newest one's number.
+        #: Messages by minute, each at the place of its number modulo `MINUTES`. Of the newest one the number,
+        #: the place, and when it began.
         self._counts: list[int] = [0] * MINUTES
         self._minute = 0
+        self._place = 0
+        self._begun = 0.0
 
     def note(self, count: int, now: float, expires: int, user: str) -> None:
         """Count messages that passed at `now`, whose seals end at `expires` at the latest.
@@ -52,10 +57,9 @@ class KeyUse:
         self.last_used = now
         if expires > self.expires_latest:
             self.expires_latest = expires
-        minute = int(now) // _MINUTE_S
-        if minute != self._minute:
-            self._turn(minute, now)
-        self._counts[minute % MINUTES] += count
+        if not 0.0 <= now - self._begun < _MINUTE_S:
+            self._turn(now)
+        self._counts[self._place] += count
         if user:
             users = self.users
             if user in users or len(users) < KEY_USERS_MAX:
@@ -68,8 +72,9 @@ class KeyUse:
         if expires > self.expires_latest:
             self.expires_latest = expires
 
-    def _turn(self, minute: int, now: float) -> None:
+    def _turn(self, now: float) -> None:
         """Begin a minute: what is older than an hour is forgotten, and who has not come since."""
+        minute = int(now // _MINUTE_S)
         passed = minute - self._minute
         kept = 0
         if passed < 0:
@@ -77,14 +82,19 @@ class KeyUse:
             kept, passed = sum(self._counts), MINUTES
         for number in range(min(passed, MINUTES)):
             self._counts[(minute - number) % MINUTES] = 0
-        self._counts[minute % MINUTES] = kept
-        self._minute = minute
+        self._begin(minute)
+        self._counts[self._place] = kept
         for user in [name for name, at in self.users.items() if at < now - _HOUR_S]:
             del self.users[user]
 
+    def _begin(self, minute: int) -> None:
+        self._minute = minute
+        self._place = minute % MINUTES
+        self._begun = minute * _MINUTE_S
+
     def messages_last_hour(self, now: float) -> int:
         """Messages of the 60 minutes before `now`, and of the rest of the first of them."""
-        oldest = max(int(now) // _MINUTE_S, self._minute) - MINUTES + 1
+        oldest = max(int(now // _MINUTE_S), self._minute) - MINUTES + 1
         return sum([self._counts[minute % MINUTES] for minute in range(oldest, self._minute + 1)])
 
     def recent_users(self) -> list[str]:
@@ -108,7 +118,8 @@ class KeyUse:
         for use in (self, other):
             for minute in range(newest - MINUTES + 1, use._minute + 1):
                 counts[minute % MINUTES] += use._counts[minute % MINUTES]
-        self._counts, self._minute = counts, newest
+        self._counts = counts
+        self._begin(newest)
         for name, at in other.users.items():
             self.users[name] = max(at, self.users.get(name, at))
         by_time = sorted(self.users.items(), key=_when, reverse=True)
@@ -130,7 +141,8 @@ def of_plain(data: list[object]) -> KeyUse:
     use = KeyUse()
     use.last_used, use.more_users_at = _seconds(last_used), _seconds(more_users_at)
     use.clock_skew_s = None if clock_skew_s is None else _seconds(clock_skew_s)
-    use.expires_latest, use._minute = int(_seconds(expires_latest)), int(_seconds(minute))
+    use.expires_latest = int(_seconds(expires_latest))
+    use._begin(int(_seconds(minute)))
     use.users = {str(name): _seconds(at) for name, at in users.items()}
     use._counts = [int(_seconds(count)) for count in counts]
     return use
