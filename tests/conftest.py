@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -91,15 +89,6 @@ def _begin_with_the_longest(items: list[pytest.Item]) -> None:
         allowed = float(mark.args[0]) if mark else SYSTEM_S if item.get_closest_marker("system") else 0.0
         seconds[item.path] = max(seconds.get(item.path, 0.0), allowed)
     items.sort(key=lambda item: -seconds[item.path])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _collected() -> Iterator[None]:
-    """What the tests of a module have lost track of is collected with it: no other module is blamed."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="session")
