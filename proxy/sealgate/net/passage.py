@@ -5,6 +5,7 @@ Compiled: of what a message costs that comes by itself, most was between the soc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic, time
 from typing import Final, Protocol
 
@@ -31,13 +32,16 @@ class Carrier(Protocol):
 class Passage:
     """Takes the bytes of both legs once the handshake is over; all other events go to the relay as before."""
 
-    __slots__ = ("_carrier", "_client", "_session", "_upstream", "_verify_seconds")
+    __slots__ = ("_carrier", "_client", "_monotonic", "_session", "_time", "_upstream", "_verify_seconds")
 
     def __init__(
         self, carrier: Carrier, session: Session, client: Leg, upstream: Leg, verify_seconds: Histogram
     ) -> None:
         """`verify_seconds` is told how long messages were checked."""
         self._carrier: Final = carrier
+        #: Here, because compiled code looks up what it imported at every use.
+        self._monotonic: Final[Callable[[], float]] = monotonic
+        self._time: Final[Callable[[], float]] = time
         self._session: Final = session
         self._client: Final = client
         self._upstream: Final = upstream
@@ -48,14 +52,14 @@ class Passage:
         session = self._session
         conversation = session.conversation
         examined = conversation.examined
-        began = monotonic()
+        began = self._monotonic()
         spent = 0.0
         try:
-            if not session.receive(side, data, began, time()):
+            if not session.receive(side, data, began, self._time()):
                 return
             examined = conversation.examined - examined
             if examined:
-                spent = monotonic() - began
+                spent = self._monotonic() - began
             out = conversation.out
             if out.has_more:
                 self._carrier.carry_out(out.take())

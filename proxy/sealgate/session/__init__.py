@@ -18,6 +18,7 @@
     records   counts, and the record of a refusal
     session   the object that ties them together
 
-`net.relay` is the only caller: it feeds `Session.handle(event, now)` and carries out what comes back, in
-order. The warning: any exception makes the session ERROR for good, and an ERROR session forwards nothing.
+`net.relay` feeds `Session.handle(event, now)` and carries out what comes back, in order; `net.passage` gives
+bytes to `Session.receive`, and sends what lies in the outbox. Nobody else calls. The warning: any exception
+makes the session ERROR for good, and an ERROR session forwards nothing.
 """
