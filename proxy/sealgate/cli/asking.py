@@ -6,6 +6,8 @@ import http.client
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from sealgate.cli.text import plain
+
 if TYPE_CHECKING:
     from sealgate.config.fields import Address
 
@@ -36,7 +38,7 @@ def ask(
         answer = connection.getresponse()
         return answer.status, answer.read(ANSWER_BYTES_MAX)
     except (OSError, http.client.HTTPException) as error:
-        raise UnansweredError(f"{address}{path}: {str(error) or type(error).__name__}") from error
+        raise UnansweredError(f"{address}{path}: {plain(str(error)) or type(error).__name__}") from error
     finally:
         connection.close()
 
@@ -48,5 +50,5 @@ def ask_json(address: Address, path: str) -> Any:
         raise UnansweredError(f"{address}{path}: HTTP status {status}; is this a gateway of this version?")
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnansweredError(f"{address}{path}: the answer is no JSON") from None

@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from sealgate.cli.asking import UnansweredError, ask_json
+from sealgate.cli.text import plain
 from sealgate.config.fields import Address, has_port, parse_address, split_url
 
 PAGE: Final = "/keys"
@@ -99,24 +101,27 @@ def ask_one(address: Address) -> Witness:
     middle = (before + time.time()) / 2
     try:
         return _witness(str(address), answer, middle)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return Witness(
             str(address), f"{address}{PAGE}: the answer is not what a gateway of this version says"
         )
 
 
 def _witness(address: str, answer: Any, now: float) -> Witness:
-    """Raises KeyError, TypeError, ValueError or AttributeError for what is no such answer."""
+    """Raises KeyError, TypeError, ValueError or OverflowError for what is no such answer.
+
+    Whatever answers at that address, a terminal obeys nothing of it, and what is no number proves nothing.
+    """
     if answer["schema"] != SCHEMA:
         raise ValueError("another schema")
-    ahead = float(answer["at"]) - now
+    ahead = _number(answer["at"]) - now
     uses = [_use(key, ahead) for key in answer["keys"]]
-    failing_since = float(answer["failing_since"])
+    failing_since = _number(answer["failing_since"])
     return Witness(
         address,
         "",
-        str(answer["deployment"]),
-        str(answer["source"]),
+        plain(str(answer["deployment"])),
+        plain(str(answer["source"])),
         failing_since - ahead if failing_since else 0.0,
         ahead,
         {use.kid: use for use in uses},
@@ -125,24 +130,31 @@ def _witness(address: str, answer: Any, now: float) -> Witness:
 
 def _use(key: Any, ahead: float) -> KeyUse:
     def moment(name: str) -> float | None:
-        return None if key[name] is None else float(key[name]) - ahead
+        return None if key[name] is None else _number(key[name]) - ahead
 
     return KeyUse(
-        str(key["kid"]),
-        str(key["alg"]),
-        str(key["state"]),
+        plain(str(key["kid"])),
+        plain(str(key["alg"])),
+        plain(str(key["state"])),
         bool(key["can_sign"]),
         moment("not_before"),
         moment("not_after"),
-        float(key["max_lifetime_s"]),
+        _number(key["max_lifetime_s"]),
         moment("known_since"),
         moment("state_since"),
         moment("last_used"),
-        int(key["messages_last_hour"]),
+        int(_number(key["messages_last_hour"])),
         moment("expires_latest"),
-        tuple(str(user) for user in key["users"]),
+        tuple(plain(str(user)) for user in key["users"]),
         bool(key["users_more"]),
     )
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError("no number")
+    return number
 
 
 def _addresses(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[Address]:
