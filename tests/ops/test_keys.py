@@ -29,6 +29,15 @@ def shown(*rings: RingFacts, tally: Tally | None = None) -> dict[str, Any]:
     return answer
 
 
+def test_seal_without_an_end_in_sight_takes_no_evidence_away() -> None:
+    """A consumer's side takes seals that are made for the future, as far as twelve digits go."""
+    tally = Tally()
+    tally.use_of("k1").note(1, NOW, 999_999_999_999, "")
+    told = page(ring(K1, K2), tally=tally).table()
+    assert "after the year 9999" in render(told)
+    assert [key["expires_latest"] for key in told.data["keys"]] == [999_999_999_999, None]
+
+
 def test_json_is_the_keys_and_their_evidence() -> None:
     """The shape that `sealgate keys rotate` reads."""
     tally = Tally()

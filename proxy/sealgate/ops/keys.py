@@ -21,6 +21,9 @@ SCHEMA: Final = 1
 _STATES: Final = ("active", "verify", "revoked")
 _COLUMNS: Final = ("key", "alg", "state", "since", "ends", "last used", "last hour", "by", "seals end")
 _NONE: Final = "-"
+#: The last second that has a date: of the year 9999.
+_MOMENT_MAX: Final = 253_402_300_799
+_FAR: Final = "after the year 9999"
 
 
 @dataclass(slots=True, frozen=True)
@@ -152,4 +155,7 @@ def _cells(key: Mapping[str, Any]) -> tuple[str, ...]:
 def _moment(seconds: float | None) -> str:
     if seconds is None:
         return _NONE
+    if seconds > _MOMENT_MAX:
+        # A delivery's seal may have been made for as far ahead as its signer likes.
+        return _FAR
     return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
