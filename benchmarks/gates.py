@@ -50,6 +50,7 @@ class Gate:
     variant: Variant
     keys: Sequence[Key]
     action: Literal["verify", "sign", "pass"] = "verify"
+    deliver: Literal["pass", "verify"] = "pass"
     store: str = "memory"
     rates: int = 0
     rules: int = 0
@@ -73,6 +74,8 @@ class Gate:
             "[publish]",
             f'action = "{self.action}"',
             f'sign_with = "{self.keys[0].kid}"' if self.action == "sign" else "",
+            "[deliver]",
+            f'action = "{self.deliver}"',
             "[keys]",
             f'source = "file:{keys}"',
             "[replay]",

@@ -1,4 +1,7 @@
-"""Promise 3: what is only passed, beside the uvloop copy: unchecked publishes, deliveries, acks."""
+"""Promise 3: what is only passed, beside the uvloop copy: unchecked publishes, deliveries, acks.
+
+And what deliveries cost that are judged, which no promise is made of.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from benchmarks import client
 from benchmarks.client import Load
 from benchmarks.judging import Part
-from benchmarks.messages import Template
+from benchmarks.messages import TASK, Template
 from benchmarks.plan import Plan, Publishing
 from benchmarks.stage import Proxy, Stage
 
@@ -18,6 +21,8 @@ BODY_BYTES = 300
 PUBLISHED, DELIVERED = 40_000, 40_000
 PASSES = 5
 PREFETCH = 200
+#: The header that a seal is in, and how the frame of a task's body ends.
+SEAL, BODY_END = b"x-seal", b"}]\xce"
 WHAT = {"published": "publishes passed", "delivered": "deliveries and acks passed"}
 
 
@@ -47,6 +52,21 @@ def give(upstream: Proxy, message: bytes) -> None:
         client.close(opened)
 
 
+def check_judges(proxy: Proxy) -> None:
+    """One that did not look would make a fine benchmark and a wrong one: who looks takes the seals off."""
+    opened = client.open_consumer(proxy.port, 1)
+    with opened.socket:
+        client.start_consuming(opened)
+        got = b""
+        while TASK.encode() not in got or not got.endswith(BODY_END):
+            chunk = opened.socket.recv(65_536)
+            if not chunk:
+                raise RuntimeError("closed before it delivered anything")
+            got += chunk
+    if SEAL in got:
+        raise RuntimeError("a delivery was handed over as it came")
+
+
 def measure(plan: Plan, stage: Stage) -> Part:
     part = Part(NAME, TITLE)
     with stage.part() as own:
@@ -58,11 +78,13 @@ def measure(plan: Plan, stage: Stage) -> Part:
             "copy": own.copy(upstream.port),
             "pass": own.gate(plan.gate(action="pass"), upstream.port),
             "verify": own.gate(plan.gate(), upstream.port),
+            "judged": own.gate(plan.gate(action="sign", deliver="verify"), upstream.port),
         }
+        check_judges(proxies["judged"])
         for counts, turn in plan.interleaved([*proxies], NAME):
             for column in turn:
                 proxy = proxies[column]
-                if column != "verify":
+                if column not in ("verify", "judged"):
                     sent = Publishing(own, proxy, template, plan.keys).once(
                         plan.count(PUBLISHED), Load(passes=PASSES)
                     )
@@ -77,4 +99,5 @@ def measure(plan: Plan, stage: Stage) -> Part:
     verifying = part.of("delivered", "verify", "cpu_us")
     what = "deliveries and acks passed by a verifying gateway / uvloop copy"
     part.judge(3, what, verifying, part.of("delivered", "copy", "cpu_us"), 3)
+    part.show(3, "delivered, judged", part.of("delivered", "judged", "cpu_us"), "us")
     return part

@@ -20,9 +20,11 @@ from sealgate.signing.token import session_nonce
 from sealgate.verify import strict_json
 from sealgate.verify.celery import TASK_HEADER
 from sealgate.verify.checks import Verifier
+from sealgate.verify.delivery import DeliveryPolicy, DeliveryVerifier, QueueTerms
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.rates import RateTable
+from sealgate.verify.targets import TargetPolicy
 from sealgate.wire.properties import ContentHeader, scan_content_header, splice
 from sealgate.wire.reader import HeaderReader
 from support.sealed import (
@@ -39,6 +41,7 @@ from support.sealed import (
     with_token,
 )
 
+_ONCE = QueueTerms(target=TargetPolicy.DEAD_LETTER, once=True)
 _MESSAGES_MAX = 12
 _CHANGES_MAX = 4
 #: The second shows what changes, the third is read by that, and the fourth judged by what was accepted.
@@ -103,6 +106,8 @@ class _Connection:
         names = OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME
         self._reader = HeaderReader(*names, canonical_properties, kind_name)
         self._peer = Peer(DEPLOYMENT, user="app", challenge=CHALLENGE)
+        self._judging = DeliveryVerifier(DeliveryPolicy(), self.verifier)
+        self._consumer = Peer(DEPLOYMENT, "/", "worker")
         self.now = float(NOW)
         self.count = 0
 
@@ -119,7 +124,16 @@ class _Connection:
         tell(verdict)
         require(verdict == wanted, f"{verdict}, but {wanted} where nothing came before")
         require(self._peer.last_sequence == fresh.last_sequence, "another sequence was taken")
+        self._judge_delivered(signed, header, alone)
         _compare(header, alone)
+
+    def _judge_delivered(self, signed: Signed, header: ContentHeader, alone: ContentHeader) -> None:
+        """The same message as a broker hands it to a consumer, who remembers deliveries."""
+        fresh = Peer(DEPLOYMENT, "/", "worker")
+        verdict = self._judging.examine(_message(signed, header), "q", _ONCE, self._consumer, self.now)
+        wanted = self._judging.examine(_message(signed, alone), "q", _ONCE, fresh, self.now)
+        tell(verdict)
+        require(verdict == wanted, f"delivered: {verdict}, but {wanted} where nothing came before")
 
     def sealed(self, signed: Signed, stored: bool) -> Signed:
         """Under a good seal with a nonce of its own; as it is when it can not be read."""
