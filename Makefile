@@ -41,7 +41,7 @@ TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 1
 
-.PHONY: help setup emulators plain compiled compile demo test test-others coverage interop check faults pacing simulate ledger format bench profile fuzz fuzz-corpus clean
+.PHONY: help setup emulators plain compiled compile demo test test-others coverage interop check faults pacing rotation simulate ledger format bench profile fuzz fuzz-corpus clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ endef
 
 pacing: $(VARIANT)  ## rates at full size, with figures: a minute of paced tasks while gateway and broker die
 	@$(RUN_TESTS) $(RUN)/python -m pytest --full tests/system/test_pacing.py
+
+rotation: $(VARIANT)  ## keys rotated at full size, with figures: ten minutes at 200 tasks/s, and 2,000 in virtual time
+	@$(RUN_TESTS) $(RUN)/python -m pytest --full tests/system/test_rotation.py tests/cli/test_rotation_orders.py
 
 interop: setup  ## client libraries' own suites, directly and through Sealgate (INTEROP="--suite kombu")
 	@$(INSTALL) rabbitmq

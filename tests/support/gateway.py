@@ -116,9 +116,17 @@ class GatewayProcess:
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
         """Start and wait until it is ready. Fails with the log when it ends instead."""
+        self.launch(env)
+        self.await_ready()
+
+    def launch(self, env: Mapping[str, str] | None = None) -> None:
+        """Start, and wait for nothing."""
         self._process = spawn(
             [sys.executable, "-m", "sealgate", "run", "--config", self.config], self.log, env
         )
+
+    def await_ready(self) -> None:
+        """Fails with the log when it ends instead."""
         wait_until(lambda: self.ended() or self.ready(), START_SECONDS_MAX, "the gateway to be ready")
         assert not self.ended(), f"the gateway ended at once:\n{self.log_text()}"
 

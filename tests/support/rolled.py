@@ -59,10 +59,10 @@ def producers(home: Path, url: str) -> Iterator[list[Producer]]:
         yield started
 
 
-def declare(server: RabbitMQServer, vhost: str) -> None:
+def declare(server: RabbitMQServer, vhost: str, queue: str = QUEUE) -> None:
     with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", server.port, vhost)) as connection:
         arguments = {"x-max-priority": 10}
-        connection.channel().queue_declare(QUEUE, durable=True, arguments=arguments)
+        connection.channel().queue_declare(queue, durable=True, arguments=arguments)
 
 
 def passed(process: GatewayProcess) -> float:
