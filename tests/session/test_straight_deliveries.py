@@ -7,6 +7,7 @@ the same must be kept, counted, asked and remembered.
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ from sealgate.wire.properties import read_body_size
 from support.likeness import Producer
 from support.likeness_attacks import ATTACKS
 from support.policies import POLICIES, keyrings
-from support.talk import CHALLENGE, START_S, Talk, on, sealed
+from support.talk import CHALLENGE, START_S, Talk, on, sealed, unsealed
 
 Basic = commands.Basic
 SEEDS = 24
@@ -242,3 +243,29 @@ def test_acknowledgement_waits_for_the_get_before_it() -> None:
     assert talk.to_broker == get
     talk.broker(1, Basic.GetEmpty())
     assert talk.to_broker == get + on(1, Basic.Ack(1))
+
+
+def test_octets_of_deliveries_that_were_taken_are_let_go() -> None:
+    """Of what is handed over, and of what is refused, nobody would count them."""
+    good = on(1, Basic.Deliver("c1", 1, False, "", "q"), *sealed()[1:])
+    forged = on(1, Basic.Deliver("c1", 1, False, "", "q"), *unsealed()[1:])
+    for delivery in (good, forged):
+        talk = consuming(Talk(Role.SIGN, delivery=DeliveryPolicy()))
+        data = delivery * 2
+        others = sys.getrefcount(data)
+        talk.broker_bytes(data)
+        straight = talk.session._deliveries._straight  # type: ignore[union-attr]
+        assert (straight.content, straight.verdict) == (None, None)
+        talk.records.clear()
+        talk.heard_by_client()
+        assert sys.getrefcount(data) == others
+
+
+def test_method_of_a_broker_that_is_far_too_long_is_not_remembered() -> None:
+    """It passes, as ever: nobody would count what is kept of it."""
+    talk = consuming(Talk(Role.SIGN, delivery=DeliveryPolicy()))
+    deliver = on(1, Basic.Deliver("c1", 1, False, "", "q"))[7:-1] + bytes(5000)
+    data = encode_frame(FRAME_METHOD, 1, deliver) + on(1, *sealed()[1:])
+    talk.broker_bytes(data)
+    assert talk.tally.messages["deliver", "accepted", "ok"] == 1
+    assert talk.session._deliveries._straight._source is None  # type: ignore[union-attr]

@@ -102,7 +102,9 @@ class Deliveries:
         delivering, straight = self.book.of(channel), self._straight
         if straight.take(delivering, whole, self._consumer_peer()):
             return
-        self._complete(delivering, self._arriving.whole(channel, whole, straight.content), straight.verdict)
+        content, verdict = straight.content, straight.verdict
+        straight.forget()
+        self._complete(delivering, self._arriving.whole(channel, whole, content), verdict)
 
     # What becomes of it
 

@@ -30,6 +30,8 @@ SEAL_NAMES: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
 #: Where the consumer tag begins in a frame of `basic.deliver`, by its length; the delivery tag is behind it.
 _CONSUMER_TAG_AT: Final = FRAME_HEADER_BYTES + 4
 _DELIVERY_TAG_BYTES: Final = 8
+#: A frame of `basic.deliver` is smaller: it holds three short strings. A larger one is not remembered.
+_METHOD_BYTES_MAX: Final = 1024
 _ETA: Final = "eta"
 _sha256: Final = hashlib.sha256
 
@@ -51,7 +53,10 @@ class _Source:
 
 
 class StraightDeliveries:
-    """Hands over what can be. Of what can not `content` and `verdict` are what is known after `take`."""
+    """Hands over what can be. Of what can not `content` and `verdict` are what is known after `take`.
+
+    To be forgotten (`forget`) as soon as they are taken: a header may be large.
+    """
 
     __slots__ = ("_book", "_counts", "_headers", "_source", "_verifier", "content", "verdict")
 
@@ -62,7 +67,7 @@ class StraightDeliveries:
         self._verifier: Final = verifier
         self._headers: Final = headers
         self._counts: Final = counts
-        #: The last one, of up to some hundred octets: most consumers have one queue.
+        #: The last one: most consumers have one queue.
         self._source: _Source | None = None
         self.content: ContentHeader | None = None
         self.verdict: Verdict | None = None
@@ -72,8 +77,6 @@ class StraightDeliveries:
 
         Its channel is open, and the broker in the middle of nothing there.
         """
-        self.content = None
-        self.verdict = None
         data, start = whole.data, whole.start
         tag_at = start + _CONSUMER_TAG_AT + 1 + data[start + _CONSUMER_TAG_AT]
         source = self._source_of(whole, tag_at)
@@ -97,6 +100,7 @@ class StraightDeliveries:
         )
         if not isinstance(verdict, Accepted) or verdict.claim is not None or verdict.observed is not None:
             return False
+        self.forget()
         self._hand_over(whole, content)
         self._counts.accept(verdict, value_in(content.table, _ETA), source.info.redelivered)
         if not consumer.no_ack:
@@ -105,11 +109,16 @@ class StraightDeliveries:
             self._book.count_unacked(delivering)
         return True
 
+    def forget(self) -> None:
+        """What is known of the last delivery was taken."""
+        self.content = None
+        self.verdict = None
+
     def _source_of(self, whole: Whole, tag_at: int) -> _Source | None:
         """Where a delivery comes from whose tag lies at `tag_at`; None when that is to be read with care."""
         data = whole.data
         rest_at = tag_at + _DELIVERY_TAG_BYTES
-        if rest_at >= whole.header_at:
+        if rest_at >= whole.header_at or whole.header_at - whole.start > _METHOD_BYTES_MAX:
             return None
         head, tail = data[whole.start : tag_at], data[rest_at : whole.header_at]
         source = self._source
