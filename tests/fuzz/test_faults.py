@@ -16,7 +16,7 @@ from fuzz import corpus
 from fuzz.strategies import headers, near, tables
 from fuzz.targets import TARGETS, bodies, conversations, messages, records, seals, wire
 from sealgate.reason import GateError, Reason
-from sealgate.signing import canonical, keyfile, token
+from sealgate.signing import canonical, keyfile, token, token_reader
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.material import MaterialKind
 from sealgate.stores import journal
@@ -336,7 +336,7 @@ def reads_no_token_twice(patch: Patch) -> None:
     def read(original: Callable[..., Any]) -> Callable[..., Any]:
         return lambda self, value: self._last.token if self._last else original(self, value)
 
-    wrapped(patch, token.TokenReader, "read", read)
+    wrapped(patch, token_reader.TokenReader, "read", read)
 
 
 @fault("session")

@@ -24,7 +24,7 @@ from sealgate.signing.canonical import (
     TOKEN_NAME,
     signing_context,
 )
-from sealgate.signing.token import TokenReader
+from sealgate.signing.token_reader import TokenReader
 from sealgate.verify.bounds import Bound, BoundTable, Limit
 from sealgate.verify.expiry import Expiry
 from sealgate.verify.message import Message, Peer

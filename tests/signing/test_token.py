@@ -8,10 +8,8 @@ from sealgate.reason import GateError, Reason
 from sealgate.signing.base64url import b64url_decode, b64url_encode
 from sealgate.signing.canonical import Snapshot, encode_snapshot
 from sealgate.signing.token import (
-    KIDS_MAX,
     TOKEN_BYTES_MAX,
     Token,
-    TokenReader,
     finish_token,
     is_kid,
     is_session_nonce,
@@ -20,6 +18,7 @@ from sealgate.signing.token import (
     split_session_nonce,
     token_prefix,
 )
+from sealgate.signing.token_reader import KIDS_MAX, TokenReader
 
 NONCE = bytes(range(16))
 SNAPSHOT = encode_snapshot("", "celery")

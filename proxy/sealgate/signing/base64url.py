@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from binascii import Error, a2b_base64, b2a_base64
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError, Reason
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 #: Last characters that leave the unused bits zero, by the length of the text modulo 4.
@@ -17,6 +20,11 @@ _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _ONLY_TO_STANDARD: Final = bytes(
     _TO_STANDARD[octet] if octet in ALPHABET else ord("!") for octet in range(256)
 )
+_encode: Final = b2a_base64
+_decode: Final = a2b_base64
+#: The six bits of each character, and more than that for all others.
+_BITS: Final = bytes(ALPHABET.index(octet) if octet in ALPHABET else 255 for octet in range(256))
+_BITS_MAX: Final = 63
 _PADDING: Final = (b"", b"", b"==", b"=")
 
 
@@ -39,7 +47,7 @@ def decode_known(text: bytes) -> bytes:
     """Decode text already known to be in the alphabet. Raises `GateError` (sig.malformed)."""
     if not _is_canonical(text):
         raise GateError(Reason.SIG_MALFORMED, "base64url is not canonical")
-    return a2b_base64(text.translate(_TO_STANDARD) + _PADDING[len(text) & 3])
+    return _decode(text.translate(_TO_STANDARD) + _PADDING[len(text) & 3])
 
 
 def decoded(text: bytes) -> bytes | None:
@@ -47,11 +55,22 @@ def decoded(text: bytes) -> bytes | None:
     if not _is_canonical(text):
         return None
     try:
-        data = a2b_base64(text.translate(_ONLY_TO_STANDARD) + _PADDING[len(text) & 3])
+        data = _decode(text.translate(_ONLY_TO_STANDARD) + _PADDING[len(text) & 3])
     except Error:
         return None
     # Other characters are skipped: each one less leaves six bits less.
     return data if len(data) == len(text) * 3 >> 2 else None
+
+
+def number_48(text: bytes, at: i64) -> i64:
+    """The six bytes that eight characters at `at` stand for, as a number; -1 where they stand for none."""
+    number: i64 = 0
+    for place in range(at, at + 8):
+        bits: i64 = _BITS[text[place]]
+        if bits > _BITS_MAX:
+            return -1
+        number = number << 6 | bits
+    return number
 
 
 def encodes_32(data: bytes, text: bytes) -> tuple[bytes, bytes]:
@@ -59,7 +78,7 @@ def encodes_32(data: bytes, text: bytes) -> tuple[bytes, bytes]:
 
     The caller compares them, in constant time where `data` is a secret.
     """
-    return b2a_base64(data), text.translate(_ONLY_TO_STANDARD) + b"=\n"
+    return _encode(data), text.translate(_ONLY_TO_STANDARD) + b"=\n"
 
 
 def _is_canonical(text: bytes) -> bool:

@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.signing.base64url import b64url_encode, decode_known, decoded
+from sealgate.signing.base64url import b64url_encode, decode_known
 from sealgate.signing.canonical import Snapshot, parse_snapshot
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ SECONDS_MAX: Final = 999_999_999_999  # twelve digits
 NONCE_BYTES_MIN: Final = 16  # 128 bits: random nonces must not meet
 CHALLENGE_BYTES: Final = 16
 SESSION_NONCE_BYTES: Final = 24  # a challenge and a u64 sequence
-#: Keys that take turns on one connection and are remembered: about 1 KiB each.
-KIDS_MAX: Final = 256
 
 _KID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 #: Byte patterns know ASCII digits only. A nonce of 16 to 24 bytes is 22 to 32 characters.
@@ -36,12 +34,9 @@ _FIELDS: Final = re.compile(
 _SESSION: Final = struct.Struct(">16sQ")
 #: From here on a sequence is more than a machine's integer holds, with its sign.
 _I31: Final = 2**31
-_KID_AT: Final = len(SCHEME) + 1
-_KID_BYTES_MAX: Final = 64
-#: What all session nonces of a connection share: the challenge and the two upper octets of the sequence,
-#: which are 24 characters.
-_CONSTANT_BYTES: Final = 18
-_CONSTANT_TEXT: Final = 24
+#: How the session nonces of one connection begin: its challenge, and the upper two octets of a sequence.
+CONSTANT_BYTES: Final = 18
+COUNT_MASK: Final = 2**48 - 1
 
 
 class Token:
@@ -49,16 +44,19 @@ class Token:
 
     `created` and `expires` are Unix seconds; `target` is `snapshot` parsed; `prefix` is the text before the
     last dot, which is what the signature covers. `signature_text` is what stands behind it; `signature` is
-    that decoded, and empty where `TokenReader.alike` left it as text.
+    that decoded, and empty where `TokenReader.alike` left it as text. `sequence` is that of a session nonce,
+    -1 for any other.
     """
 
     __slots__ = (
+        "_constant",
+        "_nonce",
         "created",
         "expires",
         "kid",
-        "nonce",
         "prefix",
         "profile",
+        "sequence",
         "signature",
         "signature_text",
         "snapshot",
@@ -76,17 +74,35 @@ class Token:
         signature: bytes,
         signature_text: bytes,
         prefix: bytes,
+        constant: bytes = b"",
+        sequence: int = -1,
     ) -> None:
+        """`nonce` may be empty where `constant`, all but its last six octets, and `sequence` tell it."""
         self.kid: Final = kid
         self.created: Final = created
         self.expires: Final = expires
-        self.nonce: Final = nonce
+        self._nonce = nonce
+        self._constant: Final = constant
+        self.sequence: Final = sequence
         self.profile: Final = "c1"
         self.snapshot: Final = snapshot
         self.target: Final = target
         self.signature: Final = signature
         self.signature_text: Final = signature_text
         self.prefix: Final = prefix
+
+    @property
+    def nonce(self) -> bytes:
+        """The nonce, decoded."""
+        if not self._nonce:
+            self._nonce = self._constant + (self.sequence & COUNT_MASK).to_bytes(6, "big")
+        return self._nonce
+
+    def answers(self, challenge: bytes) -> bool:
+        """Whether its nonce is one of the session that was given `challenge`, 16 octets."""
+        return (
+            self.sequence >= 0 and len(challenge) == CHALLENGE_BYTES and self._constant.startswith(challenge)
+        )
 
     def __repr__(self) -> str:
         return f"Token(kid={self.kid!r}, created={self.created}, expires={self.expires})"
@@ -98,156 +114,35 @@ def parse_token(value: bytes) -> Token:
     The length is checked before all else, then scheme and profile, as another version may have another
     grammar.
     """
-    return TokenReader().read(value)
-
-
-class TokenShape:
-    """The text of one token but for nonce and signature, which another one may share."""
-
-    __slots__ = (
-        "head",
-        "kid",
-        "middle",
-        "nonce_end",
-        "nonce_start",
-        "nonce_text",
-        "signature_at",
-        "size",
-        "token",
+    if len(value) > TOKEN_BYTES_MAX:
+        raise GateError(Reason.SIG_MALFORMED, f"token over {TOKEN_BYTES_MAX} bytes")
+    match = _FIELDS.fullmatch(value)
+    if match is None:
+        raise _grammar_error(value)
+    created = int(match[2])
+    expires = int(match[3])
+    if expires <= created:
+        raise GateError(Reason.SIG_MALFORMED, "expires is not after created")
+    snapshot = decode_known(match[5])
+    nonce = decode_known(match[4])
+    target = parse_snapshot(snapshot)
+    signature = decode_known(match[6])
+    kid: str = match[1].decode()
+    prefix = value[: match.end(5)]
+    sequence = sequence_of(nonce) if is_session_nonce(nonce) else -1
+    return Token(
+        kid,
+        created,
+        expires,
+        nonce,
+        snapshot,
+        target,
+        signature,
+        match[6],
+        prefix,
+        nonce[:CONSTANT_BYTES],
+        sequence,
     )
-
-    def __init__(self, value: bytes, token: Token, nonce_at: int, nonce_end: int, signature_at: int) -> None:
-        self.token: Final = token
-        #: Up to the nonce, and from there to the signature.
-        self.head: Final = value[:nonce_at]
-        self.nonce_end: Final = nonce_end
-        self.middle: Final = value[nonce_end:signature_at]
-        self.signature_at: Final = signature_at
-        self.size: Final = len(value)
-        self.kid: Final = token.kid.encode()
-        #: What session nonces of one connection begin with, as text and as octets; none of another nonce.
-        is_session = len(token.nonce) == SESSION_NONCE_BYTES
-        self.nonce_text: Final = value[nonce_at : nonce_at + _CONSTANT_TEXT] if is_session else b""
-        self.nonce_start: Final = token.nonce[:_CONSTANT_BYTES] if is_session else b""
-
-    def read(self, text: bytes, at: int) -> Token | None:
-        """The token `text[at:]`, its signature left as text; None when it differs in more, or is wrong."""
-        if len(text) - at != self.size:
-            return None
-        head = self.head
-        nonce_at = at + len(head)
-        nonce_end = at + self.nonce_end
-        signature_at = at + self.signature_at
-        if text[at:nonce_at] != head or text[nonce_end:signature_at] != self.middle:
-            return None
-        nonce: bytes | None
-        if self.nonce_text:
-            count_at = nonce_at + _CONSTANT_TEXT
-            if text[nonce_at:count_at] != self.nonce_text:
-                return None
-            nonce = decoded(text[count_at:nonce_end])
-            if nonce is None:
-                return None
-            nonce = self.nonce_start + nonce
-        else:
-            nonce = decoded(text[nonce_at:nonce_end])
-            if nonce is None:
-                return None
-        like = self.token
-        return Token(
-            like.kid,
-            like.created,
-            like.expires,
-            nonce,
-            like.snapshot,
-            like.target,
-            b"",
-            text[signature_at:],
-            text[at : signature_at - 1],
-        )
-
-
-class TokenReader:
-    """Reads the tokens of one producer, most of which differ in nonce and signature alone within a second.
-
-    What equals the text of a remembered one byte for byte is not parsed again. That is the last one, whoever
-    made it, and of those that were kept because they were good the last of each key.
-    """
-
-    __slots__ = ("_kept", "_last")
-
-    def __init__(self) -> None:
-        self._last: TokenShape | None = None
-        #: By kid.
-        self._kept: Final[dict[bytes, TokenShape]] = {}
-
-    def read(self, value: bytes) -> Token:
-        """As `parse_token`."""
-        token = self.alike(value, 0)
-        if token is not None:
-            signature = decoded(token.signature_text)
-            if signature is not None:
-                return Token(
-                    token.kid,
-                    token.created,
-                    token.expires,
-                    token.nonce,
-                    token.snapshot,
-                    token.target,
-                    signature,
-                    token.signature_text,
-                    token.prefix,
-                )
-        return self._parse(value)
-
-    def alike(self, text: bytes, at: int) -> Token | None:
-        """The token `text[at:]` if it is like a remembered one, else None.
-
-        Its signature is left as text, of the grammar or not: it must be compared with one that is.
-        """
-        last = self._last
-        if last is None:
-            return None
-        token = last.read(text, at)
-        if token is not None or not self._kept:
-            return token
-        kid_at = at + _KID_AT
-        shape = self._kept.get(text[kid_at : text.find(b".", kid_at, kid_at + _KID_BYTES_MAX + 1)])
-        if shape is None or shape is last:
-            return None
-        token = shape.read(text, at)
-        if token is not None:
-            self._last = shape
-        return token
-
-    def keep(self) -> None:
-        """The last token was good: remember it when those of other keys come between."""
-        last = self._last
-        if last is None or self._kept.get(last.kid) is last:
-            return
-        if last.kid not in self._kept and len(self._kept) >= KIDS_MAX:
-            self._kept.clear()
-        self._kept[last.kid] = last
-
-    def _parse(self, value: bytes) -> Token:
-        if len(value) > TOKEN_BYTES_MAX:
-            raise GateError(Reason.SIG_MALFORMED, f"token over {TOKEN_BYTES_MAX} bytes")
-        match = _FIELDS.fullmatch(value)
-        if match is None:
-            raise _grammar_error(value)
-        created = int(match[2])
-        expires = int(match[3])
-        if expires <= created:
-            raise GateError(Reason.SIG_MALFORMED, "expires is not after created")
-        snapshot = decode_known(match[5])
-        nonce = decode_known(match[4])
-        target = parse_snapshot(snapshot)
-        signature = decode_known(match[6])
-        kid: str = match[1].decode()
-        prefix = value[: match.end(5)]
-        token = Token(kid, created, expires, nonce, snapshot, target, signature, match[6], prefix)
-        self._last = TokenShape(value, token, match.start(4), match.end(4), match.start(6))
-        return token
 
 
 def token_prefix(kid: str, created: int, expires: int, nonce: bytes, snapshot: bytes) -> bytes:

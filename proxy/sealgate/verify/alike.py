@@ -37,6 +37,7 @@ from sealgate.wire.values import LENGTH_BYTES, Alike
 _NAMES_NO_OTHER: Final = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 #: Larger bodies are read where they are.
 _COPIED_BYTES_MAX: Final = 4096
+_NO_OTHER: Final[dict[str, object]] = dict.fromkeys(EMBEDDED_NAMES)
 _LOOK: Final = "to be examined by all checks"
 
 
@@ -65,7 +66,7 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     check_lifetime(key, token)
     check_times(token, now, policy)
     signed = sender.covered_by(message, token.prefix)
-    if not key.algorithm.verify_text(signed, token.signature_text):
+    if not sender.signed(signed, token.signature_text):
         return None
     if token.target is not known.target:
         check_snapshot(message, token)
@@ -123,7 +124,7 @@ def _read_body(body: bytes) -> list[object]:
         args, kwargs = value
         if not isinstance(args, list) or not isinstance(kwargs, dict):
             raise GateError(Reason.CELERY_ENVELOPE, _LOOK)
-        value.append(dict.fromkeys(EMBEDDED_NAMES))
+        value.append(_NO_OTHER)
     else:
         value = parse_json(body, True)
         for embedded in read_body_2(value).embed.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import TOKEN_NAME, Snapshot
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.verify.canvas import names_no_other
@@ -49,7 +50,7 @@ _NO_BODY: Final = TaskBody([], {}, {})
 class Sender:
     """A key that may send messages of a kind."""
 
-    __slots__ = ("_context", "_head", "_prefix_bytes", "key")
+    __slots__ = ("_body_bytes", "_context", "_head", "_hmac", "_prefix_bytes", "_size", "key")
 
     def __init__(self, key: Key, context: bytes) -> None:
         self.key: Final = key
@@ -57,18 +58,32 @@ class Sender:
         #: What is signed up to the token's prefix, for one of `_prefix_bytes`.
         self._head = b""
         self._prefix_bytes = -1
+        #: The length of the last body, as it is signed.
+        self._size = b""
+        self._body_bytes = -1
+        #: The algorithm, where it is that of most keys: it is then called directly.
+        self._hmac: Final = key.algorithm if isinstance(key.algorithm, HmacSha256) else None
+
+    def signed(self, data: bytes, signature_text: bytes) -> bool:
+        """Whether it is this key's signature of `data`, as text."""
+        if self._hmac is not None:
+            return self._hmac.verify_text(data, signature_text)
+        return self.key.algorithm.verify_text(data, signature_text)
 
     def covered_by(self, message: Message, prefix: bytes) -> bytes:
         """The bytes that are signed of a message; `prefix` is its token's. As `signing_input_in`."""
         if len(prefix) != self._prefix_bytes:
             self._prefix_bytes = len(prefix)
             self._head = self._context + len(prefix).to_bytes(4, "big")
+        if len(message.body) != self._body_bytes:
+            self._body_bytes = len(message.body)
+            self._size = self._body_bytes.to_bytes(8, "big")
         return b"%b%b%b%b%b%b" % (
             self._head,
             prefix,
             _sha256(message.section_p).digest(),
             _sha256(message.header.table.canonical).digest(),
-            len(message.body).to_bytes(8, "big"),
+            self._size,
             message.body_sha256,
         )
 

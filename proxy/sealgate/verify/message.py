@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.signing.canonical import canonical_properties
-from sealgate.signing.token import TokenReader
+from sealgate.signing.token_reader import TokenReader
 from sealgate.wire.properties import ContentHeader
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import TOKEN_NAME, signing_context, signing_input_in
 from sealgate.signing.keyring import Key
-from sealgate.signing.token import CHALLENGE_BYTES, Token, is_session_nonce, sequence_of
+from sealgate.signing.token import Token
 from sealgate.verify.bounds import Edits
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy
@@ -102,8 +102,8 @@ def claim_of(
             if debit.cost > debit.bucket.burst:
                 raise GateError(Reason.RATE_COST, debit.bucket.name)
     nonce_key = b""
-    if is_session_nonce(token.nonce):
-        _advance(peer, token.nonce)
+    if token.sequence >= 0:
+        _advance(peer, token)
     elif policy.session_nonces_only:
         raise GateError(Reason.REPLAY_SESSION, "a stored nonce, where only session nonces are taken")
     else:
@@ -122,12 +122,11 @@ def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
     return b"%d:%b:%b:%b" % (len(name), name, kid.encode(), nonce)
 
 
-def _advance(peer: Peer, nonce: bytes) -> None:
+def _advance(peer: Peer, token: Token) -> None:
     """Take a session nonce of this connection, above the last (seal1.md, "Replay"). Raises replay.session."""
-    challenge = peer.challenge
-    if len(challenge) != CHALLENGE_BYTES or not nonce.startswith(challenge):
+    if not token.answers(peer.challenge):
         raise GateError(Reason.REPLAY_SESSION, "challenge of another connection")
-    sequence = sequence_of(nonce)
+    sequence = token.sequence
     if sequence <= peer.last_sequence:
         raise GateError(Reason.REPLAY_SESSION, "sequence not above the last")
     peer.last_sequence = sequence

@@ -53,6 +53,7 @@ class ContentHeader:
     """
 
     __slots__ = (
+        "_changed",
         "_changes",
         "_fields",
         "body_size",
@@ -76,9 +77,10 @@ class ContentHeader:
         table_stop: int,
         section_p: bytes | None = None,
         shape: object = None,
-        changes: dict[int, bytes] | None = None,
+        changed: list[int] | None = None,
+        changes: list[bytes] | None = None,
     ) -> None:
-        """`changes` are the properties that differ from `fields`, which other headers may share."""
+        """`changes` are the values at the indices `changed`: `fields` has others there, and may be shared."""
         self.payload: Final = payload
         self.body_size: Final = body_size
         self.flags: Final = flags
@@ -88,6 +90,7 @@ class ContentHeader:
         self.section_p: Final = section_p
         self.shape: Final = shape
         self._fields = fields
+        self._changed = changed
         self._changes = changes
 
     @property
@@ -96,10 +99,10 @@ class ContentHeader:
 
         Without its length prefix and None when absent; always None at `HEADERS`.
         """
-        changes = self._changes
-        if changes is not None:
+        changed, changes = self._changed, self._changes
+        if changed is not None and changes is not None:
             fields = self._fields.copy()
-            for index, value in changes.items():
+            for index, value in zip(changed, changes, strict=True):
                 fields[index] = value
             self._fields = fields
             self._changes = None

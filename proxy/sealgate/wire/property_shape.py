@@ -48,7 +48,17 @@ class _Property:
 class PropertyShape:
     """All of a content header but its table: what stands before that, and behind it, with gaps."""
 
-    __slots__ = ("_changing", "_fields", "_flags", "_last", "_parts", "_properties", "_tail", "head")
+    __slots__ = (
+        "_changing",
+        "_fields",
+        "_flags",
+        "_indices",
+        "_last",
+        "_parts",
+        "_properties",
+        "_tail",
+        "head",
+    )
 
     def __init__(self, header: ContentHeader, section_p: SectionP, changing: frozenset[int]) -> None:
         start, stop = header.table_at, header.table_stop
@@ -62,6 +72,7 @@ class PropertyShape:
         self._parts: Final[list[bytes]] = [b""]
         self._properties: Final[list[_Property]] = []
         self._last: Final = self._cut(section_p)
+        self._indices: Final = [changing.index for changing in self._properties]
 
     def _cut(self, section_p: SectionP) -> bytes:
         """Fill `_parts` with section P and `_properties` with the gaps; returns what is behind the last."""
@@ -112,18 +123,16 @@ class PropertyShape:
         at = stop
         end: i64 = len(payload)
         parts = self._parts.copy()
-        changes: dict[int, bytes] | None = None
+        changes: list[bytes] = []
         for changing in self._properties:
             run_end = at + changing.size
             if payload[at:run_end] != changing.run or run_end >= end:
                 return None
-            if changes is None:
-                changes = {}
             if changing.index == TIMESTAMP:
                 at = run_end + _TIMESTAMP_BYTES
                 if at > end:
                     return None
-                changes[TIMESTAMP] = payload[run_end:at]
+                changes.append(payload[run_end:at])
                 continue
             size: i64 = payload[run_end]
             at = run_end + 1 + size
@@ -133,7 +142,7 @@ class PropertyShape:
             value = piece[1:]
             if 0 in value or not value.isascii():
                 return None
-            changes[changing.index] = value
+            changes.append(value)
             if changing.place >= 0:
                 parts[changing.place] = piece
         if payload[at:] != self._last:
@@ -148,5 +157,6 @@ class PropertyShape:
             stop,
             b"".join(parts),
             self,
+            self._indices,
             changes,
         )

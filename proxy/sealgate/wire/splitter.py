@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import (
@@ -18,12 +18,17 @@ from sealgate.wire.constants import (
     FRAME_OVERHEAD_BYTES,
 )
 from sealgate.wire.frames import Frame, Whole
-from sealgate.wire.numbers import u32
+from sealgate.wire.numbers import u16, u32
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _HEADER: Final = struct.Struct(">BHI")
 _METHOD_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 4
 #: What a method's frame begins with: type, channel, size, and which method it is.
 _METHOD_HEAD_BYTES: Final = FRAME_HEADER_BYTES + 4
+_BEGINNING_UPPER: Final = u32(CONTENT_BEGINNING, 0)
+_BEGINNING_LOWER: Final = u32(CONTENT_BEGINNING, 4)
 _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
 #: exchange, queue and basic: whatever their methods do, no channel opens, closes or changes its mode.
 _MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
@@ -115,19 +120,18 @@ class FrameSplitter:
         if self._error is not None:
             return None
         data = self._data
-        start = self._at
+        start: i64 = self._at
         header_at = self._frame_end(start, FRAME_METHOD)
-        if header_at < start + _METHOD_BYTES_MIN or data[start + 7 : start + 11] != method:
+        if header_at < start + _METHOD_BYTES_MIN or u32(data, start + FRAME_HEADER_BYTES) != u32(method, 0):
             return None
-        number = data[start + 1 : start + 3]
-        body_at = self._content_header_end(header_at, number)
+        channel = u16(data, start + 1)
+        body_at = self._content_header_end(header_at, channel)
         if body_at < 0:
             return None
         size = u32(data, header_at + FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT)
-        stop = self._body_end(body_at, size, number)
+        stop = self._body_end(body_at, size, channel)
         if stop < 0:
             return None
-        channel = (data[start + 1] << 8) | data[start + 2]
         return Whole(data, channel, start, header_at, body_at, size, stop)
 
     def skip(self, whole: Whole) -> None:
@@ -144,8 +148,7 @@ class FrameSplitter:
         start = whole.start
         method_bytes = whole.header_at - start
         head = data[start : start + _METHOD_HEAD_BYTES]
-        number = data[start + 1 : start + 3]
-        at = whole.stop
+        at: i64 = whole.stop
         while True:
             header_at = at + method_bytes
             if (
@@ -154,11 +157,11 @@ class FrameSplitter:
                 or data[header_at - 1] != FRAME_END
             ):
                 break
-            body_at = self._content_header_end(header_at, number)
+            body_at = self._content_header_end(header_at, whole.channel)
             if body_at < 0:
                 break
             size = u32(data, header_at + FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT)
-            stop = self._body_end(body_at, size, number)
+            stop = self._body_end(body_at, size, whole.channel)
             if stop < 0 or size > body_bytes_max:
                 break
             at = stop
@@ -246,7 +249,7 @@ class FrameSplitter:
         self._at = at
         return data, start, at
 
-    def _frame_end(self, at: int, kind: int) -> int:
+    def _frame_end(self, at: i64, kind: i64) -> i64:
         """Where the frame at `at` ends; -1 when it is not of this `kind`, not all here or not in order."""
         data = self._data
         if at + FRAME_OVERHEAD_BYTES > len(data) or data[at] != kind:
@@ -257,8 +260,8 @@ class FrameSplitter:
             return -1
         return stop
 
-    def _content_header_end(self, at: int, number: bytes) -> int:
-        """Where the content header at `at` ends; -1 for whatever is none of that channel, all here, in order.
+    def _content_header_end(self, at: i64, channel: i64) -> i64:
+        """Where the content header at `at` ends; -1 for whatever is none of `channel`, all here, in order.
 
         Or announces a body of 4 GiB.
         """
@@ -267,18 +270,19 @@ class FrameSplitter:
         content_at = at + FRAME_HEADER_BYTES
         if (
             stop < at + _CONTENT_HEADER_BYTES_MIN
-            or data[at + 1 : at + 3] != number
-            or data[content_at : content_at + BODY_SIZE_LOWER_AT] != CONTENT_BEGINNING
+            or u16(data, at + 1) != channel
+            or u32(data, content_at) != _BEGINNING_UPPER
+            or u32(data, content_at + 4) != _BEGINNING_LOWER
         ):
             return -1
         return stop
 
-    def _body_end(self, at: int, size: int, number: bytes) -> int:
+    def _body_end(self, at: i64, size: i64, channel: i64) -> i64:
         """Where the one frame ends that holds a body of `size`; -1 when it does not lie at `at`."""
         if not size:
             return at
         stop = self._frame_end(at, FRAME_BODY)
-        if stop != at + size + FRAME_OVERHEAD_BYTES or self._data[at + 1 : at + 3] != number:
+        if stop != at + size + FRAME_OVERHEAD_BYTES or u16(self._data, at + 1) != channel:
             return -1
         return stop
 

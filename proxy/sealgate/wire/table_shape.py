@@ -183,8 +183,11 @@ def _is_text(table: Table, name: str, raw: bytes) -> bool:
 
 def _is_utf8(long_text: bytes) -> bool:
     """Whether a long string, its length in front, is text."""
+    text = long_text[LENGTH_BYTES:]
+    if text.isascii():
+        return True
     try:
-        long_text[LENGTH_BYTES:].decode()
+        text.decode()
     except UnicodeDecodeError:
         return False
     return True
