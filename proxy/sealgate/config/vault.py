@@ -77,6 +77,33 @@ class VaultStore:
             raise SourceError(f"vault:{locator} has no fields: each is a key, its name the kid")
         return [NamedSecret(kid, _text(value, f"vault:{locator}#{kid}")) for kid, value in fields.items()]
 
+    def replace(self, locator: str, old: str, new: str) -> None:
+        """Write a version whose field has the text `new`, if it has `old` now; other fields stay as they are.
+
+        Raises `SourceError`. Vault itself refuses it (check-and-set) when somebody else was faster.
+        """
+        mount, path, field = _split(locator)
+        named = f"vault:{locator}"
+        with self._lock:
+            self._ensure_login()
+            from hvac import exceptions
+
+            changed = SourceError(
+                f"{named} was changed by somebody else meanwhile; nothing is done", away=True
+            )
+            try:
+                answer = self._read(mount, path)
+                fields = _data_of(answer, named)
+                if _text(fields.get(field), named) != old:
+                    raise changed
+                self._client.secrets.kv.v2.create_or_update_secret(
+                    path, {**fields, field: new}, cas=_version_of(answer), mount_point=mount
+                )
+            except exceptions.InvalidRequest:
+                raise changed from None
+            except Exception as error:
+                raise _told(error, named, "writing it") from None
+
     def renew_in(self) -> float:
         return max(self._renew_at - self._clock(), 0.0)
 
@@ -241,6 +268,11 @@ def _data_of(answer: object, named: str) -> dict[str, object]:
     if not isinstance(data, dict) or not isinstance(outer, dict) or "metadata" not in outer:
         raise SourceError(f"{named} is no secret of KV version 2")
     return data
+
+
+def _version_of(answer: Any) -> int:
+    """Of a secret that `_data_of` took."""
+    return int(answer["data"]["metadata"]["version"])
 
 
 def _auth_of(answer: object) -> Mapping[str, object]:

@@ -155,7 +155,7 @@ def test_ed25519_signers_secret_gets_a_private_key(aws: AwsServer, config: Path,
         (("aws:shop/one", "--secret", "env:X"), 64, "goes to AWS"),
         (("aws:shop/one", "--new", "k1"), 64, "--new"),
         (("aws:shop/one",), 64, "there is no key k9"),
-        (("vault:secret/data/sealgate#keys",), 64, "vault kv get -field=keys secret/sealgate"),
+        (("vault:secret/data/sealgate",), 64, "that: vault:secret/data/sealgate#keys"),
     ],
 )
 def test_wrong_calls_are_told(

@@ -10,6 +10,8 @@ gateways    what running gateways know of keys (`GET /keys`); `asked` with what 
 keyfiles    key files read without their secrets and changed together; `editing` has their text, `writing`
             the disk
 
+stored      the steps for secrets in AWS; `aws_stages` moves their stages
+
 Its one warning: tomlkit, which only `editing` uses, is imported when a file is changed.
 """
 

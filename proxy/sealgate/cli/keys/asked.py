@@ -62,9 +62,8 @@ class NotNow(click.ClickException):
         super().__init__("\n".join([f"{step}, because:", *told, "--force does it all the same."]))
 
 
-def ask(gateways: Sequence[Address], config: Path | None) -> Asked:
-    """Ask the gateways named and that of the configuration. Raises `ConfigError` for what is wrong there."""
-    settings = load_config(config)
+def ask(gateways: Sequence[Address], settings: Settings | None) -> Asked:
+    """Ask the gateways named and that of the configuration."""
     witnesses = ask_all(addresses_of(gateways, settings))
     return Asked(witnesses, settings, time.time())
 
@@ -78,6 +77,7 @@ def addresses_of(gateways: Sequence[Address], settings: Settings | None) -> list
 
 
 def load_config(config: Path | None) -> Settings | None:
+    """Raises `ConfigError` for what is wrong there."""
     if config is None:
         return None
     from sealgate.config.loading import load

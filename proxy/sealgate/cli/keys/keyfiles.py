@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.cli.keys.editing import EditError, KeyText
 from sealgate.cli.keys.judging import Standing
 from sealgate.cli.keys.writing import Change, NewSecret, carry_out, check_writable
 from sealgate.config.errors import ConfigError, Problem
+from sealgate.config.fields import check_reference, is_remote
 from sealgate.config.sources import SourceError, Sources, Stamp, stamp_of
+from sealgate.config.store_settings import Vault
 from sealgate.signing.keyfile import KeyfileError, load_keyring
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.material import generate_ed25519, generate_hmac
+
+if TYPE_CHECKING:
+    from sealgate.config.settings import Settings
 
 MATERIALS: Final = ("secret", "private", "public")
 
 
 @dataclass(slots=True)
 class KeyFile:
-    """One file: `ring` is what it held when it was read, `text` what it is to become."""
+    """One file: `ring` is what it held when it was read, `text` what it is to become.
+
+    `put` writes one that is no file; then `path` is a reference to it.
+    """
 
     path: Path
     stamp: Stamp
     data: bytes
     ring: Keyring
     text: KeyText
+    put: Callable[[str], None] | None = None
 
     def key(self, kid: str) -> Key | None:
         return self.ring.get(kid)
@@ -53,12 +62,15 @@ def ring_without_secrets(file: Path) -> Keyring:
         raise ConfigError([Problem(str(file), "", message) for message in error.errors]) from None
 
 
-def read_files(paths: Sequence[Path]) -> list[KeyFile]:
+def read_files(paths: Sequence[Path], settings: Settings | None = None) -> list[KeyFile]:
     """All of them, to be changed. Raises `ConfigError` with everything that is wrong with any."""
     files: list[KeyFile] = []
     problems: list[Problem] = []
     for path in paths:
         try:
+            if is_remote(str(path)):
+                files.append(_read_remote(str(path), settings))
+                continue
             files.append(_read(path))
         except ConfigError as error:
             problems += error.problems
@@ -79,8 +91,9 @@ def write_files(
     Each new text is loaded as a gateway would load it first, with `materials` (kid -> field -> text) for new
     keys. Raises `ConfigError`, and then nothing is changed.
     """
-    changes = []
-    problems = []
+    changes: list[Change] = []
+    put: list[tuple[KeyFile, str]] = []
+    problems: list[Problem] = []
     for file in files:
         try:
             text = file.text.text()
@@ -90,12 +103,20 @@ def write_files(
         except KeyfileError as error:
             problems += [Problem(str(file.path), "", f"would be wrong: {line}") for line in error.errors]
         else:
-            if text.encode() != file.data:
+            if text.encode() != file.data and file.put is not None:
+                put.append((file, text))
+            elif text.encode() != file.data:
                 changes.append(Change(file.path, file.stamp, file.data, text.encode()))
     if problems:
         raise ConfigError(problems)
-    carry_out(changes, secrets)
-    return [change.path for change in changes]
+
+    def put_all() -> None:
+        for file, text in put:
+            assert file.put is not None  # that is why it is here
+            file.put(text)
+
+    carry_out(changes, secrets, put_all)
+    return [*[change.path for change in changes], *[file.path for file, _ in put]]
 
 
 def standing_of(kid: str, files: Sequence[KeyFile]) -> Standing | None:
@@ -150,6 +171,36 @@ def _read(path: Path) -> KeyFile:
     if stamp_of(path) != stamp:
         raise ConfigError([Problem(str(path), "", "is being changed by somebody else", away=True)])
     return KeyFile(path, stamp, data, ring, text)
+
+
+def _read_remote(reference: str, settings: Settings | None) -> KeyFile:
+    """A key file in a field of a secret in Vault."""
+    from sealgate.config.vault import VaultStore
+
+    locator = reference.partition(":")[2]
+    vault = settings.vault if settings is not None and settings.vault is not None else Vault()
+    store = VaultStore(vault, os.environ, Sources(os.environ).resolve)
+    try:
+        check_reference(reference)
+        text = store.text(locator)
+    except SourceError as error:
+        raise ConfigError([error.problem("")]) from None
+    except ValueError as error:
+        raise ConfigError([Problem(reference, "", str(error))]) from None
+
+    def put(new: str) -> None:
+        try:
+            store.replace(locator, text, new)
+        except SourceError as error:
+            raise ConfigError([error.problem("")]) from None
+
+    try:
+        ring = _ring(tomllib.loads(text), {})
+        return KeyFile(Path(reference), None, text.encode(), ring, KeyText(text), put)
+    except (tomllib.TOMLDecodeError, EditError) as error:
+        raise ConfigError([Problem(reference, "", f"holds no key file: {error}")]) from None
+    except KeyfileError as error:
+        raise ConfigError([Problem(reference, "", message) for message in error.errors]) from None
 
 
 def _ring(tables: Mapping[str, object], materials: Mapping[str, Mapping[str, str]]) -> Keyring:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,6 +21,9 @@ from sealgate.cli.keys.writing import held
 from sealgate.cli.options import FILE_PATH
 from sealgate.config.fields import Address
 from sealgate.signing.keyring import KeyState
+
+if TYPE_CHECKING:
+    from sealgate.config.settings import Settings
 
 #: Files are looked at every two seconds, and read by each worker for itself.
 WAIT_S: Final = 30.0
@@ -64,7 +67,7 @@ def revoke(
     if store is not None:
         revoke_stored(store, kid, settings)
     else:
-        _revoke(kid, files)
+        _revoke(kid, files, settings)
     addresses = addresses_of(gateways, settings)
     if not addresses:
         note("No gateway was asked whether it has it in force: --gateway HOST:9672")
@@ -72,10 +75,10 @@ def revoke(
     return _wait(kid, addresses, wait_s)
 
 
-def _revoke(kid: str, files: Sequence[Path]) -> None:
+def _revoke(kid: str, files: Sequence[Path], settings: Settings | None) -> None:
     """State revoked in all files, and what to do next."""
     with held(files):
-        read = read_files(unique(files))
+        read = read_files(unique(files), settings)
         standing(kid, read)
         now = int(time.time())
         for file in read:

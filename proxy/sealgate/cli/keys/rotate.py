@@ -69,7 +69,8 @@ def rotate() -> None:
     `begin` adds a new key that everybody verifies and nobody signs with. `promote` makes signers switch to
     it. `retire` takes the old key out when its last message is over. Each may be given several files, of
     signers and gateways; it is done in all of them or in none. Everybody reads them again by themselves.
-    In place of files a secret in AWS may be named (aws:shop/web1), whose stages are the states.
+    In place of files a secret in AWS may be named (aws:shop/web1), whose stages are the states, or a key file
+    in Vault (vault:secret/data/sealgate#keys).
     """
 
 
@@ -130,7 +131,7 @@ def begin(
     if store is not None:
         return begin_stored(store, kid, new, wishes, ends_in_s, settings)
     with held(files):
-        read = read_files(unique(files))
+        read = read_files(unique(files), settings)
         old = standing(kid, read)
         check_can_begin(kid, read)
         check_same_key(read, kid)
@@ -183,17 +184,18 @@ def promote(
     Not before every gateway has it: name them all. Where none is asked, the key must have been in the files
     for five minutes. Signers switch when they read their file again.
     """
+    settings = load_config(config)
     store = stored(files)
     if store is not None:
-        return promote_stored(store, kid, ask(gateways, config), gateways, force)
+        return promote_stored(store, kid, ask(gateways, settings), gateways, force)
     with held(files):
-        read = read_files(unique(files))
+        read = read_files(unique(files), settings)
         new = standing(kid, read)
         if not check_can_promote(kid, read):
             click.echo(f"nothing to do: {kid} is active already")
             return EXIT_OK
         old = replaced(kid, read)
-        asked = ask(gateways, config)
+        asked = ask(gateways, settings)
         reasons = against_promoting(new, asked.witnesses, asked.now)
         reasons += asked.signer_problems(old, kid, rings_of(read))
         decide(f"{kid} is not promoted", reasons, force)
@@ -258,14 +260,15 @@ def retire(
     started later, counts as in flight for the key's max_lifetime (or --validity). A revoked key can go at
     once. The file with the secret stays; delete it when nobody names it any more.
     """
+    settings = load_config(config)
     store = stored(files)
     if store is not None:
-        asked = ask(gateways, config)
+        asked = ask(gateways, settings)
         return retire_stored(store, kid, asked, asked.limits(lifetime_s, quiet_s), force)
     with held(files):
-        read = read_files(unique(files))
+        read = read_files(unique(files), settings)
         old = standing(kid, read)
-        asked = ask(gateways, config)
+        asked = ask(gateways, settings)
         reasons = against_retiring(old, asked.witnesses, asked.now, asked.limits(lifetime_s, quiet_s))
         decide(f"{kid} is not retired", reasons, force)
         secrets = {secret_file(file, kid) for file in read}

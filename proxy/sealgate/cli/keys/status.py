@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK
-from sealgate.cli.keys.asked import Asked, ask, duration
+from sealgate.cli.keys.asked import Asked, ask, duration, load_config
 from sealgate.cli.keys.gateways import KeyUse, Witness, gateway_options
 from sealgate.cli.keys.judging import Limits, Standing, against_promoting, against_retiring, in_flight_until
 from sealgate.cli.keys.keyfiles import ring_without_secrets, standing_in
@@ -108,7 +108,7 @@ def status(
     What is told of use comes from the gateways asked (--gateway, --config): name them all. Without any, the
     files say state and age, and whether a key is still used is not known.
     """
-    asked = ask(gateways, config)
+    asked = ask(gateways, load_config(config))
     names = list(sources) or ([asked.settings.keys.source] if asked.settings is not None else [])
     if not names:
         raise click.UsageError("name a key file, or a configuration (--config)")

@@ -1,4 +1,4 @@
-"""The steps of a rotation in a store on the network: AWS by stages; Vault by hand, and how."""
+"""The steps of a rotation in a store on the network: AWS, by stages. A key file in Vault is a file."""
 
 from __future__ import annotations
 
@@ -27,26 +27,24 @@ _SIGNERS: Final = ("sign_with", "countersign_with")
 
 
 def stored(files: Sequence[Path]) -> str | None:
-    """The reference to a store that is given in place of files; None for files.
+    """The secret in AWS that is given in place of files; None for files, and a key file in Vault.
 
-    Raises `click.UsageError` for one among others, and for a store that this does not change.
+    Raises `click.UsageError` for one among others, and for keys in Vault that have no states.
     """
     names = [str(file) for file in files]
-    if not any(is_remote(name) for name in names):
+    remote = [name for name in names if is_remote(name)]
+    if not remote:
         return None
-    if len(names) > 1:
-        raise click.UsageError("a store on the network is changed alone: name it without other files")
-    name = names[0]
-    if name.startswith("vault:"):
-        path = name.removeprefix("vault:").partition("#")[0].replace("/data/", "/", 1)
+    name = remote[0]
+    if name.startswith("vault:") and "#" not in name:
         raise click.UsageError(
-            f"{name}: keys in Vault are not changed by this command. Fields of a secret are keys without "
-            "states: keep a key file in a field instead, and change that in a file of its own:\n"
-            f"  vault kv get -field=keys {path} > keys.toml\n"
-            "  sealgate keys rotate ... keys.toml ... --print\n"
-            f"  vault kv patch -cas=VERSION {path} keys=@keys.toml"
+            f"{name}: the fields of a secret are keys without states, all of them active. Keep a key file in "
+            f'one field instead (vault kv patch ... keys=@keys.toml; keys.source = "{name}#keys"), and '
+            f"rotate that: {name}#keys"
         )
-    return name
+    if len(remote) > 1 or (name.startswith("aws:") and len(names) > 1):
+        raise click.UsageError("a store on the network is changed alone: give one command for each")
+    return name if name.startswith("aws:") else None
 
 
 def staged_ring(reference: str, settings: Settings | None) -> Keyring:

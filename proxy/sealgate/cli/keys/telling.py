@@ -29,7 +29,7 @@ def tell_begun(files: Sequence[KeyFile], old: Standing, made: Successor, endless
         )
     for secret in made.secrets:
         note(f"Written: {secret.path}")
-    if made.literal:
+    if made.literal and any(file.put is None for file in files):
         note("warning: the secret is written into the key file, as the old one is; env: or file: is safer")
     if made.to_fill:
         note(

@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,15 +79,17 @@ def check_writable(path: Path) -> list[Problem]:
     return []
 
 
-def carry_out(changes: Sequence[Change], secrets: Sequence[NewSecret] = ()) -> None:
-    """Make these files. Raises `ConfigError`, and then nothing is changed."""
+def carry_out(
+    changes: Sequence[Change], secrets: Sequence[NewSecret] = (), last: Callable[[], None] | None = None
+) -> None:
+    """Make these files, and do `last`. Raises `ConfigError`, and then nothing is changed."""
     made: list[Path] = []
     try:
         for secret in secrets:
             _make_secret(secret, made)
         ready = [(change, _beside(change.path, change.new, made)) for change in changes]
-        back = [(change, _beside(change.path, change.old, made)) for change in changes[:-1]]
-        _rename(ready, back)
+        back = [(change, _beside(change.path, change.old, made)) for change in changes]
+        _rename(ready, back, last)
     except BaseException:
         for path in made:
             path.unlink(missing_ok=True)
@@ -96,7 +98,11 @@ def carry_out(changes: Sequence[Change], secrets: Sequence[NewSecret] = ()) -> N
         path.unlink(missing_ok=True)
 
 
-def _rename(ready: Sequence[tuple[Change, Path]], back: Sequence[tuple[Change, Path]]) -> None:
+def _rename(
+    ready: Sequence[tuple[Change, Path]],
+    back: Sequence[tuple[Change, Path]],
+    last: Callable[[], None] | None,
+) -> None:
     done = 0
     try:
         for change, path in ready:
@@ -110,6 +116,8 @@ def _rename(ready: Sequence[tuple[Change, Path]], back: Sequence[tuple[Change, P
                 raise _refused(change.path, error) from None
             done += 1
             _sync_folder(change.path.parent)
+        if last is not None:
+            last()
     except BaseException:
         for change, path in back[:done]:
             path.rename(change.path)
