@@ -77,6 +77,25 @@ def test_signer_follows_the_first_key_of_a_name_that_can_sign(
     assert signing == ["web-1", "web-1", "web-2"]
 
 
+def test_next_key_takes_over_in_the_moment_when_the_first_is_over(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the next look at the clock only: no publish fails between."""
+    now = time.time()
+    clock = [now]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    secret = HmacSha256(bytes(range(32)))
+    ring = Keyring([Key("web-1", secret, not_after=int(now) + 10), Key("web-2", secret)])
+    settings = home.settings(publish={"action": "sign", "sign_with": "web-*"})
+    terms = build.build_terms(settings, ring, Tally())
+    assert sealing(terms) == "web-1"
+    clock[0] = now + 12
+    assert sealing(terms) == "web-2"
+    settings = home.settings(publish={"action": "sign", "sign_with": "web-1"})
+    with pytest.raises(GateError, match="is no longer valid"):
+        sealing(build.build_terms(settings, ring, Tally()))
+
+
 def test_signer_signs_on_with_its_last_key_where_a_keyring_has_none(home: Home) -> None:
     """While files are at different steps, or one is wrong. Who verifies does so by the new one at once."""
     secret = HmacSha256(bytes(range(32)))

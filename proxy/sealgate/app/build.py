@@ -151,10 +151,11 @@ def _sealer(last: Sealer | None, keyring: Keyring, name: str, deployment: str, h
         signed = keyring.get(last.kid)
         if signed is None or signed.state is not KeyState.REVOKED:
             return last
-        kid = last.kid
+        return Sealer(keyring, last.kid, deployment, os.urandom, header)
     if last is not None and last.keyring is keyring and last.kid == kid:
         return last
-    return Sealer(keyring, kid, deployment, os.urandom, header)
+    # Between two looks at the clock (`follow_signer`) the time of a key may be over.
+    return Sealer(keyring, kid, deployment, os.urandom, header, name if name.endswith("*") else "")
 
 
 def follow_signer(terms: Terms, settings: Settings) -> None:

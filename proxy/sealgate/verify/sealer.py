@@ -14,7 +14,7 @@ from sealgate.signing.canonical import (
     encode_snapshot,
     signing_input,
 )
-from sealgate.signing.keyring import Keyring
+from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import NONCE_BYTES_MIN, finish_token, session_nonce, token_prefix
 from sealgate.verify.celery import TASK_HEADER, parse_moment
 from sealgate.verify.expiration import expiration_ms
@@ -49,15 +49,26 @@ class SignerSession:
 
 
 class Sealer:
-    """Seals with one key, in header `name`. `keyring` and `kid` may be replaced at any time (reload)."""
+    """Seals with one key, in header `name`. `keyring` and `kid` may be replaced at any time (reload).
 
-    __slots__ = ("_rng", "deployment", "keyring", "kid", "name")
+    `pattern` (the beginning of kids and `*`) says which keys may take over when that of `kid` can not sign
+    any more: the first that can. Empty, none may.
+    """
+
+    __slots__ = ("_rng", "deployment", "keyring", "kid", "name", "pattern")
 
     def __init__(
-        self, keyring: Keyring, kid: str, deployment: str, rng: Callable[[int], bytes], name: str = TOKEN_NAME
+        self,
+        keyring: Keyring,
+        kid: str,
+        deployment: str,
+        rng: Callable[[int], bytes],
+        name: str = TOKEN_NAME,
+        pattern: str = "",
     ) -> None:
         self.keyring = keyring
         self.kid = kid
+        self.pattern: Final = pattern
         self.deployment: Final = deployment
         self.name: Final = name
         self._rng: Final = rng
@@ -73,7 +84,7 @@ class Sealer:
         `GateError` sig.kid or sig.key_state (the key may not sign now), celery.eta (an ETA that no seal of
         this key outlives) or sig.malformed (a target too long for a token).
         """
-        key = self.keyring.signer(self.kid, now)
+        key = self._key(now)
         created = int(now)
         header = message.header
         expires = _expires(message, created, key.max_lifetime_s)
@@ -96,6 +107,17 @@ class Sealer:
         if expires > session.expires_latest:
             session.expires_latest = expires
         return signed
+
+    def _key(self, now: float) -> Key:
+        """The one that signs at `now`. Raises `GateError` sig.kid or sig.key_state."""
+        try:
+            return self.keyring.signer(self.kid, now)
+        except GateError:
+            if not self.pattern:
+                raise
+        key = self.keyring.first_signer(self.pattern, now)
+        self.kid = key.kid
+        return key
 
 
 def _expires(message: Message, created: int, max_lifetime_s: int) -> int:
