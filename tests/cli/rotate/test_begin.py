@@ -234,6 +234,16 @@ def test_secret_made_elsewhere_is_taken_where_it_is(tmp_path: Path, rotate: Rota
     assert there.tables()["web1-b"]["secret"] == f"file:{brought}"
 
 
+def test_secret_that_is_there_and_can_not_be_read_here_is_said_to_be_unseen(
+    keys: Keys, rotate: Rotate
+) -> None:
+    given = ("begin", keys.path, "--kid", "worker", "--secret", "env:SEALGATE_NEXT", "--existing")
+    begun = rotate(*given)
+    assert (begun.exit_code, begun.stdout) == (0, "")
+    assert "could not be looked at here" in begun.stderr
+    assert keys.tables()["worker-b"]["secret"] == "env:SEALGATE_NEXT"
+
+
 def test_file_that_is_there_is_not_written_over(keys: Keys, rotate: Rotate) -> None:
     secret = keys.path.with_name("web1-b.secret")
     secret.write_text("precious")

@@ -231,8 +231,19 @@ def test_retire_of_a_key_that_signs_needs_force(begun: Keys, rotate: Rotate, gat
     gateway = gateway_of(a_key("web1-a"), a_key("web1-b", "verify"))
     refused = rotate("retire", begun.path, "--kid", "web1-a", *gateway.gateway)
     assert (refused.exit_code, "web1-a is active: it signs" in refused.stderr) == (69, True)
-    assert rotate("retire", begun.path, "--kid", "web1-b", *gateway.gateway).exit_code == 0
+    refused = rotate("retire", begun.path, "--kid", "web1-b", *gateway.gateway)
+    assert (refused.exit_code, "is to take over from web1-a" in refused.stderr) == (69, True)
+    assert rotate("retire", begun.path, "--kid", "web1-b", *gateway.gateway, "--force").exit_code == 0
     assert begun.states() == {"web1-a": "active", "worker": "active"}
+
+
+def test_gateways_of_different_deployments_are_no_witnesses_together(
+    begun: Keys, rotate: Rotate, gateway_of: GatewayOf
+) -> None:
+    ours, theirs = (gateway_of(a_key("web1-b", "verify"), deployment=name) for name in ("prod", "staging"))
+    refused = rotate("promote", begun.path, "--kid", "web1-b", *ours.gateway, *theirs.gateway)
+    assert refused.exit_code == 69
+    assert f"{ours.address} is of prod, {theirs.address} is of staging" in refused.stderr
 
 
 def test_retire_asks_somebody(promoted: Keys, rotate: Rotate) -> None:

@@ -43,19 +43,21 @@ class Limits:
 @dataclass(slots=True, frozen=True)
 class Standing:
     """A key as the key files given have it: of several that differ, the one that permits most and the latest
-    moment. `successor` is the kid that replaces it there."""
+    moment. `successor` is the kid that replaces it there, `predecessor` the one it replaces, while that is
+    there and not revoked."""
 
     key: Key
     signs_in: tuple[str, ...]
     state_since: int | None
     created: int | None
     successor: str | None
+    predecessor: str | None = None
 
 
 def against_promoting(new: Standing, witnesses: Sequence[Witness], now: float) -> list[str]:
     """Why the signers may not switch to `new` yet."""
     key = new.key
-    reasons = list(_clock_reasons(new, witnesses, now))
+    reasons = list(_doubts(new, witnesses, now))
     if key.not_before is not None and now < key.not_before:
         reasons.append(f"{key.kid} is not valid before {span(key.not_before - now)} from now (not_before)")
     if key.not_after is not None and now > key.not_after:
@@ -80,9 +82,13 @@ def against_retiring(
     key = old.key
     if key.state is KeyState.REVOKED:
         return []  # nobody takes it any more
-    reasons = list(_clock_reasons(old, witnesses, now))
+    reasons = list(_doubts(old, witnesses, now))
     if old.signs_in:
         reasons.append(f"{key.kid} is active: it signs (in {', '.join(old.signs_in)})")
+    elif old.predecessor is not None and key.state is KeyState.VERIFY:
+        reasons.append(
+            f"{key.kid} is to take over from {old.predecessor}: promote it, or take it back by force"
+        )
     if not witnesses:
         reasons.append(f"no gateway was asked whether messages still come under {key.kid}: --gateway")
     for witness in witnesses:
@@ -168,7 +174,7 @@ def _without_key(witness: Witness, kid: str, now: float) -> Iterator[str]:
         yield f"{kid} is not valid now at {witness.address} (not_before, not_after)"
 
 
-def _clock_reasons(standing: Standing, witnesses: Sequence[Witness], now: float) -> Iterator[str]:
+def _doubts(standing: Standing, witnesses: Sequence[Witness], now: float) -> Iterator[str]:
     moments: Mapping[str, int | None] = {"created": standing.created, "state_since": standing.state_since}
     for name, moment in moments.items():
         if moment is not None and moment > now + CLOCKS_APART_S_MAX:
@@ -176,6 +182,10 @@ def _clock_reasons(standing: Standing, witnesses: Sequence[Witness], now: float)
                 f"{name} of {standing.key.kid} is {span(moment - now)} in the future: "
                 "is the clock of this machine right?"
             )
+    deployments = {witness.deployment: witness.address for witness in witnesses if not witness.error}
+    if len(deployments) > 1:
+        told = ", ".join([f"{address} is of {name}" for name, address in sorted(deployments.items())])
+        yield f"gateways of different deployments were asked: {told}"
     for witness in witnesses:
         if abs(witness.clock_ahead_s) > CLOCKS_APART_S_MAX:
             way = "behind" if witness.clock_ahead_s > 0 else "ahead of"

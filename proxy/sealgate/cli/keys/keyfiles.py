@@ -146,7 +146,15 @@ def standing_in(kid: str, rings: Sequence[tuple[str, Keyring]]) -> Standing | No
     successor = next((key.kid for key in successors if key is not None), None)
     since = [key.state_since for key in keys if key.state_since is not None]
     created = [key.created for key in keys if key.created is not None]
-    return Standing(key, tuple(signs_in), max(since, default=None), min(created, default=None), successor)
+    predecessors = [ring.get(key.replaces or "") for _, ring in rings for key in keys]
+    return Standing(
+        key,
+        tuple(signs_in),
+        max(since, default=None),
+        min(created, default=None),
+        successor,
+        next((old.kid for old in predecessors if old and old.state is not KeyState.REVOKED), None),
+    )
 
 
 def successor_of(kid: str, ring: Keyring) -> Key | None:

@@ -31,6 +31,8 @@ def tell_begun(files: Sequence[KeyFile], old: Standing, made: Successor, endless
         note(f"Written: {secret.path}")
     if made.literal and any(file.put is None for file in files):
         note("warning: the secret is written into the key file, as the old one is; env: or file: is safer")
+    if not made.materials:
+        note("The secret could not be looked at here: it is taken for granted.")
     if made.to_fill:
         note(
             f"The secret is on standard output. Put it where {', '.join(made.to_fill)} is read, for every "

@@ -187,6 +187,9 @@ def _failed(path: Path, message: str, permission: bool = False, away: bool = Fal
 
 
 def _refused(path: Path, error: OSError) -> ConfigError:
-    """A busy file is a mount point: a container's file, which can not be replaced."""
-    permission = error.errno in _PERMISSION or error.errno == errno.EBUSY
-    return _failed(path, f"can not be written: {error.strerror}", permission)
+    """A busy file is a mount point, as a container has it."""
+    if error.errno == errno.EBUSY:
+        return _failed(
+            path, "is mounted where it is: change what it is made from, on a copy", permission=True
+        )
+    return _failed(path, f"can not be written: {error.strerror}", error.errno in _PERMISSION)
