@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -186,7 +187,10 @@ def test_the_short_way_does_what_the_ordinary_one_does_or_nothing(data: st.DataO
         elif step == "refused":
             assert short.answered_here() == ordinary.answered_here()
         else:
-            tag, multiple = data.draw(st.integers(0, sent + 1)), step == "ack*"
+            tag, multiple = (
+                data.draw(st.sampled_from((sent, sent - 1, sent // 2, 0, sent + 1))),
+                step == "ack*",
+            )
             before = [entry.client_tag for entry in short.outstanding()]
             answered = ordinary.answered(tag, multiple)
             if short.confirmed(tag, multiple):
@@ -206,3 +210,14 @@ def test_the_short_way_is_taken() -> None:
     assert ledger.confirmed(1, False)
     assert ledger.confirmed(3, True)
     assert [entry.client_tag for entry in ledger.outstanding()] == [4]
+
+
+@pytest.mark.parametrize(("claim", "seal"), [(CLAIM, None), (None, Seal(b"s", "", "q"))])
+@pytest.mark.parametrize("multiple", [False, True])
+def test_the_short_way_settles_no_claim_and_no_return(
+    claim: Claim | None, seal: Seal | None, multiple: bool
+) -> None:
+    ledger = ConfirmLedger()
+    ledger.forwarded(claim, seal, 0.0)
+    assert not ledger.confirmed(1, multiple)
+    assert len(ledger.answered(1, multiple).settled) == 1
