@@ -328,6 +328,21 @@ def test_revoked_key_can_go_at_once(promoted: Keys, rotate: Rotate) -> None:
     assert "web1-a" not in promoted.states()
 
 
+def test_key_whose_successor_does_not_sign_yet_is_not_retired(begun: Keys, rotate: Rotate) -> None:
+    """Revoked in a hurry, and taken out before anything signs in its place."""
+    assert rotate("revoke", "web1-a", begun.path).exit_code == 0
+    refused = rotate("retire", begun.path, "--kid", "web1-a")
+    assert (refused.exit_code, "web1-b, which replaces web1-a, does not sign yet" in refused.stderr) == (
+        69,
+        True,
+    )
+    assert rotate("retire", begun.path, "--kid", "web1-a", "--force").exit_code == 0
+    # It can still be promoted, and another rotation be begun after that.
+    assert rotate("promote", begun.path, "--kid", "web1-b", "--force").exit_code == 0
+    assert begun.states() == {"web1-b": "active", "worker": "active"}
+    assert rotate("begin", begun.path, "--kid", "web1-b").exit_code == 0
+
+
 def test_whole_rotation_leaves_a_file_that_differs_only_where_it_must(
     keys: Keys, rotate: Rotate, gateway_of: GatewayOf
 ) -> None:

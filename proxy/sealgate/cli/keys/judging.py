@@ -44,7 +44,7 @@ class Limits:
 class Standing:
     """A key as the key files given have it: of several that differ, the one that permits most and the latest
     moment. `successor` is the kid that replaces it there, `predecessor` the one it replaces, while that is
-    there and not revoked."""
+    there and not revoked. `successor_waits`: it only verifies yet."""
 
     key: Key
     signs_in: tuple[str, ...]
@@ -52,6 +52,7 @@ class Standing:
     created: int | None
     successor: str | None
     predecessor: str | None = None
+    successor_waits: bool = False
 
 
 def against_promoting(new: Standing, witnesses: Sequence[Witness], now: float) -> list[str]:
@@ -80,11 +81,14 @@ def against_retiring(
 ) -> list[str]:
     """Why `old` may still be needed."""
     key = old.key
+    waiting = [f"{old.successor}, which replaces {key.kid}, does not sign yet: promote it first"]
     if key.state is KeyState.REVOKED:
-        return []  # nobody takes it any more
+        return waiting if old.successor_waits else []  # nobody takes it any more
     reasons = list(_doubts(old, witnesses, now))
     if old.signs_in:
         reasons.append(f"{key.kid} is active: it signs (in {', '.join(old.signs_in)})")
+    elif old.successor_waits:
+        reasons += waiting
     elif old.predecessor is not None and key.state is KeyState.VERIFY:
         reasons.append(
             f"{key.kid} is to take over from {old.predecessor}: promote it, or take it back by force"

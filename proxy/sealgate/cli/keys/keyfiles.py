@@ -143,7 +143,7 @@ def standing_in(kid: str, rings: Sequence[tuple[str, Keyring]]) -> Standing | No
     )
     signs_in = [place for place, key in found if _signs(key)]
     successors = [successor_of(kid, ring) for _, ring in rings]
-    successor = next((key.kid for key in successors if key is not None), None)
+    following = [key for key in successors if key is not None]
     since = [key.state_since for key in keys if key.state_since is not None]
     created = [key.created for key in keys if key.created is not None]
     predecessors = [ring.get(key.replaces or "") for _, ring in rings for key in keys]
@@ -152,8 +152,9 @@ def standing_in(kid: str, rings: Sequence[tuple[str, Keyring]]) -> Standing | No
         tuple(signs_in),
         max(since, default=None),
         min(created, default=None),
-        successor,
+        following[0].kid if following else None,
         next((old.kid for old in predecessors if old and old.state is not KeyState.REVOKED), None),
+        any(key.state is KeyState.VERIFY for key in following),
     )
 
 

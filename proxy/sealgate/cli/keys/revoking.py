@@ -128,16 +128,18 @@ def _speaks_against(kid: str, witness: Witness) -> str:
 
 
 def _tell_signers(kid: str, files: Sequence[KeyFile]) -> None:
-    """Whether anything signs in its place."""
+    """Whether anything signs in its place, and what to do where nothing does."""
+    waiting: dict[str, list[Path]] = {}
+    alone: list[Path] = []
     for file in files:
         successor = file.successor(kid)
-        if successor is not None and successor.state is KeyState.VERIFY:
-            note(
-                f"{successor.kid}, which replaces it, does not sign yet: "
-                f"sealgate keys rotate promote {file.path} --kid {successor.kid} --force"
-            )
-        elif successor is None:
-            note(
-                "If signers still need a key in its place: "
-                f"sealgate keys rotate begin {file.path} --kid {kid}, then promote --force"
-            )
+        if successor is None:
+            alone.append(file.path)
+        elif successor.state is KeyState.VERIFY:
+            waiting.setdefault(successor.kid, []).append(file.path)
+    for new, where in waiting.items():
+        note(f"{new}, which replaces it, does not sign yet:")
+        note(f"  sealgate keys rotate promote {paths(where)} --kid {new} --force")
+    if alone:
+        note("If signers still need a key in its place, begin, and then promote --force:")
+        note(f"  sealgate keys rotate begin {paths(alone)} --kid {kid}")

@@ -277,7 +277,7 @@ def retire(
                 continue
             successor = file.successor(kid)
             file.text.remove(kid)
-            if successor is not None:
+            if successor is not None and successor.state is KeyState.ACTIVE:
                 file.text.change(successor.kid, {"replaces": None})
         written = write_files(read)
     click.echo(f"{kid} is retired: it is out of {paths(written)}")
