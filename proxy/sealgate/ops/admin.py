@@ -8,7 +8,7 @@ change. aiohttp in its place would be 12 MB of memory and a quarter of the time 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from http import HTTPStatus
 from typing import Final
 
@@ -19,12 +19,15 @@ from sealgate.ops.pages import HEADERS, Pages
 
 #: Of a request line and its headers: what browsers and scrapers send is a tenth of it.
 HEAD_BYTES_MAX: Final = 16_384
-#: For the request to be there, and again for its answer to be taken.
+#: For the request to be there, and again for all of its answer to be taken.
 REQUEST_S: Final = 5.0
-#: Connections at once. Whoever comes then is hung up on: this address is for a few machines.
+#: Connections at once: this address is for a few machines. Who comes then takes the place of whoever has been
+#: there longest without a whole request, or probes would fail for who holds connections and says nothing.
 CONNECTIONS_MAX: Final = 64
 #: What a client sent too much is read for so long, or closing would reset what it was answered.
 LINGER_S: Final = 0.5
+
+log: Final = logging.getLogger("sealgate.ops")
 
 _METHODS: Final = ("GET", "HEAD")
 _POST: Final = "POST"
@@ -41,6 +44,8 @@ class Admin:
         self._pages: Final = pages
         self._server: asyncio.Server | None = None
         self._serving: Final[set[asyncio.Task[None]]] = set()
+        #: Those whose request is not there yet, the oldest first.
+        self._waiting: Final[dict[asyncio.StreamWriter, None]] = {}
 
     @property
     def port(self) -> int:
@@ -67,8 +72,12 @@ class Admin:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._serving) >= CONNECTIONS_MAX:
-            writer.transport.abort()
-            return
+            last = next(iter(self._waiting), writer)
+            last.transport.abort()
+            if last is writer:
+                return
+            del self._waiting[last]
+        self._waiting[writer] = None
         serving = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
@@ -78,7 +87,10 @@ class Admin:
             async with asyncio.timeout(REQUEST_S):
                 head = await reader.readuntil(b"\r\n\r\n")
                 body = await reader.readexactly(_body_bytes(head))
-            answer, with_body = await self._answer(head, body, _client(writer))
+            self._waiting.pop(writer, None)
+            answer, with_body = await self._answer_safely(head, body, _client(writer))
+            # To be drained is to be taken: what the transport kept would wait for its reader for ever.
+            writer.transport.set_write_buffer_limits(high=0)
             writer.write(_written(answer, with_body))
             async with asyncio.timeout(REQUEST_S):
                 await writer.drain()
@@ -88,8 +100,15 @@ class Admin:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            with contextlib.suppress(OSError):
-                writer.close()
+            self._waiting.pop(writer, None)
+            writer.transport.abort()
+
+    async def _answer_safely(self, head: bytes, body: bytes, client: str) -> tuple[Answer, bool]:
+        try:
+            return await self._answer(head, body, client)
+        except Exception:
+            log.exception("no answer", extra={"event": "admin.error", "client": client})
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR), True
 
     async def _answer(self, head: bytes, body: bytes, client: str) -> tuple[Answer, bool]:
         """The answer, and whether its body goes with it."""
