@@ -7,7 +7,7 @@ import pytest
 from support.rotation_world import Rules, World
 
 #: Each is a rotation of its own: numbers of sides, lifetimes of seals, delays, restarts of gateways.
-WORLDS, WORLDS_FULL = 40, 2000
+WORLDS, WORLDS_FULL = 40, 1000
 
 
 def test_no_legitimate_message_is_refused_in_whatever_order_they_hear_of_it(full: bool) -> None:
