@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from binascii import Error, a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Final
 
@@ -25,12 +24,16 @@ _decode: Final = a2b_base64
 #: The six bits of each character, and more than that for all others.
 _BITS: Final = bytes(ALPHABET.index(octet) if octet in ALPHABET else 255 for octet in range(256))
 _BITS_MAX: Final = 63
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+#: How much padding follows, by the length of the data modulo 3; and the padding, by that of a text modulo 4.
+_PADDED: Final = (0, 2, 1)
 _PADDING: Final = (b"", b"", b"==", b"=")
 
 
 def b64url_encode(data: bytes) -> bytes:
     """base64url without padding."""
-    return urlsafe_b64encode(data).rstrip(b"=")
+    # What is encoded is followed by its padding, and by the end of a line.
+    return _encode(data).translate(_TO_URL)[: -1 - _PADDED[len(data) % 3]]
 
 
 def b64url_decode(text: bytes) -> bytes:

@@ -6,7 +6,6 @@ seal1.KID.CREATED.EXPIRES.NONCE.PROFILE.SNAPSHOT.SIGNATURE
 from __future__ import annotations
 
 import re
-import struct
 from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError, Reason
@@ -31,7 +30,7 @@ _FIELDS: Final = re.compile(
     rb"seal1\.([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,11})\.(0|[1-9][0-9]{0,11})"
     rb"\.([A-Za-z0-9_-]{22,32})\.c1\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)"
 )
-_SESSION: Final = struct.Struct(">16sQ")
+_MIDDLE: Final = b".%b." % PROFILE
 #: From here on a sequence is more than a machine's integer holds, with its sign.
 _I31: Final = 2**31
 #: How the session nonces of one connection begin: its challenge, and the upper two octets of a sequence.
@@ -150,28 +149,31 @@ def token_prefix(kid: str, created: int, expires: int, nonce: bytes, snapshot: b
 
     Raises `GateError` (sig.malformed) for what the grammar has no place for.
     """
+    return join_prefix(token_head(kid, created, expires), nonce, b64url_encode(snapshot))
+
+
+def token_head(kid: str, created: int, expires: int) -> bytes:
+    """What stands before the nonce. Raises `GateError` as `token_prefix` does."""
     if not 0 <= created < expires <= SECONDS_MAX:
         raise GateError(Reason.SIG_MALFORMED, "expires is not after created")
-    if not NONCE_BYTES_MIN <= len(nonce) <= SESSION_NONCE_BYTES:
-        raise GateError(Reason.SIG_MALFORMED, "a nonce is 16 to 24 bytes")
     if not is_kid(kid):
         raise GateError(Reason.SIG_MALFORMED, "kid")
-    return b".".join(
-        (
-            SCHEME,
-            kid.encode(),
-            b"%d" % created,
-            b"%d" % expires,
-            b64url_encode(nonce),
-            PROFILE,
-            b64url_encode(snapshot),
-        )
-    )
+    return b"%b.%b.%d.%d." % (SCHEME, kid.encode(), created, expires)
+
+
+def join_prefix(head: bytes, nonce: bytes, snapshot_text: bytes) -> bytes:
+    """The text of a token before its last dot, of a `token_head`, a nonce and a snapshot in base64url.
+
+    Raises `GateError` as `token_prefix` does.
+    """
+    if not NONCE_BYTES_MIN <= len(nonce) <= SESSION_NONCE_BYTES:
+        raise GateError(Reason.SIG_MALFORMED, "a nonce is 16 to 24 bytes")
+    return b"%b%b%b%b" % (head, b64url_encode(nonce), _MIDDLE, snapshot_text)
 
 
 def finish_token(prefix: bytes, signature: bytes) -> bytes:
     """The whole token. Raises sig.malformed when it is over 1,024 bytes (very long targets)."""
-    token = prefix + b"." + b64url_encode(signature)
+    token = b"%b.%b" % (prefix, b64url_encode(signature))
     if len(token) > TOKEN_BYTES_MAX:
         raise GateError(Reason.SIG_MALFORMED, f"token over {TOKEN_BYTES_MAX} bytes")
     return token
@@ -190,7 +192,7 @@ def is_session_nonce(nonce: bytes) -> bool:
 def session_nonce(challenge: bytes, sequence: int) -> bytes:
     """The nonce of message `sequence` on the connection that was given `challenge` (16 bytes)."""
     assert len(challenge) == CHALLENGE_BYTES
-    return _SESSION.pack(challenge, sequence)
+    return challenge + sequence.to_bytes(8, "big")
 
 
 def split_session_nonce(nonce: bytes) -> tuple[bytes, int]:

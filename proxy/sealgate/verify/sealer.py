@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
 from sealgate.reason import GateError, Reason
+from sealgate.signing.base64url import b64url_encode
 from sealgate.signing.canonical import (
     TOKEN_NAME,
     encode_snapshot,
-    signing_input,
+    signing_context,
+    signing_input_in,
 )
 from sealgate.signing.keyring import Key, Keyring
-from sealgate.signing.token import NONCE_BYTES_MIN, finish_token, session_nonce, token_prefix
+from sealgate.signing.token import NONCE_BYTES_MIN, finish_token, join_prefix, session_nonce, token_head
 from sealgate.verify.celery import TASK_HEADER, parse_moment
 from sealgate.verify.expiration import expiration_ms
 from sealgate.verify.message import Message, Peer
-from sealgate.wire.properties import EXPIRATION, TIMESTAMP
-from sealgate.wire.table import entry_longstr
+from sealgate.wire.properties import EXPIRATION, TIMESTAMP, names_in
+from sealgate.wire.table import Table, entry_longstr
+from sealgate.wire.values import LENGTH_BYTES
 
 #: How long a seal is valid from its creation, or from the ETA of its task (seal1.md, "Two clocks").
 LIFETIME_S: Final = 24 * 3600
+_sha256: Final = hashlib.sha256
 
 
 @dataclass(slots=True)
@@ -55,7 +59,19 @@ class Sealer:
     any more: the first that can. Empty, none may.
     """
 
-    __slots__ = ("_rng", "deployment", "keyring", "kid", "name", "pattern")
+    __slots__ = (
+        "_entry",
+        "_head",
+        "_head_of",
+        "_rng",
+        "_snapshot",
+        "_target",
+        "deployment",
+        "keyring",
+        "kid",
+        "name",
+        "pattern",
+    )
 
     def __init__(
         self,
@@ -72,10 +88,18 @@ class Sealer:
         self.deployment: Final = deployment
         self.name: Final = name
         self._rng: Final = rng
+        #: What is made of this is made anew when it is another: most messages are like the one before.
+        self._head_of = ("", 0, 0)
+        self._head = b""
+        self._target: tuple[str, str, bytes | None, bytes | None] = ("", "", None, None)
+        self._snapshot = b64url_encode(encode_snapshot("", ""))
+        #: How the entry begins: its name and its type.
+        self._entry: Final = entry_longstr(name, b"")[:-LENGTH_BYTES]
 
     def seal(self, message: Message, peer: Peer, session: SignerSession, now: float) -> bytes:
         """The encoded header entry to add to `message`. Raises `GateError` as `token` does."""
-        return entry_longstr(self.name, self.token(message, peer, session, now))
+        token = self.token(message, peer, session, now)
+        return b"%b%b%b" % (self._entry, len(token).to_bytes(LENGTH_BYTES, "big"), token)
 
     def token(self, message: Message, peer: Peer, session: SignerSession, now: float) -> bytes:
         """The value of the header to add to `message`.
@@ -88,18 +112,14 @@ class Sealer:
         created = int(now)
         header = message.header
         expires = _expires(message, created, key.max_lifetime_s)
-        fields = header.fields
-        snapshot = encode_snapshot(
-            message.exchange, message.routing_key, fields[EXPIRATION], fields[TIMESTAMP]
-        )
-        prefix = token_prefix(key.kid, created, expires, session.nonce(self._rng), snapshot)
-        data = signing_input(
-            key.algorithm.name,
-            self.deployment,
-            peer.vhost,
+        head = self._head_for(key.kid, created, expires)
+        snapshot = self._snapshot_for(message)
+        prefix = join_prefix(head, session.nonce(self._rng), snapshot)
+        data = signing_input_in(
+            signing_context(key.algorithm.name, self.deployment, peer.vhost),
             prefix,
-            hashlib.sha256(message.section_p).digest(),
-            hashlib.sha256(header.table.canonical).digest(),
+            _sha256(message.section_p).digest(),
+            _sha256(header.table.canonical).digest(),
             len(message.body),
             message.body_sha256,
         )
@@ -119,6 +139,28 @@ class Sealer:
         self.kid = key.kid
         return key
 
+    def _head_for(self, kid: str, created: int, expires: int) -> bytes:
+        head_of = self._head_of
+        if head_of[1] != created or head_of[2] != expires or head_of[0] != kid:
+            self._head = token_head(kid, created, expires)
+            self._head_of = kid, created, expires
+        return self._head
+
+    def _snapshot_for(self, message: Message) -> bytes:
+        header = message.header
+        expiration, timestamp = header.field(EXPIRATION), header.field(TIMESTAMP)
+        known = self._target
+        if (
+            known[1] != message.routing_key
+            or known[0] != message.exchange
+            or known[2] != expiration
+            or known[3] != timestamp
+        ):
+            snapshot = encode_snapshot(message.exchange, message.routing_key, expiration, timestamp)
+            self._snapshot = b64url_encode(snapshot)
+            self._target = message.exchange, message.routing_key, expiration, timestamp
+        return self._snapshot
+
 
 def _expires(message: Message, created: int, max_lifetime_s: int) -> int:
     """When the seal ends: a day after creation or ETA, sooner if the message does, within the key's limit.
@@ -128,21 +170,21 @@ def _expires(message: Message, created: int, max_lifetime_s: int) -> int:
     """
     lifetime_end = created + max_lifetime_s
     expires = created + LIFETIME_S
-    values = message.header.table.values
-    if TASK_HEADER in values:
-        expires = _task_expires(values, expires, lifetime_end)
-    expiration = message.header.fields[EXPIRATION]
+    table = message.header.table
+    if TASK_HEADER in names_in(table):
+        expires = _task_expires(table, expires, lifetime_end)
+    expiration = message.header.field(EXPIRATION)
     milliseconds = expiration_ms(expiration) if expiration is not None else None
     if milliseconds is not None:
         expires = min(expires, created + -(-milliseconds // 1000))
     return max(min(expires, lifetime_end), created + 1)
 
 
-def _task_expires(values: Mapping[str, object], expires: int, lifetime_end: int) -> int:
-    eta = parse_moment(values.get("eta"))
+def _task_expires(table: Table, expires: int, lifetime_end: int) -> int:
+    eta = parse_moment(table.value("eta"))
     if eta is not None:
         if eta > lifetime_end:
             raise GateError(Reason.CELERY_ETA, "beyond the key's longest lifetime")
         expires = max(expires, ceil(eta) + LIFETIME_S)
-    end = parse_moment(values.get("expires"))
+    end = parse_moment(table.value("expires"))
     return expires if end is None else min(expires, ceil(end))

@@ -50,7 +50,7 @@ class Frame:
 
 def encode_frame(type: int, channel: int, payload: bytes) -> bytes:  # noqa: A002 - the protocol's word
     """The bytes of a frame around `payload`."""
-    return _HEADER.pack(type, channel, len(payload)) + payload + _END
+    return b"%b%b%b" % (_HEADER.pack(type, channel, len(payload)), payload, _END)
 
 
 class Whole:

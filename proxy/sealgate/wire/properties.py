@@ -108,6 +108,13 @@ class ContentHeader:
             self._changes = None
         return self._fields
 
+    def field(self, index: int) -> bytes | None:
+        """As `fields[index]`, without a look at the others."""
+        changes = self._changes
+        if changes is not None and self._changed is not None and index in self._changed:
+            return changes[self._changed.index(index)]
+        return self._fields[index]
+
     @property
     def table_span(self) -> tuple[int, int] | None:
         """Where the header table lies in `payload`, its length included; None when there is none."""
@@ -115,7 +122,7 @@ class ContentHeader:
 
     def text(self, index: int) -> str | None:
         """The property as text, None when absent. Only for short strings, which were checked to be UTF-8."""
-        value = self.fields[index]
+        value = self.field(index)
         return None if value is None else value.decode()
 
 
@@ -198,8 +205,8 @@ def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     content = None if alike is None else alike.without(header.table.raw, remove)
     if content is None:
         content = without(header.table, remove)
-    content += add
-    return payload[:start] + _U32.pack(len(content)) + content + payload[stop:]
+    size = _U32.pack(len(content) + len(add))
+    return b"%b%b%b%b%b" % (payload[:start], size, content, add, payload[stop:])
 
 
 def edit(header: ContentHeader, entries: dict[str, bytes], fields: dict[int, bytes]) -> bytes:

@@ -119,6 +119,13 @@ class Table:
             values = self._values = self.alike.values()
         return values
 
+    def value(self, name: str) -> Value:
+        """The entry of that name, None where there is none. Does not read the others where it need not."""
+        alike = self.alike
+        if self._values is None and alike is not None and name not in alike.likeness.changing:
+            return alike.likeness.values.get(name)
+        return self.values.get(name)
+
     @property
     def layout(self) -> Layout:
         """Where its entries lie. A table that was read without it is scanned for it."""
