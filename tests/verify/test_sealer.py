@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from sealgate.reason import GateError, Reason
-from sealgate.signing.canonical import ABSOLUTE_NAMES, COUNTERSIGN_NAME, OMITTED_FOR_COUNTERSIGN, TOKEN_NAME
+from sealgate.signing.canonical import (
+    ABSOLUTE_NAMES,
+    COUNTERSIGN_NAME,
+    OMITTED_FOR_COUNTERSIGN,
+    OMITTED_FOR_SEAL,
+    TOKEN_NAME,
+    canonical_properties,
+)
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.token import Token, is_session_nonce, parse_token, split_session_nonce
 from sealgate.verify.message import Message
 from sealgate.verify.sealer import LIFETIME_S, Sealer, SignerSession
 from sealgate.verify.verdict import Accepted
 from sealgate.wire.properties import EXPIRATION, TIMESTAMP, scan_content_header, splice
+from sealgate.wire.reader import HeaderReader
 from support.sealed import (
     CHALLENGE,
     DEPLOYMENT,
@@ -63,6 +72,36 @@ def test_sealed_message_is_accepted(message: Message) -> None:
     sent = add(message, a_sealer().seal(message, a_peer(), SignerSession(), NOW + 0.9))
     verdict = judge(sent, a_policy(content=rules("generic", "*")))
     assert isinstance(verdict, Accepted)
+
+
+def test_seal_hangs_on_no_message_before() -> None:
+    """One sealer for all of them, read as a session reads them, makes what a new one makes."""
+    dice = random.Random(7)
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, "task")
+    rings = [Keyring([a_key("k1"), a_key("k2", max_lifetime_s=90_000 + days)]) for days in range(2)]
+    sealer = Sealer(rings[0], "k1", DEPLOYMENT, counting)
+    seen = set()
+    for number in range(400):
+        properties = {**JSON_HEADER, 5: b"%d" % number}
+        if dice.random() < 0.2:
+            properties[EXPIRATION] = dice.choice((b"60000", b"5"))
+        if dice.random() < 0.2:
+            properties[TIMESTAMP] = (NOW + dice.randrange(2)).to_bytes(8, "big")
+        eta = dice.choice((None, None, "2026-01-01T00:30:00+00:00"))
+        headers = task_headers(task=dice.choice(("app.add", "app.mul")), eta=eta, id=f"i-{number}")
+        target = dice.choice(("", "events")), dice.choice(("celery", "a.b.ż"))
+        message = a_message(b"[]", headers, properties, *target)
+        read = Message(*target, False, reader.read(message.header.payload), b"[]", message.body_sha256)
+        sealer.kid = dice.choice(("k1", "k2"))
+        sealer.keyring = dice.choice(rings)
+        now, vhost = NOW + dice.randrange(3), dice.choice(("/", "t-1"))
+        fresh = Sealer(sealer.keyring, sealer.kid, DEPLOYMENT, counting)
+        added = sealer.seal(read, a_peer(vhost=vhost), SignerSession(), now)
+        assert added == fresh.seal(message, a_peer(vhost=vhost), SignerSession(), now)
+        seen.add(added)
+        remove = frozenset({TOKEN_NAME})
+        assert splice(read.header, remove, added) == splice(message.header, remove, added)
+    assert len(seen) == 400
 
 
 def test_seal_is_of_the_vhost_it_is_sent_to() -> None:
