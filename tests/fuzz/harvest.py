@@ -28,9 +28,9 @@ from sealgate.session.records import RefusalRecord
 from sealgate.signing.canonical import OMITTED_FOR_SEAL
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message
+from sealgate.wire.entries import without
 from sealgate.wire.frames import encode_frame
 from sealgate.wire.properties import CONTENT_TYPE
-from sealgate.wire.table import without
 
 _TESTS = Path(__file__).parents[1] / "verify"
 _INPUT_BYTES_MAX = 2048

@@ -19,8 +19,8 @@ from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_COUNTERSIGN
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import TOKEN_BYTES_MAX
 from sealgate.verify.message import Message
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import EXPIRATION, TIMESTAMP, scan_content_header, splice
-from sealgate.wire.table import entry_longstr
 from support.gateway import key
 from support.sealed import BODY, DEPLOYMENT, JSON_HEADER, NOW, a_message, received, seal, table, with_token
 from support.wire_bytes import content_header, entry, long

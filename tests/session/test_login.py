@@ -18,7 +18,7 @@ from sealgate.session.events import (
     UpstreamFailed,
 )
 from sealgate.session.states import Side, State
-from sealgate.wire.table import entry_longstr
+from sealgate.wire.entries import entry_longstr
 from support.talk import SERVER_PROPERTIES, Talk, methods_of, on, sealed
 
 HEADER = b"AMQP\x00\x00\x09\x01"

@@ -11,10 +11,10 @@ from sealgate.reason import Reason
 from sealgate.session.broker import BrokerFrames
 from sealgate.session.channel import Channel, Publication
 from sealgate.session.client import ClientFrames
+from sealgate.session.closing import Closing
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.holding import ReadyQueues, Waits
-from sealgate.session.legs import Legs
 from sealgate.session.outbox import Outbox
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
@@ -279,12 +279,12 @@ def _a_channel_is_closed_before_the_broker_has_answered(right: Any) -> Replaceme
     return lambda self, channel, force=False: right(self, channel, True)
 
 
-@_mutant(Legs, "expire")
+@_mutant(Closing, "expire")
 def _closes_have_no_deadline(right: Any) -> Replacement:
     return lambda self: None
 
 
-@_mutant(Legs, "_answer_client_close")
+@_mutant(Closing, "_answer_client_close")
 def _the_clients_close_is_not_answered(right: Any) -> Replacement:
     return lambda self: None
 

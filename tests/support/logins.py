@@ -17,7 +17,7 @@ from pamqp import commands
 from pamqp import frame as pamqp_frame
 
 from sealgate.accounts.passwords import Cost, hash_password
-from sealgate.wire.table import entry_longstr
+from sealgate.wire.entries import entry_longstr
 from support.gateway import toml
 from support.raw_client import METHOD, PROTOCOL_HEADER, frame, method
 

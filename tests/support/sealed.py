@@ -23,6 +23,7 @@ from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import ContentRules, Policy
 from sealgate.verify.verdict import Verdict
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import (
     CONTENT_TYPE,
     DELIVERY_MODE,
@@ -33,7 +34,6 @@ from sealgate.wire.properties import (
     scan_content_header,
     splice,
 )
-from sealgate.wire.table import entry_longstr
 from support.wire_bytes import content_header, entry, long, short
 
 NOW = 1_767_225_600

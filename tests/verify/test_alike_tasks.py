@@ -17,9 +17,9 @@ from sealgate.verify.known import Known, Memory
 from sealgate.verify.message import Message
 from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.verdict import Refused
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import CONTENT_TYPE, TYPE, splice
 from sealgate.wire.reader import HeaderReader
-from sealgate.wire.table import entry_longstr
 from support.hostile_rows import signature
 from support.sealed import (
     BODY,

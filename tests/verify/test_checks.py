@@ -14,8 +14,8 @@ from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.rates import RateTable
 from sealgate.verify.seals import nonce_name
 from sealgate.verify.verdict import GRANTED, Accepted, Claim, ClaimOutcome, ClaimStatus, Refused, Verdict
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import DELIVERY_MODE, EXPIRATION, TIMESTAMP
-from sealgate.wire.table import entry_longstr
 from support.hostile_rows import as_json
 from support.sealed import (
     BODY,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.reason import GateError, Reason
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import (
     APP_ID,
     CLUSTER_ID,
@@ -36,7 +37,7 @@ from sealgate.wire.properties import (
     splice,
     with_expiration,
 )
-from sealgate.wire.table import EMPTY_TABLE, entry_longstr
+from sealgate.wire.table import EMPTY_TABLE
 from support.vectors import VECTORS, Vector
 from support.wire_bytes import content_header, entry, headers_only, long, short
 

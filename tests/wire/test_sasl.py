@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.sasl import encode_plain, read_login, sasl_user
-from sealgate.wire.table import entry_longstr
 from support.wire_bytes import entry, long
 
 LOGIN = entry_longstr("LOGIN", b"guest")

@@ -9,18 +9,8 @@ import pytest
 
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import TABLE_BYTES_MAX, TABLE_DEPTH_MAX, TABLE_ENTRIES_MAX, TIMESTAMP_S_MAX
-from sealgate.wire.table import (
-    DECIMAL,
-    EMPTY_TABLE,
-    FAR_TIMESTAMP,
-    NOT_UTF8,
-    Table,
-    entry_bytes,
-    entry_longstr,
-    entry_table,
-    scan_table,
-    without,
-)
+from sealgate.wire.entries import entry_bytes, entry_longstr, entry_table, without
+from sealgate.wire.table import DECIMAL, EMPTY_TABLE, FAR_TIMESTAMP, NOT_UTF8, Table, scan_table
 from sealgate.wire.values import Decimal, Timestamp, Value
 from support.wire_bytes import U32, entry, long, nested
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.reason import GateError
-from sealgate.wire.table import Table, scan_table, without
+from sealgate.wire.entries import without
+from sealgate.wire.table import Table, scan_table
 from sealgate.wire.values import Timestamp, Value
 
 NO_NAMES: frozenset[str] = frozenset()

@@ -26,8 +26,8 @@ from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.sealer import Sealer, SignerSession
 from sealgate.wire.constants import CLASS_BASIC, FRAME_OVERHEAD_BYTES
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import FLAGS_AT, ContentHeader, scan_content_header, splice
-from sealgate.wire.table import entry_longstr
 
 _log: Final = logging.getLogger("sealgate")
 _HEAD: Final = struct.Struct(">HHQ")  # class, weight, body size

@@ -3,7 +3,8 @@
     events    what happened (past participles)          commands  what the caller must do (imperatives)
     states    every state and every transition          limits    the bounds, with their reasons
     handshake the relay up to `connection.open-ok`      channel   one channel: content assembly, what is held
-    login     who the client is, and who says so        legs      channel 0, closing, draining, loss
+    login     who the client is, and who says so        legs      channel 0, refusing, draining, loss
+    closing   how each leg of a connection closes
     confirms  the delivery-tag ledger                   refuse    how a refusal is told
     holding   queues that publications are sent to instead of to their target, for a while
     clamping  what bounds change                        originals what clients get back of it

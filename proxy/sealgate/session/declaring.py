@@ -9,7 +9,8 @@ from sealgate.session.records import Tally
 from sealgate.verify.expiry import Expiry
 from sealgate.wire.constants import QUEUE_DECLARE
 from sealgate.wire.consuming import read_declare, with_arguments
-from sealgate.wire.table import entry_number, scan_table
+from sealgate.wire.entries import entry_number
+from sealgate.wire.table import scan_table
 
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 _OBSERVED: Final = "observed"

@@ -1,4 +1,4 @@
-"""The two legs of a running connection: channel 0, closing, draining, and loss.
+"""The two legs of a running connection: channel 0, refusing, draining, and loss.
 
 Each leg ends on its own: a peer's close is answered at once or as soon as what it sent before is done, and
 the other leg is then closed in its own words. What was forwarded is settled before the upstream goes.
@@ -10,8 +10,8 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.client import ClientFrames
+from sealgate.session.closing import ESTABLISHED, Closing
 from sealgate.session.conversation import Conversation, Role
-from sealgate.session.refuse import connection_code, reply_text
 from sealgate.session.states import Leg, Side, State
 from sealgate.wire import methods
 from sealgate.wire.constants import (
@@ -26,38 +26,22 @@ from sealgate.wire.constants import (
 )
 from sealgate.wire.frames import Frame, encode_frame
 
-_ESTABLISHED: Final = frozenset({State.RUNNING, State.CLOSING})
 #: What a broker says that starts or stops: not the client's doing.
 BROKERS_OWN: Final = frozenset({CONNECTION_FORCED, INTERNAL_ERROR})
 _CLOSE_OK: Final = encode_frame(FRAME_METHOD, 0, methods.encode_connection_close_ok())
 
 
-class Legs:
+class Legs(Closing):
     """Owns `client_leg` and `upstream_leg` of a conversation."""
 
-    __slots__ = (
-        "_client_close",
-        "_client_frames",
-        "_conversation",
-        "_deaf",
-        "_last_words",
-        "_patient",
-        "_since",
-    )
+    __slots__ = ("_last_words", "_patient")
 
     def __init__(self, conversation: Conversation, client_frames: ClientFrames) -> None:
-        self._conversation: Final = conversation
-        self._client_frames: Final = client_frames
-        #: The client's connection.close, until what it sent before is carried out.
-        self._client_close: Frame | None = None
-        #: The client broke the protocol: nothing it says counts any more.
-        self._deaf = False
-        #: The end of what it has said since.
+        super().__init__(conversation, client_frames)
+        #: The end of what the client has said since it is not heard any more.
         self._last_words = b""
         #: A client whose login is refused may speak and is not heard; else it is cut when it does.
         self._patient = False
-        #: When the close that is under way began, monotonic seconds.
-        self._since = 0.0
 
     @property
     def client_may_speak(self) -> bool:
@@ -67,13 +51,7 @@ class Legs:
         conversation = self._conversation
         if not conversation.draining:
             return True
-        return conversation.state not in _ESTABLISHED or conversation.client_leg is not Leg.OPEN
-
-    @property
-    def deaf(self) -> bool:
-        """Nothing the client says counts any more, but its answer to our close."""
-        # After bytes that were no frames nothing can be told apart.
-        return self._deaf or (self._conversation.unframed and self._conversation.client_leg is not Leg.OPEN)
+        return conversation.state not in ESTABLISHED or conversation.client_leg is not Leg.OPEN
 
     def overhear(self, data: bytes) -> None:
         """Bytes of a client that is refused: its `connection.close-ok` alone still counts, and ends it.
@@ -141,7 +119,7 @@ class Legs:
     def _refused_by_broker(self, frame: Frame) -> bool:
         """Note a close for the broker's own reasons in the handshake; whether another broker is tried."""
         conversation = self._conversation
-        if conversation.state in _ESTABLISHED:
+        if conversation.state in ESTABLISHED:
             return False
         code = methods.read_close(frame.payload)[0]
         if conversation.state is State.START:
@@ -174,17 +152,6 @@ class Legs:
             if conversation.upstream_leg is Leg.CLOSED or channel.ledger is not None:
                 self._client_frames.discard(channel)
 
-    def _answer_upstream_close(self) -> None:
-        self._conversation.out.upstream_method(0, methods.encode_connection_close_ok())
-        self._upstream_gone()
-
-    def _answer_client_close(self) -> None:
-        conversation = self._conversation
-        if conversation.client_leg is Leg.CLOSE_RECEIVED:
-            conversation.out.last_client_method(methods.encode_connection_close_ok())
-            # The client hangs up itself, as it would on the broker.
-            self._client_gone(linger=True)
-
     def disconnected(self, side: Side) -> None:
         """A socket is gone."""
         if side is Side.UPSTREAM:
@@ -195,7 +162,7 @@ class Legs:
             return
         self._client_close = None
         self._client_gone()
-        if conversation.state not in _ESTABLISHED:
+        if conversation.state not in ESTABLISHED:
             self._upstream_gone()
         else:
             conversation.state = State.CLOSING
@@ -226,7 +193,7 @@ class Legs:
         if conversation.client_leg is Leg.OPEN:
             conversation.blame(Reason.CONN_UPSTREAM, "the broker is gone")
         self._upstream_gone()
-        if conversation.state not in _ESTABLISHED:
+        if conversation.state not in ESTABLISHED:
             # Before `start` a closed socket is what a broker that is away looks like (protocol.md U5).
             self._client_gone()
             return
@@ -242,7 +209,7 @@ class Legs:
         self._deaf = True
         self._client_close = None
         started = conversation.state not in (State.HEADER, State.DIALING, State.START)
-        established = conversation.state in _ESTABLISHED
+        established = conversation.state in ESTABLISHED
         if started and (established or not self._hangs_up(error)):
             self._close_client(error)
         else:
@@ -295,14 +262,14 @@ class Legs:
         """
         conversation = self._conversation
         conversation.draining = True
-        if conversation.state not in _ESTABLISHED and conversation.state is not State.REFUSED:
+        if conversation.state not in ESTABLISHED and conversation.state is not State.REFUSED:
             self._since = conversation.now.mono
 
     def advance(self) -> None:
         """Take the next step of closing that is due."""
         conversation = self._conversation
         staying = conversation.state is State.RUNNING and not conversation.draining
-        if staying or conversation.state not in _ESTABLISHED:
+        if staying or conversation.state not in ESTABLISHED:
             return
         told = conversation.client_leg is Leg.CLOSE_SENT and self._client_close is None and not self.deaf
         both = conversation.client_leg is not Leg.OPEN and conversation.upstream_leg is not Leg.OPEN
@@ -314,93 +281,3 @@ class Legs:
         elif conversation.upstream_leg is Leg.OPEN:
             self._close_upstream()
         self._finish()
-
-    def _close_upstream(self) -> None:
-        """The upstream may go once the client can send nothing more that counts."""
-        conversation = self._conversation
-        if self._client_close is not None:
-            conversation.out.upstream(self._client_close.raw)
-        elif conversation.client_leg is Leg.CLOSED or self.deaf:
-            conversation.out.upstream_method(
-                0, methods.encode_connection_close(200, "sealgate: client gone", 0, 0)
-            )
-        else:
-            return
-        conversation.upstream_leg = Leg.CLOSE_SENT
-        self._since = conversation.now.mono
-
-    def expire(self) -> None:
-        """A close, or a handshake during a drain, has taken too long: cut what is left."""
-        conversation = self._conversation
-        if conversation.state is State.REFUSED:
-            if conversation.now.mono - self._since >= conversation.terms.limits.login_refused_s:
-                self._client_gone()
-            return
-        if conversation.now.mono - self._since < conversation.terms.limits.close_s:
-            return
-        if conversation.state not in _ESTABLISHED:
-            self._client_gone()
-            self._upstream_gone()
-            return
-        if conversation.state is not State.CLOSING:
-            return
-        if conversation.upstream_leg is Leg.OPEN and conversation.client_leg is not Leg.CLOSE_SENT:
-            # The broker still owes confirms; their leases run out on their own.
-            self._drop_all()
-            self._close_upstream()
-            return
-        self._answer_client_close()
-        self._client_gone()
-        self._upstream_gone()
-        self._finish()
-
-    def _close_client(self, why: GateError) -> None:
-        code = connection_code(why.reason)
-        text = reply_text(code, why.reason, why.detail)
-        self.close_client(methods.encode_connection_close(code, text, *divmod(why.method, 0x10000)))
-
-    def close_client(self, payload: bytes) -> None:
-        """Say `payload`, a `connection.close`, and wait for its answer."""
-        conversation = self._conversation
-        if conversation.client_leg not in (Leg.OPEN, Leg.CLOSE_RECEIVED):
-            return
-        conversation.out.last_client_method(payload)
-        conversation.out.mute_client()
-        conversation.client_leg = Leg.CLOSE_SENT
-        conversation.state = State.CLOSING
-        self._since = conversation.now.mono
-
-    def _client_gone(self, linger: bool = False) -> None:
-        conversation = self._conversation
-        if conversation.client_leg is not Leg.CLOSED:
-            conversation.client_leg = Leg.CLOSED
-            conversation.out.mute_client()
-            conversation.out.close(Side.CLIENT, linger)
-            for channel in conversation.channels.values():
-                self._client_frames.abandon(channel)
-        if conversation.upstream_leg is Leg.CLOSE_RECEIVED:
-            self._answer_upstream_close()
-        self._finish()
-
-    def _upstream_gone(self) -> None:
-        conversation = self._conversation
-        if conversation.upstream_leg is not Leg.CLOSED:
-            conversation.upstream_leg = Leg.CLOSED
-            conversation.out.close(Side.UPSTREAM)
-        self._finish()
-
-    def _drop_all(self) -> None:
-        """Nothing more can go upstream: what waits is let go, and claims already granted given back."""
-        for channel in self._conversation.channels.values():
-            self._client_frames.discard(channel)
-        if self._conversation.originals is not None:
-            self._conversation.originals.forget_all()
-        if self._conversation.prefetch is not None:
-            self._conversation.prefetch.forget_all()
-
-    def _finish(self) -> None:
-        conversation = self._conversation
-        if conversation.client_leg is Leg.CLOSED and conversation.upstream_leg is Leg.CLOSED:
-            if conversation.state is not State.CLOSED:
-                self._drop_all()
-            conversation.state = State.CLOSED

@@ -19,8 +19,8 @@ from sealgate.verify.inflate import ALIASES
 from sealgate.verify.message import Message
 from sealgate.verify.strict_json import KombuValue
 from sealgate.wire.constants import TIMESTAMP_S_MAX
+from sealgate.wire.entries import ITEM_VOID, array_items, encode_number, entry_array, entry_longstr
 from sealgate.wire.properties import PRIORITY
-from sealgate.wire.table import ITEM_VOID, array_items, encode_number, entry_array, entry_longstr
 
 #: The names of what can be clamped: keys of the configuration, and labels of the metric.
 TIME_LIMIT: Final = "time_limit"

@@ -8,8 +8,9 @@ from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import ABSOLUTE_NAMES, STRIPPED_NAMES, TOKEN_NAME
 from sealgate.verify.expiration import EXPIRATION_MS_MAX, expiration_ms
 from sealgate.verify.policy import CELERY
+from sealgate.wire.entries import without
 from sealgate.wire.properties import DELIVERY_MODE, EXPIRATION, USER_ID, ContentHeader
-from sealgate.wire.table import DECIMAL, FAR_TIMESTAMP, NOT_UTF8, Table, scan_table, without
+from sealgate.wire.table import DECIMAL, FAR_TIMESTAMP, NOT_UTF8, Table, scan_table
 
 #: Delivery modes that RabbitMQ takes: transient and persistent.
 _DELIVERY_MODES: Final = frozenset({b"\x01", b"\x02"})

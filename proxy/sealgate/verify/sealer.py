@@ -21,8 +21,9 @@ from sealgate.signing.token import NONCE_BYTES_MIN, finish_token, join_prefix, s
 from sealgate.verify.celery import TASK_HEADER, parse_moment
 from sealgate.verify.expiration import expiration_ms
 from sealgate.verify.message import Message, Peer
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import EXPIRATION, TIMESTAMP, names_in
-from sealgate.wire.table import Table, entry_longstr
+from sealgate.wire.table import Table
 from sealgate.wire.values import LENGTH_BYTES
 
 #: How long a seal is valid from its creation, or from the ETA of its task (seal1.md, "Two clocks").

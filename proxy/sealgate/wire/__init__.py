@@ -6,6 +6,7 @@ The map:
 - `splitter`: bytes in any chunks to whole `frames`; finds a message that is all there, and runs and stretches
   of frames to pass on. `numbers` in bytes.
 - `table`: the strict field-table scanner: `values` and the seal1 canonical form in one pass.
+- `entries`: those of a table, encoded anew, taken out and put in.
 - `properties`: the content header of a message; takes headers out and puts headers in.
 - `reader`: content headers that are like the last one, read by what differs in them (`table_shape`,
   `property_shape`).

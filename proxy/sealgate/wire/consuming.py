@@ -12,7 +12,8 @@ from typing import Final
 
 from sealgate.wire.arguments import Arguments
 from sealgate.wire.constants import BASIC_CONSUME, BASIC_QOS, SHORT_TEXT_BYTES_MAX
-from sealgate.wire.table import Table, with_entries
+from sealgate.wire.entries import with_entries
+from sealgate.wire.table import Table
 
 _QOS: Final = struct.Struct(">IIHB")
 _U32: Final = struct.Struct(">I")

@@ -29,8 +29,9 @@ from sealgate.wire.constants import (
     FRAME_HEADER_BYTES,
     FRAME_METHOD,
 )
+from sealgate.wire.entries import entry_bytes, entry_table, without
 from sealgate.wire.frames import Frame
-from sealgate.wire.table import Table, entry_bytes, entry_table, scan_table, without
+from sealgate.wire.table import Table, scan_table
 from sealgate.wire.values import Value
 
 METHOD_ID_BYTES: Final = 4

@@ -10,7 +10,8 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import CLASS_BASIC, SHORT_TEXT_BYTES_MAX
-from sealgate.wire.table import EMPTY_TABLE, Table, scan_table, with_entries, without
+from sealgate.wire.entries import with_entries, without
+from sealgate.wire.table import EMPTY_TABLE, Table, scan_table
 from sealgate.wire.values import Value
 
 CONTENT_TYPE: Final = 0

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from sealgate.cli.explain.findings import REFUSED
 from sealgate.cli.explain.given import of_payloads
-from sealgate.cli.explain.steps import REFUSED, run_steps
+from sealgate.cli.explain.steps import run_steps
 from sealgate.cli.message_json import parse_message
 from sealgate.quarantine.publish import Quarantine
 from sealgate.reason import Reason

@@ -22,9 +22,10 @@ from sealgate.signing.canonical import (
 from sealgate.wire import frames as wire_frames
 from sealgate.wire import properties
 from sealgate.wire import table as wire_table
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import HEADERS, ContentHeader
 from sealgate.wire.splitter import FrameSplitter
-from sealgate.wire.table import Table, entry_longstr
+from sealgate.wire.table import Table
 from sealgate.wire.values import Decimal, Timestamp, Value
 
 _TOKEN_ENTRY = entry_longstr(TOKEN_NAME, b"seal1.new")

@@ -23,9 +23,9 @@ from sealgate.signing.material import MaterialKind, parse_secret
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.sealer import Sealer, SignerSession
 from sealgate.wire.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
+from sealgate.wire.entries import entry_longstr
 from sealgate.wire.frames import encode_frame
 from sealgate.wire.properties import CORRELATION_ID, ContentHeader, scan_content_header, splice
-from sealgate.wire.table import entry_longstr
 
 _METHOD_ID: Final = struct.Struct(">I")
 _BODY_SIZE_AT: Final = 4

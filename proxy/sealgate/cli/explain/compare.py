@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from sealgate.cli.explain.findings import shown
 from sealgate.cli.explain.given import Given
 from sealgate.cli.explain.guesses import Difference
-from sealgate.cli.explain.steps import shown
 from sealgate.cli.explain.values import describe
 from sealgate.quarantine.describe import NAMES, printable
 from sealgate.signing.canonical import (

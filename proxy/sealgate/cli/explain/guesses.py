@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sealgate.cli.explain.bodies import other_bodies
-from sealgate.cli.explain.steps import shown
+from sealgate.cli.explain.findings import shown
 from sealgate.cli.explain.values import (
     Hints,
     canonical_piece,

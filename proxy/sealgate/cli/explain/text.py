@@ -8,9 +8,9 @@ from typing import Final
 
 import click
 
+from sealgate.cli.explain.findings import OPEN, REFUSED, SKIPPED, Findings, Step, moment, shown
 from sealgate.cli.explain.given import Given
 from sealgate.cli.explain.guesses import Difference
-from sealgate.cli.explain.steps import OPEN, REFUSED, SKIPPED, Findings, Step, moment, shown
 from sealgate.reason import Reason
 
 _COLOURS: Final = {"ok": "green", REFUSED: "red", SKIPPED: "yellow", OPEN: "yellow"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
-from sealgate.cli.explain.steps import shown
+from sealgate.cli.explain.findings import shown
 from sealgate.reason import GateError
 from sealgate.signing import table as signing_table
 from sealgate.signing.canonical import DIRECT_REPLY_TO
