@@ -18,6 +18,8 @@ from sealgate.app.supervisor import FleetCollector
 from sealgate.cli import exits
 from sealgate.cli.doctor.catalogue import RULES
 from sealgate.config.settings import Settings
+from sealgate.ops.key_metrics import KeyCollector
+from sealgate.ops.keys import RingFacts
 from sealgate.ops.metrics import build_registry
 from sealgate.reason import Reason
 from sealgate.session.records import Tally
@@ -115,6 +117,7 @@ def test_every_metric_the_documents_name_is_served() -> None:
     served |= {metric.name for metric in FleetCollector(Fleet(2, [], lambda _: b"", 1.0)).collect()}
     plan = ControlPlan(None, "memory", "prod", [], None)
     served |= {metric.name for metric in Controlling(plan, lambda _: None).collector().collect()}
+    served |= {metric.name for metric in KeyCollector(lambda: RingFacts("", ())).collect()}
     known = served | {f"{name}_total" for name in served}
     named = {name for path in DOCUMENTS for name in re.findall(r"`(sealgate_[a-z_]+)[`{]", path.read_text())}
     assert named, "the pattern finds no metric"

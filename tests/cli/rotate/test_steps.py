@@ -180,6 +180,34 @@ def test_signer_that_would_not_switch_keeps_it_from_being_promoted(begun: Keys, 
     assert promote("web1-*").exit_code == 0
 
 
+def test_worker_that_would_not_believe_the_new_gateways_key_is_told(begun: Keys, rotate: Rotate) -> None:
+    begun.age(web1_b=600)
+    config = begun.path.with_name("worker.toml")
+    config.write_text(
+        '[upstream]\nurls = ["amqp://127.0.0.1"]\n[admin]\nenabled = false\n[publish]\naction = "sign"\n'
+        'sign_with = "worker"\n[quarantine]\nenabled = false\n'
+        '[deliver]\naction = "verify"\nrequire = "gateway"\ncountersigned_by = ["web1-a"]\n'
+        f'[keys]\nsource = "file:{begun.path}"\n'
+    )
+    refused = rotate("promote", begun.path, "--kid", "web1-b", "-c", config)
+    assert refused.exit_code == 69, refused.output
+    assert "deliver.countersigned_by has web1-a and not web1-b" in refused.stderr
+
+
+def test_signer_that_names_the_old_key_alone_keeps_it_from_being_retired(
+    promoted: Keys, rotate: Rotate, gateway_of: GatewayOf
+) -> None:
+    config = promoted.path.with_name("sidecar.toml")
+    config.write_text(
+        '[upstream]\nurls = ["amqp://127.0.0.1"]\n[publish]\naction = "sign"\nsign_with = "web1-a"\n'
+        f'[admin]\nenabled = false\n[keys]\nsource = "file:{promoted.path}"\n'
+    )
+    gateway = gateway_of(a_key("web1-a", "verify"), a_key("web1-b"))
+    refused = rotate("retire", promoted.path, "--kid", "web1-a", "-c", config, *gateway.gateway)
+    assert refused.exit_code == 69
+    assert 'publish.sign_with = "web1-a" names it alone' in refused.stderr
+
+
 def test_retire_takes_the_old_key_out_when_its_last_seal_is_over(
     promoted: Keys, rotate: Rotate, gateway_of: GatewayOf
 ) -> None:

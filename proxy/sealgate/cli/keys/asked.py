@@ -50,6 +50,17 @@ class Asked:
                 first = _first_signer(ring, name, but=(old, new))
                 if first:
                     yield f'publish.{field} = "{name}" takes {first}, which signs as well, in {place}'
+        countersigners = self.settings.deliver.countersigned_by
+        if old in countersigners and new not in countersigners:
+            yield f"deliver.countersigned_by has {old} and not {new}: deliveries would be refused"
+
+    def named_alone(self, kid: str) -> Iterator[str]:
+        """Where the configuration's signer could not start again without `kid`."""
+        if self.settings is None:
+            return
+        for field in _SIGNERS:
+            if getattr(self.settings.publish, field) == kid:
+                yield f'publish.{field} = "{kid}" names it alone: its next start would fail'
 
 
 class NotNow(click.ClickException):

@@ -270,6 +270,7 @@ def retire(
         old = standing(kid, read)
         asked = ask(gateways, settings)
         reasons = against_retiring(old, asked.witnesses, asked.now, asked.limits(lifetime_s, quiet_s))
+        reasons += asked.named_alone(kid)
         decide(f"{kid} is not retired", reasons, force)
         secrets = {secret_file(file, kid) for file in read}
         for file in read:

@@ -118,6 +118,7 @@ def retire_stored(reference: str, kid: str, asked: Asked, limits: Limits, force:
     if stage == CURRENT:
         raise _out_of_order(secret, f"{kid} is {CURRENT}: it signs, and AWS keeps a secret current")
     reasons = against_retiring(old, asked.witnesses, asked.now, limits)
+    reasons += asked.named_alone(kid)
     decide(f"{kid} is not retired", reasons, force)
     secret.drop(stage)
     click.echo(f"{kid} is retired: it is in no stage of {reference} any more")

@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -131,7 +131,11 @@ def _make_secret(secret: NewSecret, made: list[Path]) -> None:
         message = "is there already; --existing uses what is in it"
         raise _failed(secret.path, message) from None
     except OSError as error:
-        raise _refused(secret.path, error) from None
+        refused = _refused(secret.path, error)
+        note = "(--print writes no file; --secret names another place)"
+        raise ConfigError(
+            [replace(problem, message=f"{problem.message} {note}") for problem in refused.problems]
+        ) from None
     made.append(secret.path)
     with os.fdopen(descriptor, "wb") as file:
         try:
