@@ -38,9 +38,9 @@ def test_file_alone_says_state_and_age_and_what_is_not_known(keys: Keys, rotate:
         ["web1-b", "verify", found[2][2], found[2][3], "-", "?", "?", "?", "?", "no"],
         ["worker", "active", "-", "-", "-", "?", "?", "?", "?", "no"],
     ]
-    assert found[2][2].startswith("1m 3") and found[2][3] == found[2][2]
+    assert found[2][2].startswith("1m") and found[2][3] == found[2][2]
     assert "No gateway was asked" in told.stderr
-    assert "web1-a -> web1-b: begun 1m 3" in told.stdout
+    assert "web1-a -> web1-b: begun 1m" in told.stdout
     assert "next: promote web1-b, but not yet" in told.stdout
 
 
@@ -65,7 +65,8 @@ def test_gateways_say_who_uses_a_key_and_whether_it_may_go(
     assert told.exit_code == 0
     found = {kid: [cell.strip() for cell in row] for kid, row in rows(told.stdout).items()}
     assert found["web1-a"][5:] == ["2h ago", "admin, web", "0", "over", "yes"]
-    assert found["web1-b"][6:] == ["web, ...", "42", "30m 29s", "no"] or found["web1-b"][7] == "42"
+    assert (found["web1-b"][6:8], found["web1-b"][9]) == (["web, ...", "42"], "no")
+    assert found["web1-b"][8].startswith("30m")
     assert found["worker"][5:8] == ["never seen", "-", "0"]
     assert "web1-a: safe to retire" in told.stdout
     assert "web1-b: not safe to retire, because" in told.stdout
@@ -90,7 +91,7 @@ def test_gateways_that_can_not_be_asked_are_told_and_status_goes_on(
     assert told.exit_code == 0
     assert f"warning: {down}/keys" in told.stderr
     assert "HTTP status 404" in told.stderr
-    assert f"{broken.address} can not read its keys, for 1m 1s now" in told.stderr
+    assert f"{broken.address} can not read its keys, for 1m" in told.stderr
     answer = as_json(rotate("status", keys.path, "--json", "--gateway", down).stdout)
     assert answer["gateways"][0]["answered"] is False
     assert answer["keys"][0]["messages_last_hour"] is None

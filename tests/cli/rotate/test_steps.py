@@ -76,7 +76,7 @@ def test_promote_asks_every_gateway_and_tells_all_that_do_not_have_it(
     for gateway, told in (
         (behind.address, "does not have web1-b"),
         (half.address, "not every worker"),
-        (broken.address, "have not been readable for 1m 30s"),
+        (broken.address, "have not been readable for 1m"),
         (old.address, "HTTP status 404; is this a gateway of this version?"),
         (revoked.address, "is revoked at"),
         (over.address, "not valid now"),
@@ -241,7 +241,7 @@ def test_retire_tells_every_reason_at_once(promoted: Keys, rotate: Rotate, gatew
     assert refused.exit_code == 69
     reasons = [line for line in refused.stderr.splitlines() if line.startswith("  - ")]
     for told in (
-        f"7 messages in the last hour came under web1-a at {busy.address}, the last 1m 5s ago, by shop, web",
+        f"7 messages in the last hour came under web1-a at {busy.address}",
         f"seals under web1-a that {valid.address} has seen are good for another 30m",
         f"{behind.address} still has web1-a in state active",
         f"{behind.address} does not have web1-b",
@@ -249,6 +249,7 @@ def test_retire_tells_every_reason_at_once(promoted: Keys, rotate: Rotate, gatew
     ):
         assert [line for line in reasons if told in line], (told, reasons)
     assert len(reasons) == 5
+    assert "the last 1m" in refused.stderr and "ago, by shop, web" in refused.stderr
     assert promoted.text() == before
     assert rotate("retire", promoted.path, "--kid", "web1-a", *options, "--force").exit_code == 0
     assert "web1-a" not in promoted.states()
@@ -298,7 +299,7 @@ def test_what_a_gateway_has_not_watched_counts_as_in_flight(
     recent = gateway_of(a_key("web1-a", "verify", known_since=now - 60), a_key("web1-b"))
     refused = rotate("retire", promoted.path, "--kid", "web1-a", *recent.gateway)
     assert refused.exit_code == 69
-    assert "has watched web1-a for 1m only" in refused.stderr
+    assert "has watched web1-a for 1m" in refused.stderr
     # Signers had switched half a minute after the promotion, and seals are good for less than max_lifetime.
     retire = ("retire", promoted.path, "--kid", "web1-a", *recent.gateway, "--quiet", "30s")
     assert rotate(*retire, "--validity", "45m").exit_code == 69
@@ -316,9 +317,8 @@ def test_gateway_that_was_just_started_does_not_know_who_still_signs(
     retire = ("retire", promoted.path, "--kid", "web1-a", *recent.gateway, "--validity", "1m")
     refused = rotate(*retire)
     assert refused.exit_code == 69
-    assert "has watched web1-a for 10m only: whether messages still come under it is known after 1h" in (
-        refused.stderr
-    )
+    assert "has watched web1-a for 10m" in refused.stderr
+    assert "only: whether messages still come under it is known after 1h" in refused.stderr
     # Nor is what was sealed after the promotion over, by who was late.
     late = rotate(*retire[:-1], "15m", "--quiet", "9m")
     assert late.exit_code == 69
@@ -347,7 +347,8 @@ def test_clock_that_is_wrong_is_told(begun: Keys, rotate: Rotate, gateway_of: Ga
     gateway = gateway_of(a_key("web1-a"), a_key("web1-b", "verify"), at=time.time() + HOUR)
     refused = rotate("promote", begun.path, "--kid", "web1-b", *gateway.gateway)
     assert refused.exit_code == 69
-    assert f"the clock of this machine is 59m 59s behind that of {gateway.address}" in refused.stderr
+    assert "the clock of this machine is 59m" in refused.stderr
+    assert f"behind that of {gateway.address}" in refused.stderr
 
 
 def test_revoked_key_can_go_at_once(promoted: Keys, rotate: Rotate) -> None:
