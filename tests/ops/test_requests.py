@@ -135,9 +135,10 @@ async def test_answer_that_nobody_takes_is_not_kept(monkeypatch: pytest.MonkeyPa
     large = Table("Large", "", ("n",), [], {"n": "x" * 20_000_000})
     async with served(tables={"/large": lambda: large}) as port, asyncio.timeout(20):
         _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-        opened = connections_of(port)
+        while not connections_of(port):
+            await asyncio.sleep(0.01)
         writer.write(b"GET /large HTTP/1.1\r\n\r\n")
-        while opened <= connections_of(port):
+        while connections_of(port):
             await asyncio.sleep(0.01)
         writer.transport.abort()
 

@@ -218,6 +218,18 @@ def test_large_tables_are_read_and_not_remembered() -> None:
         assert read(reader, payload) == scanned(payload)
 
 
+@pytest.mark.parametrize(("values", "again"), [(60, 0), (200, 3)])
+def test_tables_of_many_values_are_read_and_not_remembered(values: int, again: int) -> None:
+    """They take little room on the wire, and 40 KiB as objects."""
+    reader = a_reader("task")
+    inner = b"".join([entry(f"{number:02x}", b"F" + long(b"")) for number in range(values)])
+    for _ in range(4):
+        table = entry("task", b"S" + long(b"t")) + entry("stamps", b"F" + long(inner))
+        payload = content_header({2: long(table)}, 0)
+        assert read(reader, payload) == scanned(payload)
+    assert reader.scans == 1 + again
+
+
 def after_each_other(*tables: bytes) -> list[bool]:
     """Read these on one connection; each as if it were the first. Returns whether they were taken."""
     reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties)

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 #: A larger table is read anew each time: what is remembered is memory for as long as its connection lives.
 _TABLE_BYTES_MAX: Final = 4096
-_ENTRIES_MAX: Final = 64
+#: Values at all levels: each is an object, however few octets it has on the wire.
+_VALUES_MAX: Final = 64
 _TAIL_BYTES_MAX: Final = 1024
 #: Some messages without a kind take turns on a connection: results, events, control.
 _SHAPES_MAX: Final = 4
-#: Kinds that are known by name, of smaller tables: about 6 KiB each, and a task of Celery's takes one. A
-#: producer with more of them has the rest read as what they have in common.
+#: Kinds that are known by name, of smaller tables: about 6 KiB each, 12 at most, and a task of Celery's takes
+#: one. A producer with more of them has the rest read as what they have in common.
 _KINDS_MAX: Final = 32
 _KIND_TABLE_BYTES_MAX: Final = 2048
 _KIND_BYTES_MAX: Final = 255
@@ -154,7 +155,7 @@ class HeaderReader:
         self.scans += 1
         self._last = None
         values = table.values
-        if len(table.raw) > _TABLE_BYTES_MAX or table.size > _ENTRIES_MAX or table.traits:
+        if len(table.raw) > _TABLE_BYTES_MAX or table.layout.count > _VALUES_MAX or table.traits:
             return
         if not self._absolute.isdisjoint(values):
             return
