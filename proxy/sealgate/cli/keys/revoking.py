@@ -19,7 +19,7 @@ from sealgate.cli.keys.telling import note, paths
 from sealgate.cli.keys.words import ago, span
 from sealgate.cli.keys.writing import held
 from sealgate.cli.options import FILE_PATH
-from sealgate.config.fields import Address
+from sealgate.config.fields import Address, is_remote
 from sealgate.signing.keyring import KeyState
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Files are looked at every two seconds, and read by each worker for itself.
 WAIT_S: Final = 30.0
+#: Stores are asked every minute (`keys.refresh`), and a tenth later by some.
+STORE_WAIT_S: Final = 90.0
 _PAUSE_S: Final = 0.3
 
 
@@ -37,7 +39,8 @@ Examples:
 
 \b
 Exit codes: 0 revoked (at every gateway asked, too), 64 wrong usage, 69 revoked in the
-files, but a gateway asked does not say so in time, 77 a file may not be written,
+files, but a gateway asked does not say so in time (or another command is just changing
+them, which is told), 77 a file may not be written,
 78 a file is wrong. With 64, 77 and 78 nothing was changed."""
 )
 @click.argument("kid")
@@ -47,13 +50,11 @@ files, but a gateway asked does not say so in time, 77 a file may not be written
     "--wait",
     "wait_s",
     callback=duration,
-    default="30s",
-    show_default=True,
     metavar="TIME",
-    help="How long the gateways asked may take.",
+    help="How long the gateways asked may take: 30s if not given, 90s where the keys are in Vault or AWS.",
 )
 def revoke(
-    kid: str, files: tuple[Path, ...], gateways: list[Address], config: Path | None, wait_s: float
+    kid: str, files: tuple[Path, ...], gateways: list[Address], config: Path | None, wait_s: float | None
 ) -> int:
     """Revoke KID in all FILES at once: nobody signs with it, and nobody takes a message under it any more.
 
@@ -72,6 +73,8 @@ def revoke(
     if not addresses:
         note("No gateway was asked whether it has it in force: --gateway HOST:9672")
         return EXIT_OK
+    if wait_s is None:
+        wait_s = STORE_WAIT_S if any(is_remote(str(file)) for file in files) else WAIT_S
     return _wait(kid, addresses, wait_s)
 
 
