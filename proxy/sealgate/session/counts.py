@@ -13,14 +13,19 @@ from sealgate.verify.verdict import Accepted
 UNREAD: Final = Accepted(kid="", task="")
 
 
+#: Of how many tasks and keys the places to count at are kept between events: a producer has a few.
+_KEPT_MAX: Final = 16
+
+
 class _Alike:
     """Publishes of one task under one key: how many, the latest end of their seals, the last one's skew."""
 
-    __slots__ = ("clock_skew_s", "count", "expires", "kid", "task")
+    __slots__ = ("clock_skew_s", "count", "expires", "kid", "of_key", "task")
 
     def __init__(self, task: str, kid: str) -> None:
         self.task: Final = task
         self.kid: Final = kid
+        self.of_key: Final = (kid, "accepted")
         self.count = 0
         self.expires = 0
         self.clock_skew_s = 0.0
@@ -35,13 +40,15 @@ class _Alike:
 class Counts:
     """Counts the publishes of one conversation. `signed` and `countersigned` are added to from outside."""
 
-    __slots__ = ("_accepted", "_conversation", "_last", "countersigned", "signed")
+    __slots__ = ("_accepted", "_any", "_conversation", "_last", "countersigned", "signed")
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation: Final = conversation
-        #: Accepted while this event lasts, by task and key: as many as it has messages at most.
+        #: Accepted while this event lasts, by task and key: as many as it has messages at most. A few of them
+        #: are kept for the next one, empty; `_last` is one of these.
         self._accepted: Final[dict[tuple[str, str], _Alike]] = {}
         self._last: _Alike | None = None
+        self._any = False
         self.signed = 0
         self.countersigned = 0
 
@@ -57,6 +64,7 @@ class Counts:
         if last is None or accepted.kid != last.kid or accepted.task != last.task:
             last = self._last = self._alike(accepted)
         last.add(accepted)
+        self._any = True
 
     def _alike(self, accepted: Accepted) -> _Alike:
         names = accepted.task, accepted.kid
@@ -89,11 +97,15 @@ class Counts:
         if self.countersigned:
             count, self.countersigned = self.countersigned, 0
             self._tell_signed(self._conversation.terms.countersealer, self._conversation.countersigner, count)
-        if self._last is not None:
+        if self._any:
+            self._any = False
             for alike in self._accepted.values():
-                self._tell_accepted(alike, Reason.OK)
-            self._accepted.clear()
-            self._last = None
+                if alike.count:
+                    self._tell_accepted(alike, Reason.OK)
+                    alike.count = alike.expires = 0
+            if len(self._accepted) > _KEPT_MAX:
+                self._accepted.clear()
+                self._last = None
 
     def _tell_accepted(self, alike: _Alike, reason: Reason) -> None:
         conversation = self._conversation
@@ -103,7 +115,7 @@ class Counts:
         tally.messages["publish", "accepted", reason.value] += count
         tally.task_messages[terms.verifier.task_label(alike.task), "accepted"] += count
         if alike.kid:
-            tally.key_messages[alike.kid, "accepted"] += count
+            tally.key_messages[alike.of_key] += count
             use = tally.use_of(alike.kid)
             use.note(count, conversation.now.wall, alike.expires, conversation.peer.user)
             use.clock_skew_s = alike.clock_skew_s
