@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealgate.integrations.decoded import NAMES, content_header
+from sealgate.integrations.decoded import content_header
 from sealgate.reason import GateError
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
-from sealgate.wire.properties import HEADERS, scan_content_header
+from sealgate.wire.properties import HEADERS, NAMES, scan_content_header
 from support.wire_bytes import content_header as payload_of
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)

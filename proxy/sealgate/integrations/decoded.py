@@ -16,19 +16,6 @@ from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import CLASS_BASIC
 from sealgate.wire.properties import DELIVERY_MODE, HEADERS, PRIORITY, TIMESTAMP
 
-#: Attributes by AMQP index, as pika calls them.
-NAMES: Final = (
-    *(
-        "content_type",
-        "content_encoding",
-        "headers",
-        "delivery_mode",
-        "priority",
-        "correlation_id",
-        "reply_to",
-    ),
-    *("expiration", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id"),
-)
 _FIRST_FLAG: Final = 0x8000
 #: Far above what a gateway lets pass (8); below what would exhaust the interpreter's stack.
 _DEPTH_MAX: Final = 32

@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 
 from pika import BasicProperties
 
-from sealgate.integrations.decoded import NAMES
 from sealgate.integrations.deliveries import open_check, without_seals
 from sealgate.integrations.options import Options
 from sealgate.integrations.signer import Line, Signer, as_message, open_signer, sealed_headers
 from sealgate.verify.sealer import SignerSession
 from sealgate.wire.methods import read_challenge
+from sealgate.wire.properties import NAMES
 
 #: A connection's line is that of all its channels: their messages have one row of numbers.
 _lines: Final[WeakKeyDictionary[Any, dict[Signer, Line]]] = WeakKeyDictionary()

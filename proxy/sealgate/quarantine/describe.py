@@ -16,6 +16,7 @@ from sealgate.wire.methods import read_publish
 from sealgate.wire.properties import (
     DELIVERY_MODE,
     HEADERS,
+    NAMES,
     PRIORITY,
     TIMESTAMP,
     ContentHeader,
@@ -26,22 +27,6 @@ from sealgate.wire.values import Decimal, Timestamp, Value
 #: Whose signature part is not shown: a listing ends in tickets and chats, and a seal may still be good.
 SEAL_HEADERS: Final = frozenset({"x-seal", "x-countersign"})
 _HIDDEN: Final = "(signature not shown)"
-NAMES: Final = (
-    "content_type",
-    "content_encoding",
-    "headers",
-    "delivery_mode",
-    "priority",
-    "correlation_id",
-    "reply_to",
-    "expiration",
-    "message_id",
-    "timestamp",
-    "type",
-    "user_id",
-    "app_id",
-    "cluster_id",
-)
 _NUMBERS: Final = (DELIVERY_MODE, PRIORITY, TIMESTAMP)
 
 #: What `json.dumps` takes.

@@ -29,6 +29,23 @@ USER_ID: Final = 11
 APP_ID: Final = 12
 CLUSTER_ID: Final = 13
 PROPERTIES: Final = 14
+#: By index, as most client libraries write them.
+NAMES: Final = (
+    "content_type",
+    "content_encoding",
+    "headers",
+    "delivery_mode",
+    "priority",
+    "correlation_id",
+    "reply_to",
+    "expiration",
+    "message_id",
+    "timestamp",
+    "type",
+    "user_id",
+    "app_id",
+    "cluster_id",
+)
 
 #: Class, weight, body size and property flags.
 FIXED_BYTES: Final = 14

@@ -10,7 +10,7 @@ from sealgate.cli.explain.findings import shown
 from sealgate.cli.explain.given import Given
 from sealgate.cli.explain.guesses import Difference
 from sealgate.cli.explain.values import describe
-from sealgate.quarantine.describe import NAMES, printable
+from sealgate.quarantine.describe import printable
 from sealgate.signing.canonical import (
     DIRECT_REPLY_TO,
     OMITTED_FOR_SEAL,
@@ -18,7 +18,7 @@ from sealgate.signing.canonical import (
     SECTION_P_INDICES,
 )
 from sealgate.verify.message import Message
-from sealgate.wire.properties import EXPIRATION, TIMESTAMP
+from sealgate.wire.properties import EXPIRATION, NAMES, TIMESTAMP
 
 _NUMBERS: Final = ("delivery_mode", "priority", "timestamp")
 

@@ -23,7 +23,6 @@ from sealgate.cli.explain.values import (
     property_values,
     retyped,
 )
-from sealgate.quarantine.describe import NAMES
 from sealgate.signing.algorithms import HMAC_SHA256
 from sealgate.signing.canonical import (
     OMITTED_FOR_SEAL,
@@ -35,6 +34,7 @@ from sealgate.signing.canonical import (
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import Token
 from sealgate.verify.message import Message
+from sealgate.wire.properties import NAMES
 
 #: Signatures tried: about a quarter of a second of HMAC, and a second and a half of Ed25519.
 HMAC_TRIALS_MAX: Final = 60_000
