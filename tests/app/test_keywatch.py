@@ -53,7 +53,7 @@ def test_evidence_goes_with_its_key() -> None:
     watched = Watched()
     watched.at(1000, K1, K2)
     for kid in ("k1", "k2"):
-        watched.tally.use_of(kid).note(1, 1000, 2000, "web")
+        watched.tally.use_of(kid).note(1, 1000.0, 2000, "web")
     watched.at(1010, K1)
     assert list(watched.tally.key_use) == ["k1"]
 

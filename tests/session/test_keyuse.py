@@ -39,7 +39,7 @@ def octets(data: bytes) -> list[bytes]:
 def test_accepted_publishes_are_evidence_by_the_short_way_and_the_ordinary_one(in_pieces: bool) -> None:
     talk = Talk().shake_hands().open_channel(1)
     for second in range(3):
-        talk.mono = second
+        talk.mono = float(second)
         data = on(1, *talk.sealed(), *talk.sealed())
         for piece in octets(data) if in_pieces else [data]:
             talk.client_bytes(piece)
