@@ -143,6 +143,21 @@ async def test_answer_that_nobody_takes_is_not_kept(monkeypatch: pytest.MonkeyPa
         writer.transport.abort()
 
 
+@pytest.mark.asyncio
+async def test_who_takes_no_answer_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealgate.ops.admin.CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("sealgate.ops.admin.REQUEST_S", 60.0)
+    large = Table("Large", "", ("n",), [], {"n": "x" * 20_000_000})
+    async with served(tables={"/large": lambda: large}) as port, asyncio.timeout(20):
+        held = [await asyncio.open_connection("127.0.0.1", port, limit=64) for _ in range(3)]
+        for reader, writer in held:
+            writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert (await talk(port, LIVE)).endswith(b"ok\n")
+        for _, writer in held:
+            writer.transport.abort()
+
+
 def connections_of(port: int) -> int:
     """TCP connections of this host that are open at the side of `port`."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

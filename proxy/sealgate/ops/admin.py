@@ -21,8 +21,8 @@ from sealgate.ops.pages import HEADERS, Pages
 HEAD_BYTES_MAX: Final = 16_384
 #: For the request to be there, and again for all of its answer to be taken.
 REQUEST_S: Final = 5.0
-#: Connections at once: this address is for a few machines. Who comes then takes the place of whoever has been
-#: there longest without a whole request, or probes would fail for who holds connections and says nothing.
+#: Connections at once: this address is for a few machines. Who comes then takes the place of whoever has kept
+#: us waiting longest, or probes would fail for who holds connections and says nothing, or reads nothing.
 CONNECTIONS_MAX: Final = 64
 #: What a client sent too much is read for so long, or closing would reset what it was answered.
 LINGER_S: Final = 0.5
@@ -44,7 +44,7 @@ class Admin:
         self._pages: Final = pages
         self._server: asyncio.Server | None = None
         self._serving: Final[set[asyncio.Task[None]]] = set()
-        #: Those whose request is not there yet, the oldest first.
+        #: Those who are to send their request, or to take their answer; who has done neither longest first.
         self._waiting: Final[dict[asyncio.StreamWriter, None]] = {}
 
     @property
@@ -89,6 +89,7 @@ class Admin:
                 body = await reader.readexactly(_body_bytes(head))
             self._waiting.pop(writer, None)
             answer, with_body = await self._answer_safely(head, body, _client(writer))
+            self._waiting[writer] = None
             # To be drained is to be taken: what the transport kept would wait for its reader for ever.
             writer.transport.set_write_buffer_limits(high=0)
             writer.write(_written(answer, with_body))
