@@ -115,6 +115,7 @@ def test_every_metric_the_documents_name_is_served() -> None:
     store = open_store("memory", deployment="prod", max_age_s=300, clock_skew_s=30)
     served = {metric.name for metric in build_registry(Tally(), store, {}).collect()}
     served |= {metric.name for metric in FleetCollector(Fleet(2, [], lambda _: b"", 1.0)).collect()}
+    served |= {metric.name for metric in KeyCollector(lambda: RingFacts("", ())).collect()}
     plan = ControlPlan(None, "memory", "prod", [], None)
     served |= {metric.name for metric in Controlling(plan, lambda _: None).collector().collect()}
     served |= {metric.name for metric in KeyCollector(lambda: RingFacts("", ())).collect()}
