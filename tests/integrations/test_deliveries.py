@@ -287,6 +287,35 @@ class TestDelayedTarget:
         assert self.judged(tmp_path, "celery_delayed_0", self.KEY, signed="tasks") == "target.mismatch"
 
 
+def test_keys_of_a_running_process_are_followed_through_a_rotation(tmp_path: Path) -> None:
+    """Whether any of them can sign is nothing to who verifies; what is revoked is so at the next look."""
+    check, other = verifier(tmp_path), secrets.token_bytes(32)
+    new = Key("k2", HmacSha256(other))
+    plain = a_message()
+    messages = {"k1": with_token(plain, seal(plain, KEY)), "k2": with_token(plain, seal(plain, new))}
+    found = []
+    for states in (
+        {"k1": "active"},
+        {"k1": "active", "k2": "verify"},
+        {"k1": "verify", "k2": "verify"},
+        {"k1": "revoked", "k2": "active"},
+        {"k2": "active"},
+        {},  # no key file: the last good keys stay
+    ):
+        texts = {"k1": SECRET.hex(), "k2": other.hex()}
+        write_keys(tmp_path / "keys.toml", [key(k, f"hex:{texts[k]}", state=s) for k, s in states.items()])
+        check._keys._next = 0.0
+        found.append([refusal(check, message) for message in messages.values()])
+    assert found == [
+        ["", "sig.kid"],
+        ["", ""],
+        ["", ""],
+        ["sig.key_state", ""],
+        ["sig.kid", ""],
+        ["sig.kid", ""],
+    ]
+
+
 def test_refusals_are_counted_and_a_flood_of_them_is_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
