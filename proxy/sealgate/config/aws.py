@@ -135,6 +135,26 @@ class AwsStore:
             name, "update_secret_version_stage", VersionStage=stage, RemoveFromVersionId=source, **options
         )
 
+    def replace(self, locator: str, old: str, new: str) -> None:
+        """Make a version with the text `new` the current one, if that has `old` now. Raises `SourceError`.
+
+        The locator has neither stage nor field. It is AWSPENDING for a moment, and AWS moves AWSCURRENT only
+        from the version that was read.
+        """
+        self.begin()
+        changed = SourceError(f"aws:{locator} was changed by somebody else meanwhile", away=True)
+        versions = self.versions(locator)
+        current, pending = versions.get(CURRENT), versions.get(PENDING)
+        if current is None or current.text.strip() != old:
+            raise changed
+        if pending is not None and pending.version_id != current.version_id:
+            raise SourceError(f"aws:{locator}: a version is {PENDING}, of which this is no part")
+        made = self.add_pending(locator, new)
+        try:
+            self.move(locator, CURRENT, current.version_id, made)
+        finally:
+            self.move(locator, PENDING, made)
+
     def _change(self, name: str, method: str, **given: Any) -> Any:
         try:
             return getattr(self._made_client(name), method)(SecretId=name, **given)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sealgate.cli.keys.keyfiles import read_files, write_files
+from sealgate.config.errors import ConfigError
+from sealgate.config.loading import load
 from sealgate.config.reload import KeySource
 from sealgate.config.settings import Settings
 from sealgate.signing.keyring import Keyring
@@ -119,6 +122,27 @@ def test_bare_secret_stays_bare_and_its_keys_are_named_by_version(
     assert states(aws, "shop/web2") == {second: "active", first: "verify"}
 
 
+def test_key_file_in_a_secret_is_rotated_as_any_other(aws: AwsServer, config: Path, rotate: Rotate) -> None:
+    table = f'# Ours.\n[[key]]\nkid = "k1"\nalg = "hmac-sha256"\nsecret = "{a_secret()}"\n'
+    aws.secret("shop/file", table)
+    given = ("aws:shop/file", "-c", config)
+    assert rotate("begin", *given, "--kid", "k1").exit_code == 0
+    assert rotate("promote", *given, "--kid", "k2", "--force").exit_code == 0
+    assert states(aws, "shop/file") == {"k1": "verify", "k2": "active"}
+    assert "next: retire k1" in rotate("status", *given).stdout
+    text = aws.client.get_secret_value(SecretId="shop/file")["SecretString"]
+    assert text.startswith("# Ours.\n")
+    versions = aws.client.list_secret_version_ids(SecretId="shop/file")["Versions"]
+    stages = [stage for version in versions for stage in version["VersionStages"]]
+    assert sorted(stages) == ["AWSCURRENT", "AWSPREVIOUS"]
+    read = read_files([Path("aws:shop/file")], load(config, {}, ()).settings)
+    read[0].text.change("k1", {"state": "revoked"})
+    aws.promote("shop/file", aws.add("shop/file", table, "AWSPENDING"))
+    with pytest.raises(ConfigError, match="changed by somebody else meanwhile"):
+        write_files(read)
+    assert aws.client.get_secret_value(SecretId="shop/file")["SecretString"] == table
+
+
 def test_leaked_key_is_revoked_behind_its_successor(aws: AwsServer, config: Path, rotate: Rotate) -> None:
     aws.secret("shop/web3", json.dumps({"kid": "k1", "secret": a_secret()}))
     given = ("aws:shop/web3", "-c", config)
@@ -150,9 +174,10 @@ def test_ed25519_signers_secret_gets_a_private_key(aws: AwsServer, config: Path,
     [
         (("aws:shop/none",), 78, "there is no such secret"),
         (("aws:",), 64, "aws: must be followed by"),
-        (("aws:shop/ring",), 64, "holds a text with keys of its own"),
+        (("aws:shop/ring",), 78, "holds no key file"),
         (("aws:shop/one", "aws:shop/ring"), 64, "alone"),
         (("aws:shop/one", "--secret", "env:X"), 64, "goes to AWS"),
+        (("aws:shop/ring?stage=AWSCURRENT",), 64, "a secret of its own"),
         (("aws:shop/one", "--new", "k1"), 64, "--new"),
         (("aws:shop/one",), 64, "there is no key k9"),
         (("vault:secret/data/sealgate",), 64, "that: vault:secret/data/sealgate#keys"),

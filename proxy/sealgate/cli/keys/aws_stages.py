@@ -133,12 +133,27 @@ class StagedSecret:
 
 def staged_secret(reference: str, settings: Settings | None) -> StagedSecret:
     """What is behind the reference now. Raises `ConfigError` for anything but a key in stages."""
-    aws = settings.aws if settings is not None and settings.aws is not None else Aws()
+    return read_staged(reference, _store(reference, settings))
+
+
+def is_staged(reference: str, settings: Settings | None) -> bool:
+    """Whether the secret is one key, so that its versions are a rotation; else it is a text of keys.
+
+    Raises `ConfigError`.
+    """
+    store = _store(reference, settings)
+    try:
+        return not isinstance(store.secrets(reference.partition(":")[2]), str)
+    except SourceError as error:
+        raise ConfigError([error.problem("")]) from None
+
+
+def _store(reference: str, settings: Settings | None) -> AwsStore:
     try:
         check_reference(reference)
     except ValueError as error:
         raise click.UsageError(f"{reference}: {error}") from None
-    return read_staged(reference, AwsStore(aws))
+    return AwsStore(settings.aws if settings is not None and settings.aws is not None else Aws())
 
 
 def read_staged(reference: str, store: AwsStore) -> StagedSecret:
@@ -150,11 +165,7 @@ def read_staged(reference: str, store: AwsStore) -> StagedSecret:
     except SourceError as error:
         raise ConfigError([error.problem("")]) from None
     if isinstance(found, str):
-        raise click.UsageError(
-            f"{reference} holds a text with keys of its own, whose stages say nothing: get it into a file "
-            "(aws secretsmanager get-secret-value --query SecretString --output text), rotate that, and "
-            "bring it back (aws secretsmanager put-secret-value --secret-string file://...)"
-        )
+        raise ConfigError([Problem(reference, "", "is no key with stages any more", away=True)])
     try:
         ring, _ = load_secrets(found)
     except KeyfileError as error:

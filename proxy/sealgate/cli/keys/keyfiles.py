@@ -9,19 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from sealgate.cli.keys.editing import EditError, KeyText
 from sealgate.cli.keys.judging import Standing
 from sealgate.cli.keys.writing import Change, NewSecret, carry_out, check_writable
 from sealgate.config.errors import ConfigError, Problem
 from sealgate.config.fields import check_reference, is_remote
 from sealgate.config.sources import SourceError, Sources, Stamp, stamp_of
-from sealgate.config.store_settings import Vault
+from sealgate.config.store_settings import Aws, Vault
 from sealgate.signing.keyfile import KeyfileError, load_keyring
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.signing.material import generate_ed25519, generate_hmac
 
 if TYPE_CHECKING:
+    from sealgate.config.aws import AwsStore
     from sealgate.config.settings import Settings
+    from sealgate.config.vault import VaultStore
 
 MATERIALS: Final = ("secret", "private", "public")
 
@@ -183,14 +187,14 @@ def _read(path: Path) -> KeyFile:
 
 
 def _read_remote(reference: str, settings: Settings | None) -> KeyFile:
-    """A key file in a field of a secret in Vault."""
-    from sealgate.config.vault import VaultStore
-
+    """A key file in a field of a secret in Vault, or in a secret in AWS."""
     locator = reference.partition(":")[2]
-    vault = settings.vault if settings is not None and settings.vault is not None else Vault()
-    store = VaultStore(vault, os.environ, Sources(os.environ).resolve)
+    if reference.startswith("aws:") and ("?" in locator or "#" in locator):
+        message = "a stage or field of a secret in AWS is not changed: give the key file a secret of its own"
+        raise click.UsageError(f"{reference}: {message}")
     try:
         check_reference(reference)
+        store = _store(reference, settings)
         text = store.text(locator)
     except SourceError as error:
         raise ConfigError([error.problem("")]) from None
@@ -210,6 +214,17 @@ def _read_remote(reference: str, settings: Settings | None) -> KeyFile:
         raise ConfigError([Problem(reference, "", f"holds no key file: {error}")]) from None
     except KeyfileError as error:
         raise ConfigError([Problem(reference, "", message) for message in error.errors]) from None
+
+
+def _store(reference: str, settings: Settings | None) -> AwsStore | VaultStore:
+    if reference.startswith("aws:"):
+        from sealgate.config.aws import AwsStore
+
+        return AwsStore(settings.aws if settings is not None and settings.aws is not None else Aws())
+    from sealgate.config.vault import VaultStore
+
+    vault = settings.vault if settings is not None and settings.vault is not None else Vault()
+    return VaultStore(vault, os.environ, Sources(os.environ).resolve)
 
 
 def _ring(tables: Mapping[str, object], materials: Mapping[str, Mapping[str, str]]) -> Keyring:

@@ -64,7 +64,7 @@ def revoke(
     wants them there, one that hangs SIGHUP.
     """
     settings = load_config(config)
-    store = stored(files)
+    store = stored(files, settings)
     if store is not None:
         revoke_stored(store, kid, settings)
     else:

@@ -127,7 +127,7 @@ def begin(
     """
     settings = load_config(config)
     wishes = Wishes(secret, public, existing, printed)
-    store = stored(files)
+    store = stored(files, settings)
     if store is not None:
         return begin_stored(store, kid, new, wishes, ends_in_s, settings)
     with held(files):
@@ -185,7 +185,7 @@ def promote(
     for five minutes. Signers switch when they read their file again.
     """
     settings = load_config(config)
-    store = stored(files)
+    store = stored(files, settings)
     if store is not None:
         return promote_stored(store, kid, ask(gateways, settings), gateways, force)
     with held(files):
@@ -261,7 +261,7 @@ def retire(
     once. The file with the secret stays; delete it when nobody names it any more.
     """
     settings = load_config(config)
-    store = stored(files)
+    store = stored(files, settings)
     if store is not None:
         asked = ask(gateways, settings)
         return retire_stored(store, kid, asked, asked.limits(lifetime_s, quiet_s), force)

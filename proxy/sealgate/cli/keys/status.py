@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ from sealgate.cli.keys.asked import Asked, ask, duration, load_config
 from sealgate.cli.keys.gateways import KeyUse, Witness, gateway_options
 from sealgate.cli.keys.judging import Limits, Standing, against_promoting, against_retiring, in_flight_until
 from sealgate.cli.keys.keyfiles import ring_without_secrets, standing_in
-from sealgate.cli.keys.stored import staged_ring
+from sealgate.cli.keys.stored import staged_ring, stored
 from sealgate.cli.keys.telling import note
 from sealgate.cli.keys.words import ago, span
 from sealgate.cli.text import aligned
@@ -125,9 +124,8 @@ def _ring(name: str, asked: Asked) -> Keyring:
     """The keys of a file, without their secrets, or of any other reference. Raises `ConfigError`."""
     if name.startswith("file:") or not is_reference(name):
         return ring_without_secrets(Path(name.removeprefix("file:")))
-    if name.startswith("aws:"):
-        with suppress(click.UsageError):  # it holds a text with keys of its own
-            return staged_ring(name, asked.settings)
+    if name.startswith("aws:") and stored([Path(name)], asked.settings):
+        return staged_ring(name, asked.settings)
     sources = Sources(os.environ) if asked.settings is None else sources_of(asked.settings, os.environ)
     return read_keyring(name, sources)
 

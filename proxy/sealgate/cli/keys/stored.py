@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _SIGNERS: Final = ("sign_with", "countersign_with")
 
 
-def stored(files: Sequence[Path]) -> str | None:
-    """The secret in AWS that is given in place of files; None for files, and a key file in Vault.
+def stored(files: Sequence[Path], settings: Settings | None) -> str | None:
+    """The secret in AWS whose stages are a rotation, if one is given; None for key files, wherever they are.
 
     Raises `click.UsageError` for one among others, and for keys in Vault that have no states.
     """
@@ -44,7 +44,11 @@ def stored(files: Sequence[Path]) -> str | None:
         )
     if len(remote) > 1 or (name.startswith("aws:") and len(names) > 1):
         raise click.UsageError("a store on the network is changed alone: give one command for each")
-    return name if name.startswith("aws:") else None
+    if name.startswith("vault:"):
+        return None
+    from sealgate.cli.keys.aws_stages import is_staged
+
+    return name if is_staged(name, settings) else None
 
 
 def staged_ring(reference: str, settings: Settings | None) -> Keyring:
