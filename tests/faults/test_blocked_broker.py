@@ -33,7 +33,10 @@ HEARTBEAT_S = 1
 QUEUE = "work"
 BLOCKED = ("connection.blocked",)
 ANYTHING = {"profile": "generic", "types": ["*"]}
-ALARMED = "{resource_limit,memory"
+ALARMED = """
+lists:any(fun({{Kind, What, _}, _}) -> {Kind, What} =:= {resource_limit, memory}; (_) -> false end,
+    rabbit_alarm:get_alarms()).
+"""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def node() -> Iterator[RabbitMQServer]:
 def alarm(node: RabbitMQServer, on: bool) -> None:
     """Run out of memory, or have plenty again."""
     node.ctl("set_vm_memory_high_watermark", *(("absolute", "1") if on else ("0.9",)))
-    wait_until(lambda: (ALARMED in node.evaluate("rabbit_alarm:get_alarms().")) is on, 60, "the memory alarm")
+    wait_until(lambda: node.evaluate(ALARMED) == str(on).lower(), 60, "the memory alarm")
 
 
 class Publisher(RawClient):
