@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,11 +18,13 @@ from differential.picture import picture
 from sealgate.session.conversation import Role
 from sealgate.session.events import Ticked
 from sealgate.session.limits import Limits
+from sealgate.session.states import State
 from sealgate.verify.delivery import DeliveryPolicy, QueueTerms
 from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, ClaimStatus
 from sealgate.wire.constants import FRAME_HEADER, FRAME_METHOD
 from sealgate.wire.frames import encode_frame
 from sealgate.wire.properties import read_body_size
+from sealgate.wire.splitter import FrameSplitter
 from support.likeness import Producer
 from support.likeness_attacks import ATTACKS
 from support.policies import POLICIES, keyrings
@@ -232,6 +234,34 @@ def test_delivery_without_acknowledgements_has_none_outstanding() -> None:
     talk.to_client = talk.to_broker = b""
     talk.client(1, Basic.Ack(1))
     assert b"unknown delivery tag 1" in talk.to_client
+
+
+@pytest.mark.replaces_core
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize(
+    "answer",
+    [lambda tag: Basic.Ack(tag), lambda tag: Basic.Ack(tag, tag % 2 == 0), lambda tag: Basic.Reject(tag)],
+)
+def test_answers_are_looked_at_a_few_times_each(
+    answer: Callable[[int], Any], once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one client, with a segment of them, would hold up all others for seconds."""
+    many = 500
+    looked = 0
+    alike_ahead = FrameSplitter.alike_ahead
+
+    def counted(self: FrameSplitter) -> tuple[bytes, int, int]:
+        nonlocal looked
+        found = alike_ahead(self)
+        looked += (found[2] - found[1]) // len(on(1, Basic.Ack(1)))
+        return found
+
+    monkeypatch.setattr(FrameSplitter, "alike_ahead", counted)
+    talk = consuming(Talk(Role.SIGN, delivery=ONCE if once else DeliveryPolicy()))
+    for tag in range(1, many + 1):
+        talk.broker(1, Basic.Deliver("c1", tag, False, "", "q"), *talk.sealed()[1:])
+    talk.client_bytes(b"".join([on(1, answer(tag)) for tag in range(1, many + 1)]))
+    assert talk.session.conversation.state is State.RUNNING and looked < 100 * many
 
 
 def test_acknowledgement_waits_for_the_get_before_it() -> None:

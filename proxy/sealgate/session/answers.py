@@ -41,7 +41,6 @@ from sealgate.wire.numbers import u32
 
 _REQUEUE: Final = 1
 _MULTIPLE: Final = 1
-_ACK: Final = BASIC_ACK.to_bytes(methods.METHOD_ID_BYTES, "big")
 #: Where the tag is in the frame of an answer, and octets of it; octets of the payload of an ack.
 _TAG_AT: Final = FRAME_HEADER_BYTES + methods.METHOD_ID_BYTES
 _TAG_BYTES: Final = 8
@@ -82,19 +81,17 @@ class Answers:
             delivering.consumers.cancel(frame.payload)
         return frame
 
-    def acknowledged(self, channel: Channel, data: bytes, start: int, stop: int) -> int:
-        """Take the answers in `data[start:stop]`, frames of one method, that may be passed on as they are.
+    def may_pass(self, channel: Channel, method: int) -> bool:
+        """Whether answers by `method` may be passed on as they are: no store waits to be told of them."""
+        return method == BASIC_ACK and not channel.getting and not self._deliveries.book.of(channel).claims
 
-        That is as long as each is a `basic.ack` of one delivery that the client has, and no store waits to be
-        told of it. Returns where these end.
+    def acknowledged(self, channel: Channel, data: bytes, start: int, stop: int) -> int:
+        """Take the answers in `data[start:stop]`, of which each `may_pass`, that are passed on as they are.
+
+        That is as long as each is of one delivery that the client has. Returns where these end.
         """
         delivering = self._deliveries.book.of(channel)
-        if (
-            channel.getting
-            or delivering.claims
-            or data[start + FRAME_HEADER_BYTES : start + _TAG_AT] != _ACK
-            or u32(data, start + 3) != _ACK_BYTES
-        ):
+        if u32(data, start + 3) != _ACK_BYTES:
             return start
         unacked = delivering.unacked
         at = start

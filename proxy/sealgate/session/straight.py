@@ -121,14 +121,18 @@ class Straight:
 
     def _pass_on(self, splitter: FrameSplitter) -> bool:
         """Pass on the answers to deliveries that lie next, where nothing comes before them."""
-        if splitter.method_ahead() not in _ANSWERS:
+        method = splitter.method_ahead()
+        if method not in _ANSWERS:
             return False
         channel = self._conversation.channels.get(splitter.channel_ahead())
         if channel is None or not _idle(channel) or channel.held:
             return False
+        answers = self._answers
+        if answers is not None and not answers.may_pass(channel, method):
+            return False
         data, start, stop = splitter.alike_ahead()
-        if self._answers is not None:
-            stop = self._answers.acknowledged(channel, data, start, stop)
+        if answers is not None:
+            stop = answers.acknowledged(channel, data, start, stop)
             if stop == start:
                 return False
         splitter.skip_to(stop)

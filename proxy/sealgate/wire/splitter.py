@@ -27,6 +27,8 @@ _HEADER: Final = struct.Struct(">BHI")
 _METHOD_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 4
 #: What a method's frame begins with: type, channel, size, and which method it is.
 _METHOD_HEAD_BYTES: Final = FRAME_HEADER_BYTES + 4
+#: Frames of a run that are looked at in one step: who can take the first alone has the rest looked at again.
+_RUN_MAX: Final = 32
 _BEGINNING_UPPER: Final = u32(CONTENT_BEGINNING, 0)
 _BEGINNING_LOWER: Final = u32(CONTENT_BEGINNING, 4)
 _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
@@ -195,7 +197,7 @@ class FrameSplitter:
         return self._data, start, self._at
 
     def alike_ahead(self) -> tuple[bytes, int, int]:
-        """The method's frame that `method_ahead` has found, and those behind it that are like it.
+        """The method's frame that `method_ahead` has found, and some of those behind it that are like it.
 
         Like it: the same method on the same channel, its frame as large, all of it in order and here. Returns
         bytes, and where in these the frames begin and end; they stay where they are: `skip_to` takes them.
@@ -205,7 +207,7 @@ class FrameSplitter:
         size = u32(data, start + 3) + FRAME_OVERHEAD_BYTES
         head = data[start : start + _METHOD_HEAD_BYTES]
         at = start + size
-        while True:
+        for _ in range(_RUN_MAX):
             stop = at + size
             if stop > len(data) or data[at : at + _METHOD_HEAD_BYTES] != head or data[stop - 1] != FRAME_END:
                 break
