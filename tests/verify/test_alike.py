@@ -14,23 +14,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import cycle
+from typing import Any
 
 import pytest
 
 from sealgate.reason import GateError
+from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
+from sealgate.signing.keyring import MAX_LIFETIME_S_DEFAULT, Key, Keyring
 from sealgate.verify.celery import TASK_HEADER
 from sealgate.verify.checks import Verifier
 from sealgate.verify.known import Known, Memory
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Verdict
-from sealgate.wire.properties import MESSAGE_ID, ContentHeader, scan_content_header
+from sealgate.wire.properties import MESSAGE_ID, TIMESTAMP, ContentHeader, scan_content_header
 from sealgate.wire.reader import HeaderReader
 from support.likeness import Producer
 from support.likeness_attacks import ATTACKS, Draft, Publish
 from support.policies import ORDERING, POLICIES, keyrings
-from support.sealed import CHALLENGE, DEPLOYMENT, NOW
+from support.sealed import CHALLENGE, DEPLOYMENT, NOW, SECRET
 
 SEEDS = 80
 SEEDS_AT_FULL_SIZE = 4000
@@ -186,3 +189,129 @@ def test_revoked_message_id_is_refused_after_those_that_were_not() -> None:
         draft.properties[MESSAGE_ID] = b"id-0" if number == 8 else b"m-%d" % number
 
     assert in_a_row(ORDERING["ids revoked"], change) > 4
+
+
+def after_good_ones(
+    change: Callable[[Draft], None], attack: str = "", later_s: int = 0, created: int = NOW, **key: Any
+) -> int:
+    """Seven messages alike, then three that are changed, or judged later; all sealed in one second but these.
+
+    Returns how many were judged by what is remembered.
+    """
+    connection = Connection(7, iter(()))
+    ring = Keyring([Key("k1", HmacSha256(SECRET), **key)])
+    connection.verifier = Verifier(POLICIES["plain"], ring)
+    connection.producer = Producer(random.Random(3), CHALLENGE)
+    connection.producer._restless = 0.0
+    connection.producer._moving = ["id", "root_id"]
+    for number in range(10):
+        connection.producer._count += 1
+        draft = connection.producer._draft(NOW)
+        draft.properties[TIMESTAMP] = (NOW + min(number, 1)).to_bytes(8, "big")
+        if attack != "other timestamp":
+            del draft.properties[TIMESTAMP]
+        changed = number >= 7
+        if changed:
+            change(draft)
+            connection.now = NOW + later_s
+        connection.judge(
+            connection.producer._sealed(draft, created if changed else NOW, attack if changed else "")
+        )
+    return connection.taken
+
+
+def unchanged(draft: Draft) -> None:
+    """Leave it as it is."""
+
+
+@pytest.mark.parametrize(
+    "attack", ["", "sealed for elsewhere", "other timestamp", "sealed under another name"]
+)
+def test_attack_on_the_seal_is_refused_each_time(attack: str) -> None:
+    assert after_good_ones(unchanged, attack) > 4
+
+
+def test_key_that_ends_meanwhile_takes_no_more_of_the_same_second() -> None:
+    assert after_good_ones(unchanged, later_s=7, not_after=NOW + 5) > 4
+
+
+def timed(name: str, seconds: int) -> Callable[[Draft], None]:
+    text = datetime.fromtimestamp(NOW + seconds, UTC).isoformat()
+    return lambda draft: draft.set(name, text)
+
+
+@pytest.mark.parametrize("later_s", [0, 20, 49, 50, 51, 60])
+def test_task_that_ends_meanwhile_is_refused_in_the_same_second_of_its_seal(
+    later_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Producer, "_draft", with_(timed("expires", 20)))
+    assert after_good_ones(unchanged, later_s=later_s) > 4
+
+
+@pytest.mark.parametrize("earlier_s", [0, 1, 9])
+def test_eta_is_held_against_each_seal(earlier_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Producer, "_draft", with_(timed("eta", MAX_LIFETIME_S_DEFAULT - 5)))
+    assert after_good_ones(unchanged, created=NOW - earlier_s) > 3
+
+
+def with_(change: Callable[[Draft], None]) -> Callable[[Producer, float], Draft]:
+    made = Producer._draft
+
+    def draft(self: Producer, now: float) -> Draft:
+        found = made(self, now)
+        change(found)
+        return found
+
+    return draft
+
+
+@pytest.mark.parametrize("name", ["id", "root_id"])
+@pytest.mark.parametrize("value", ["../x", "", "a b", "ü", "-", "a" * 255, "a" * 256, "a\x00"])
+def test_each_id_is_looked_at(name: str, value: str) -> None:
+    assert after_good_ones(lambda draft: draft.set(name, value)) > 4
+
+
+END = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+BODIES = (
+    b"[[1], {}" + END,
+    b"[[1], {} " + END,
+    b"[[1], {}, {}" + END,
+    b"[[1], {}, 1" + END,
+    b"[[1]" + END,
+    b"[" + END[2:],
+    END,
+    b"[[1], {}," + END,
+    b"[[1], {}]" + END,
+    b"[{}, {}" + END,
+    b"[[1], []" + END,
+    b"[[1], null" + END,
+    b'[[1], {"a": 1, "a": 2}' + END,
+    b'[[{"a": 1, "b": {"a": 1, "a": 1}}], {}' + END,
+    b'[[1], {"py/object": 1}' + END,
+    b'[[1], {"__type__": "x", "__value__": 1}' + END,
+    b'[[{"__type__": "uuid", "__value__": 1}], {}' + END,
+    b'[["gAJLAS4="], {}' + END,
+    b'[["\\u0067AJLAS4="], {}' + END,
+    b'[[":", "a:b", "\\":"], {"k": ":"}' + END,
+    b'[[1], {"a": "' + END,
+    b'[["' + END[:-1] + b'"], {}' + END,
+    b'[["\\"' + END,
+    b"[[NaN], {}" + END,
+    b"[[1e999], {}" + END,
+    b"[[" + b"9" * 4000 + b"], {}" + END,
+    b"[[" + b"[" * 600 + b"]" * 600 + b"], {}" + END,
+    b'[["\xff"], {}' + END,
+    b"[[1], {}" + END.replace(b"}]", b'}, "x"]'),
+    b"[[1], {}" + END.replace(b"null}", b"[]}"),
+    b"[[1], {}" + END.replace(b"chord", b"reply"),
+    b"[[1], {}" + END + b" ",
+    b"\xef\xbb\xbf[[1], {}" + END,
+)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_body_with_celerys_own_end_is_what_the_whole_of_it_is(body: bytes) -> None:
+    def change(draft: Draft) -> None:
+        draft.body = body
+
+    assert after_good_ones(change) > 4
