@@ -24,11 +24,12 @@ def bench() -> Iterator[SimpleNamespace]:
     sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "rivals")]
     try:
         import floor
-        from benchmarks import documents, judging, messages, profile, report
+        from benchmarks import documents, instructions, judging, messages, profile, report
 
         yield SimpleNamespace(
             floor=floor,
             documents=documents,
+            instructions=instructions,
             judging=judging,
             messages=messages,
             profile=profile,
@@ -44,6 +45,27 @@ def chunks(data: bytes, seed: int) -> Iterator[bytes]:
         size = dice.choice((1, 7, 500, 5_000, 200_000))
         yield data[at : at + size]
         at += size
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"action": "sign"}, {"stored": True}, {"keys": 3}, {"mixed": True}, {"body": 16_384}]
+)
+def test_session_whose_instructions_are_counted_takes_every_message(
+    bench: SimpleNamespace, changes: dict[str, object]
+) -> None:
+    asked = {"action": "verify", "stored": False, "keys": 1, "mixed": False, "body": 300, "chunks": 1}
+    workload = bench.instructions._workload(SimpleNamespace(**{**asked, **changes}))
+    conversation = bench.instructions.Conversation(workload)
+    conversation.open()
+    for chunk in workload.chunks:
+        conversation.publish(chunk, b"".join(chunk))
+    counted = conversation.tally.messages
+    assert set(counted) == {("publish", "signed" if changes.get("action") else "accepted", "ok")}
+    assert counted.total() == sum(map(len, workload.chunks))
+    spoilt = [workload.chunks[0][0].replace(b"xxx", b"xyx", 1)]
+    if not changes.get("action"):
+        with pytest.raises(RuntimeError, match="not everything was accepted"):
+            conversation.publish(spoilt, spoilt[0])
 
 
 @pytest.mark.parametrize("body_bytes", [300, 16_384, 262_144])
