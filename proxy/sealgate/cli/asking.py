@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sealgate.cli.text import plain
@@ -16,6 +19,8 @@ _LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared w
 #: The longest answer is the report of an hour with all the names there is room for.
 ANSWER_BYTES_MAX: Final = 33_554_432
 TIMEOUT_S: Final = 10.0
+#: For all of an answer: who says an octet now and then would else never come to an end.
+ANSWER_S: Final = 30.0
 
 
 class UnansweredError(Exception):
@@ -33,14 +38,27 @@ def ask(
     """(HTTP status, body) of what the gateway at `address` answers. Raises `UnansweredError`."""
     host = _LOCAL.get(address.host, address.host)
     connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
+    cut: threading.Timer | None = None
     try:
+        connection.connect()
+        cut = threading.Timer(ANSWER_S, _cut, [connection.sock])
+        cut.daemon = True
+        cut.start()
         connection.request(method, path, body, {"Accept": "application/json", **(headers or {})})
         answer = connection.getresponse()
         return answer.status, answer.read(ANSWER_BYTES_MAX)
     except (OSError, http.client.HTTPException) as error:
         raise UnansweredError(f"{address}{path}: {plain(str(error)) or type(error).__name__}") from error
     finally:
+        if cut is not None:
+            cut.cancel()
         connection.close()
+
+
+def _cut(connected: socket.socket) -> None:
+    """Whoever reads from it comes to an end."""
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 def ask_json(address: Address, path: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -62,6 +63,23 @@ def test_what_no_gateway_says_is_no_evidence(answer: object) -> None:
 def test_what_is_nested_too_deep_is_no_answer() -> None:
     witness = told_by(saying(b"[" * 200_000 + b"]" * 200_000))
     assert "the answer is no JSON" in witness.error
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b""]
+)
+def test_answer_without_an_end_is_given_up(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealgate.cli.asking.ANSWER_S", 0.2)
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(head)
+        handler.close_connection = True
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"7")
+                time.sleep(0.01)
+
+    assert told_by(drip).error
 
 
 def test_nothing_of_an_answer_is_obeyed_by_a_terminal() -> None:

@@ -19,7 +19,7 @@ from sealgate.config.fields import Address, has_port, parse_address, split_url
 PAGE: Final = "/keys"
 SCHEMA: Final = 1
 _PORT: Final = 9672
-#: Asked at the same time; one that hangs takes `asking.TIMEOUT_S`.
+#: Asked at the same time; one that hangs takes `asking.TIMEOUT_S`, one that never ends `asking.ANSWER_S`.
 _ASKED_AT_ONCE_MAX: Final = 16
 
 
