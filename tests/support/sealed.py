@@ -37,6 +37,8 @@ from sealgate.wire.properties import (
 from support.wire_bytes import content_header, entry, long, short
 
 NOW = 1_767_225_600
+#: The end of a seal that is made now, where no other is asked for.
+EXPIRES = NOW + 3600
 DEPLOYMENT = "prod"
 SECRET = bytes(range(32))
 NONCE = bytes(range(16))

@@ -20,6 +20,7 @@ from support.hostile_rows import as_json
 from support.sealed import (
     BODY,
     CHALLENGE,
+    EXPIRES,
     JSON_HEADER,
     NONCE,
     NOW,
@@ -334,14 +335,20 @@ def settle(outcome: ClaimOutcome, **policy: Any) -> tuple[Accepted, Verdict]:
 def test_answer_of_the_store_becomes_a_refusal(status: ClaimStatus) -> None:
     _, verdict = settle(ClaimOutcome(status, "app.add", 1500))
     assert verdict == Refused(
-        ANSWERS[status], kid="k1", task="app.add", authenticated=True, bucket="app.add", wait_us=1500
+        ANSWERS[status],
+        kid="k1",
+        task="app.add",
+        authenticated=True,
+        bucket="app.add",
+        wait_us=1500,
+        expires=EXPIRES,
     )
 
 
 @pytest.mark.parametrize("status", ANSWERS)
 def test_answer_of_the_store_is_observed_without_a_claim(status: ClaimStatus) -> None:
     _, verdict = settle(ClaimOutcome(status), observe_default=True)
-    assert verdict == Accepted("k1", "app.add", observed=ANSWERS[status])
+    assert verdict == Accepted("k1", "app.add", observed=ANSWERS[status], expires=EXPIRES)
 
 
 def test_granted_claim_stands() -> None:
@@ -365,7 +372,9 @@ def test_every_answer_has_a_verdict() -> None:
 def test_what_rules_observe_is_accepted_with_its_reason() -> None:
     policy = a_policy(rules=(Rule(exchange="", task="app.*", observe=True),))
     assert judge(a_message(), policy) == Accepted("", "app.add", observed=Reason.SIG_MISSING)
-    assert judge_sealed(a_message(b"5"), policy) == Accepted("k1", "app.add", observed=Reason.CELERY_ENVELOPE)
+    assert judge_sealed(a_message(b"5"), policy) == Accepted(
+        "k1", "app.add", observed=Reason.CELERY_ENVELOPE, expires=EXPIRES
+    )
     other = a_message(headers=task_headers(task="other"))
     assert reason(judge(other, policy)) is Reason.SIG_MISSING
     assert reason(judge(a_message(exchange="x"), policy)) is Reason.SIG_MISSING

@@ -13,6 +13,7 @@ from sealgate.verify.policy import Policy, Rule
 from sealgate.verify.verdict import Accepted, Verdict
 from sealgate.wire.properties import CONTENT_TYPE, TYPE
 from support.sealed import (
+    EXPIRES,
     JSON_HEADER,
     TASK_ID,
     a_key,
@@ -131,7 +132,7 @@ def test_observed_task_is_told_by_its_body_after_the_signature_as_well() -> None
     assert not passed(verdict)
     honest = message({**TASKIQ, "task_name": "open.a", "labels": 5}, {"task_name": "open.a"})
     assert judge_sealed(honest, other("taskiq", OPEN)) == Accepted(
-        "k1", "open.a", observed=Reason.TASKIQ_ENVELOPE
+        "k1", "open.a", observed=Reason.TASKIQ_ENVELOPE, expires=EXPIRES
     )
 
 
