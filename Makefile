@@ -87,7 +87,7 @@ test-others: $(VARIANT)  ## what `make coverage` leaves of the suite
 
 coverage: setup  ## run the core's own tests, and fail when they leave too many of its branches out
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --quiet $(IN_PARALLEL) -m $(CORE_TESTS)
+	@$(BIN)/coverage run -m pytest --quiet --core $(IN_PARALLEL) -m $(CORE_TESTS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --include='$(CORE)'
 	@$(BIN)/coverage json --quiet -o - --include='$(CORE)' \

@@ -33,6 +33,13 @@ hypothesis.settings.load_profile("sealgate")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="faults at full size: `make faults`")
+    parser.addoption("--core", action="store_true", help="read the core's tests alone: `make coverage`")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is not run need not be imported: that takes each process seconds, and under coverage more."""
+    inside = collection_path.relative_to(TESTS).parts
+    return True if config.getoption("core") and inside and inside[0] not in CORE_TESTS else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
