@@ -124,7 +124,11 @@ esac
 def test_a_venv_that_failed_is_not_taken_for_one_the_next_time(machine: Machine, installable: bool) -> None:
     """Debian's Python without python3-venv leaves half a folder behind."""
     project = machine.home / "project"
-    shutil.copytree(ROOT / "tests/support", project / "tests/support", ignore=shutil.ignore_patterns("*.py"))
+    shutil.copytree(
+        ROOT / "tests/support",
+        project / "tests/support",
+        ignore=shutil.ignore_patterns("*.py", "__pycache__"),
+    )
     shutil.copy(machine.script, project / "tests/support/install.sh")
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, project / name)
