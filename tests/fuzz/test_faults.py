@@ -16,7 +16,7 @@ from fuzz import corpus
 from fuzz.strategies import headers, near, tables
 from fuzz.targets import TARGETS, bodies, conversations, messages, records, seals, wire
 from sealgate.reason import GateError, Reason
-from sealgate.signing import canonical, keyfile, token, token_reader
+from sealgate.signing import base64url, canonical, keyfile, token, token_reader
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.material import MaterialKind
 from sealgate.stores import journal
@@ -213,8 +213,8 @@ def takes_mandatory_for_immediate(patch: Patch) -> None:
 
 @fault("token")
 def takes_base64_that_is_not_canonical(patch: Patch) -> None:
-    patch.setattr(token, "_LAST_OF_TWO", frozenset(range(256)))
-    patch.setattr(token, "_LAST_OF_THREE", frozenset(range(256)))
+    patch.setattr(base64url, "_LAST_OF_TWO", frozenset(range(256)))
+    patch.setattr(base64url, "_LAST_OF_THREE", frozenset(range(256)))
 
 
 @fault("token")
