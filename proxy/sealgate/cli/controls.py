@@ -14,9 +14,9 @@ import click
 
 from sealgate.cli.asking import UnansweredError, ask, ask_json
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE
-from sealgate.cli.options import load_settings, settings_options
+from sealgate.cli.options import duration, load_settings, settings_options
 from sealgate.cli.text import aligned
-from sealgate.config.fields import format_duration, parse_duration
+from sealgate.config.fields import format_duration
 
 PAGE: Final = "/controls"
 _COLUMNS: Final = ("ORDER", "SUBJECT", "SINCE", "ENDS IN", "BY")
@@ -27,17 +27,8 @@ Exit codes: 0 done, 1 the gateway says no, 64 wrong usage, 69 no gateway answers
 Command = Callable[..., Any]
 
 
-def _duration(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 def _for(text: str) -> Callable[[Command], Command]:
-    return click.option("--for", "for_s", callback=_duration, metavar="TIME", help=text)
+    return click.option("--for", "for_s", callback=duration, metavar="TIME", help=text)
 
 
 _FOR_PATTERN: Final = _for(

@@ -17,6 +17,18 @@ Command = Callable[..., Any]
 FILE_PATH: Final = click.Path(path_type=Path, readable=False)
 
 
+def duration(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Callback of options that take a time, `90s` or `2h`: seconds. Raises `click.BadParameter`."""
+    from sealgate.config.fields import parse_duration
+
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def settings_options(command: Command) -> Command:
     """--config, --preset, --upstream, --listen, --admin and --set: the keyword arguments of `load`."""
     for option in (

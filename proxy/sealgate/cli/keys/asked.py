@@ -13,7 +13,7 @@ import click
 from sealgate.cli.exits import EXIT_UNAVAILABLE
 from sealgate.cli.keys.gateways import Witness, ask_all
 from sealgate.cli.keys.judging import QUIET_S, Limits
-from sealgate.config.fields import Address, parse_duration
+from sealgate.config.fields import Address
 from sealgate.signing.keyring import Keyring, KeyState
 
 if TYPE_CHECKING:
@@ -99,16 +99,6 @@ def load_config(config: Path | None) -> Settings | None:
 def matches(name: str, kid: str) -> bool:
     """Whether `publish.sign_with = name` may sign with `kid`."""
     return kid.startswith(name[:-1]) if name.endswith("*") else kid == name
-
-
-def duration(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """Callback of options that take a time."""
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def _first_signer(ring: Keyring, name: str, but: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from sealgate.cli.exits import EXIT_OK, EXIT_UNAVAILABLE
-from sealgate.cli.keys.asked import addresses_of, duration, load_config
+from sealgate.cli.keys.asked import addresses_of, load_config
 from sealgate.cli.keys.gateways import Witness, ask_all, gateway_options
 from sealgate.cli.keys.keyfiles import KeyFile, read_files, write_files
 from sealgate.cli.keys.steps import standing, unique
@@ -18,7 +18,7 @@ from sealgate.cli.keys.stored import revoke_stored, stored
 from sealgate.cli.keys.telling import note, paths
 from sealgate.cli.keys.words import ago, span
 from sealgate.cli.keys.writing import held
-from sealgate.cli.options import FILE_PATH
+from sealgate.cli.options import FILE_PATH, duration
 from sealgate.config.fields import Address, is_remote
 from sealgate.signing.keyring import KeyState
 

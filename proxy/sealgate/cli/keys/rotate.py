@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from sealgate.cli.exits import EXIT_OK
-from sealgate.cli.keys.asked import ask, duration, load_config, matches
+from sealgate.cli.keys.asked import ask, load_config, matches
 from sealgate.cli.keys.editing import Value
 from sealgate.cli.keys.gateways import gateway_options
 from sealgate.cli.keys.judging import against_promoting, against_retiring
@@ -33,7 +33,7 @@ from sealgate.cli.keys.stored import begin_stored, promote_stored, retire_stored
 from sealgate.cli.keys.successor import Wishes, check_same_key, make_successor
 from sealgate.cli.keys.telling import asking, note, paths, tell_begun, tell_pattern
 from sealgate.cli.keys.writing import held
-from sealgate.cli.options import FILE_PATH
+from sealgate.cli.options import FILE_PATH, duration
 from sealgate.config.fields import Address
 from sealgate.signing.keyring import KeyState
 

@@ -12,13 +12,14 @@ from typing import Any, Final
 import click
 
 from sealgate.cli.exits import EXIT_FAILED, EXIT_OK
-from sealgate.cli.keys.asked import Asked, ask, duration, load_config
+from sealgate.cli.keys.asked import Asked, ask, load_config
 from sealgate.cli.keys.gateways import KeyUse, Witness, gateway_options
 from sealgate.cli.keys.judging import Limits, Standing, against_promoting, against_retiring, in_flight_until
 from sealgate.cli.keys.keyfiles import ring_without_secrets, standing_in
 from sealgate.cli.keys.stored import staged_ring, stored
 from sealgate.cli.keys.telling import note
 from sealgate.cli.keys.words import ago, span
+from sealgate.cli.options import duration
 from sealgate.cli.text import aligned
 from sealgate.config.fields import Address, is_reference
 from sealgate.config.sources import Sources, read_keyring, sources_of
