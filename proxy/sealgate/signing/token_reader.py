@@ -7,8 +7,8 @@ from typing import Final
 from sealgate.signing.base64url import decoded, number_48
 from sealgate.signing.token import CONSTANT_BYTES, COUNT_MASK, SCHEME, Token, parse_token
 
-#: Keys that take turns on one connection and are remembered: about 1 KiB each.
-KIDS_MAX: Final = 256
+#: Keys that take turns on one connection and are remembered, once their seals were good: about 1 KiB each.
+KIDS_MAX: Final = 1024
 _KID_AT: Final = len(SCHEME) + 1
 _KID_BYTES_MAX: Final = 64
 #: Which of the fields.

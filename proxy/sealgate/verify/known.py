@@ -42,7 +42,7 @@ _CHECKED: Final = _FIELDS | {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
 #: `HeaderReader` knows of a kind.
 KINDS_MAX: Final = 40
 TARGETS_MAX: Final = 4
-KEYS_MAX: Final = 512
+KEYS_MAX: Final = 1024
 _sha256: Final = hashlib.sha256
 _NO_BODY: Final = TaskBody([], {}, {})
 
