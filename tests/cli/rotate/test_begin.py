@@ -163,13 +163,19 @@ def test_files_that_hold_another_key_of_that_name_are_told(tmp_path: Path, rotat
     assert (one.text(), other.text()) == before
 
 
-def test_ed25519_gives_each_file_the_half_it_had(tmp_path: Path, rotate: Rotate) -> None:
+def _ed25519_files(tmp_path: Path) -> tuple[Keys, Keys, str]:
+    """A signer's key file with the private half, a gateway's with the public one, and that."""
     private, public = generate_ed25519(os.urandom(32))
     signer, gateway = Keys(tmp_path / "signer"), Keys(tmp_path / "gateway")
     signer.write_secret(private)
     table = '[[key]]\nkid = "web1-a"\nalg = "ed25519"\n'
     signer.write(f'{table}private = "file:{signer.secret}"\n')
     gateway.write(f'{table}public = "{public}"\n')
+    return signer, gateway, public
+
+
+def test_ed25519_gives_each_file_the_half_it_had(tmp_path: Path, rotate: Rotate) -> None:
+    signer, gateway, public = _ed25519_files(tmp_path)
     begun = rotate("begin", signer.path, gateway.path, "--kid", "web1-a")
     assert (begun.exit_code, begun.stdout) == (0, "")
     new = gateway.tables()["web1-b"]
@@ -183,12 +189,7 @@ def test_ed25519_gives_each_file_the_half_it_had(tmp_path: Path, rotate: Rotate)
 
 
 def test_public_half_is_carried_to_another_machine(tmp_path: Path, rotate: Rotate) -> None:
-    private, public = generate_ed25519(os.urandom(32))
-    signer, gateway = Keys(tmp_path / "signer"), Keys(tmp_path / "gateway")
-    signer.write_secret(private)
-    table = '[[key]]\nkid = "web1-a"\nalg = "ed25519"\n'
-    signer.write(f'{table}private = "file:{signer.secret}"\n')
-    gateway.write(f'{table}public = "{public}"\n')
+    signer, gateway, _ = _ed25519_files(tmp_path)
     told = rotate("begin", signer.path, "--kid", "web1-a").stderr
     half = told.split("--public ")[1].split()[0]
     assert (
