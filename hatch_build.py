@@ -24,12 +24,26 @@ ROOT: Final = Path(__file__).resolve().parent
 SOURCES: Final = ROOT / "proxy"
 PACKAGE: Final = "sealgate"
 SWITCH: Final = "SEALGATE_COMPILE"
-#: gcc's -O: 3 is what is shipped; 1 compiles in half the time, for a quick trial.
-OPT_LEVEL: Final = os.environ.get("SEALGATE_COMPILE_OPT", "3")
+#: gcc's -O: 2 is what is shipped; 1 compiles in half the time, for a quick trial. 3 makes larger code, which
+#: is no faster when messages come all the time, and slower when they come one by one.
+OPT_LEVEL: Final = os.environ.get("SEALGATE_COMPILE_OPT", "2")
 #: What mypyc writes: C, objects, and in lib/ what was made of them.
 WORK: Final = ROOT / "build" / "mypyc"
 #: In lib/, of what it was built.
 STAMP: Final = ".fingerprint"
+#: mypyc's functions that raise, each behind a test that hardly ever fails. Said to be cold they are put, with
+#: what leads to them, away from the code that runs: a message that comes alone finds little of it in the
+#: processor's caches, and waits for the rest (docs/decisions.md).
+COLD: Final = """\
+__attribute__((cold)) void CPy_AddTraceback(const char *, const char *, int, struct _object *);
+__attribute__((cold)) void CPy_TypeErrorTraceback(
+    const char *, const char *, int, struct _object *, const char *, struct _object *);
+__attribute__((cold)) void CPy_AttributeError(
+    const char *, const char *, const char *, const char *, int, struct _object *);
+__attribute__((cold)) void CPy_TypeError(const char *, struct _object *);
+__attribute__((cold)) void CPy_Raise(struct _object *);
+__attribute__((cold)) void CPyError_OutOfMemory(void);
+"""
 
 
 def asked_to_compile() -> bool:
@@ -134,9 +148,22 @@ def _compile(files: list[Path], library: Path) -> None:
             group_name=PACKAGE,
             target_dir=str(WORK / "c"),
         )
+        _lay_out(extensions)
         command = Distribution({"name": PACKAGE, "ext_modules": extensions}).get_command_obj("build_ext")
         command.build_lib, command.build_temp = str(library), str(WORK / "objects")
         command.ensure_finalized()
         command.run()
     finally:
         os.chdir(there)
+
+
+def _lay_out(extensions: list[Any]) -> None:
+    """Have what runs lie close together, and call itself without a detour."""
+    if os.name != "posix":
+        return
+    header = WORK / "c" / "cold.h"
+    header.write_text(f"struct _object;\n{COLD}")
+    for extension in extensions:
+        extension.extra_compile_args += ["-include", str(header), "-fno-semantic-interposition"]
+        if sys.platform == "linux":
+            extension.extra_link_args += ["-Wl,-Bsymbolic-functions"]

@@ -16,10 +16,12 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
+import mypyc
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from hatch_build import COLD
 from sealgate.variant import core_variant
 from support.compiled import project_config
 from support.gateway import key, new_secret, toml
@@ -263,6 +265,13 @@ def test_commands_of_the_image_exist() -> None:
         sealgate = Path(sys.executable).with_name("sealgate")
         shown = subprocess.run([sealgate, command, "--help"], capture_output=True, text=True, timeout=30)
         assert shown.returncode == 0, shown.stderr
+
+
+def test_cold_functions_are_as_the_compiler_declares_them() -> None:
+    """Told of a function that is not there, the C compiler would say nothing."""
+    declared = (Path(mypyc.__file__).parent / "lib-rt" / "CPy.h").read_text()
+    for name in re.findall(r"(CPy\w+)\(", COLD):
+        assert re.search(rf"^void {name}\(", declared, re.MULTILINE), name
 
 
 def test_image_carries_the_compiled_core(stages: list[list[tuple[str, str]]]) -> None:
