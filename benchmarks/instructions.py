@@ -8,6 +8,7 @@ loop. `--floor` counts the floor's hashes and decoding of the same messages.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import pickle
 import re
@@ -32,6 +33,7 @@ CHALLENGE = bytes(range(16))
 CHUNK_BYTES_MAX = 262_144
 WINDOW = 256
 WARM_CHUNKS = 2
+STARTED_AGO_S = 3600
 _TOTAL = re.compile(r"([\d,]+) .*PROGRAM TOTALS")
 _LINE = re.compile(r" *([\d,]+) \([ \d.]+%\)  (?:\S*:)?(.+)")
 
@@ -82,7 +84,7 @@ def _workload(options: argparse.Namespace) -> Workload:
 
 
 class Conversation:
-    """A session with both peers and the store played."""
+    """A session with both peers played, and a memory store."""
 
     def __init__(self, workload: Workload) -> None:
         from benchmarks.messages import DEPLOYMENT
@@ -93,20 +95,32 @@ class Conversation:
         from sealgate.session.session import Session
         from sealgate.signing.algorithms import HmacSha256
         from sealgate.signing.keyring import Key, Keyring
+        from sealgate.stores import ENTRIES_MAX
+        from sealgate.stores.memory import MemoryStore
         from sealgate.verify.checks import Verifier
         from sealgate.verify.policy import Policy
         from sealgate.verify.sealer import Sealer
 
+        policy = Policy(DEPLOYMENT)
+        self.instant = Instant(0.0, time.time())
+        self.store = MemoryStore(
+            max_age_s=policy.max_age_s,
+            clock_skew_s=policy.clock_skew_s,
+            entries_max=ENTRIES_MAX,
+            # Started so long ago that it misses nothing.
+            wall=lambda: self.instant.wall - STARTED_AGO_S,
+        )
+        asyncio.run(self.store.start())
         ring = Keyring([Key(key.kid, HmacSha256(key.secret)) for key in workload.keys])
         terms = Terms(
             role=Role(workload.action),
             deployment=DEPLOYMENT,
-            verifier=Verifier(Policy(DEPLOYMENT), ring),
+            verifier=Verifier(policy, ring),
             limits=Limits(),
             tally=Tally(),
             sealer=Sealer(ring, workload.keys[0].kid, DEPLOYMENT, secrets.token_bytes),
+            store=self.store.prompt,
         )
-        self.instant = Instant(0.0, time.time())
         self.session = Session(terms, "127.0.0.1", CHALLENGE, self.instant)
         self.tally = terms.tally
         self.sent = 0
@@ -154,17 +168,14 @@ class Conversation:
         self.carry_out(self.session.handle(BytesReceived(Side.UPSTREAM, data), self.instant))
 
     def carry_out(self, commands: Sequence[object]) -> None:
-        from sealgate.session.commands import RequestClaims, Send
-        from sealgate.session.events import ClaimsAnswered
+        from sealgate.session.commands import Send, SettleClaims
         from sealgate.session.states import Side
-        from sealgate.verify.verdict import GRANTED
 
         for command in commands:
             if isinstance(command, Send) and command.side is Side.UPSTREAM:
                 self.sent += len(command.data)
-            elif isinstance(command, RequestClaims):
-                answered = ClaimsAnswered(command.publications, [GRANTED] * len(command.publications))
-                self.carry_out(self.session.handle(answered, self.instant))
+            elif isinstance(command, SettleClaims):
+                self.store.settle(command.commits, command.releases)
 
     def publish(self, chunk: Sequence[bytes], data: bytes) -> None:
         """RuntimeError when not all of the chunk is sent upstream; the broker confirms all of it."""

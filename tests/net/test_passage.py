@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from pamqp import commands
@@ -78,7 +78,8 @@ class Set:
         self.client.connection_made(cast("object", self.to_client))  # type: ignore[arg-type]
         self.upstream.connection_made(cast("object", self.to_broker))  # type: ignore[arg-type]
         seconds = talk.tally.verify_seconds
-        passage = Passage(self.carrier, talk.session, self.client, self.upstream, seconds)
+        store = cast("Any", None)  # nothing is settled here
+        passage = Passage(self.carrier, talk.session, self.client, self.upstream, store, seconds)
         self.client.passage = self.upstream.passage = passage
 
 

@@ -36,7 +36,7 @@ class Client:
 
 def forward(ledger: ConfirmLedger, client: Client) -> None:
     client.sent += 1
-    ledger.forwarded(None, None, 0.0)
+    ledger.forwarded(None, None)
 
 
 def test_without_refusals_answers_pass_unchanged() -> None:
@@ -65,7 +65,7 @@ def test_multiple_answer_is_split_around_a_refused_tag() -> None:
 def test_single_answers_are_mapped_past_a_refused_tag() -> None:
     ledger = ConfirmLedger()
     assert ledger.answered_here() == 1
-    ledger.forwarded(None, None, 0.0)
+    ledger.forwarded(None, None)
     assert ledger.answered(1, False).answers == [(2, False)]
 
 
@@ -85,9 +85,9 @@ def test_answer_for_an_unknown_tag_settles_nothing() -> None:
 
 def test_returned_publish_is_found_by_its_seal_and_its_target() -> None:
     ledger = ConfirmLedger()
-    ledger.forwarded(CLAIM, Seal(b"one", "", "q"), 0.0)
-    ledger.forwarded(CLAIM, Seal(b"two", "", "q"), 0.0)
-    ledger.forwarded(None, Seal(b"one", "", "q"), 0.0)
+    ledger.forwarded(CLAIM, Seal(b"one", "", "q"))
+    ledger.forwarded(CLAIM, Seal(b"two", "", "q"))
+    ledger.forwarded(None, Seal(b"one", "", "q"))
     ledger.returned(Seal(b"two", "", "q"))
     ledger.returned(Seal(b"one", "x", "q"))
     ledger.returned(Seal(b"one", "", "p"))
@@ -98,9 +98,9 @@ def test_returned_publish_is_found_by_its_seal_and_its_target() -> None:
 
 def test_ledger_knows_whether_claims_wait() -> None:
     ledger = ConfirmLedger()
-    ledger.forwarded(None, None, 0.0)
+    ledger.forwarded(None, None)
     assert not ledger.owes_claims()
-    ledger.forwarded(CLAIM, None, 0.0)
+    ledger.forwarded(CLAIM, None)
     assert ledger.owes_claims()
     ledger.answered(2, True)
     assert not ledger.owes_claims()
@@ -153,7 +153,7 @@ def test_a_publish_that_was_lost_is_nacked_alone_and_every_other_answer_is_the_b
             client.local.add(number)
             continue
         seal = None if kind == "sent" else Seal(b"%d" % number, "", "q")
-        ledger.forwarded(CLAIM, seal, 0.0)
+        ledger.forwarded(CLAIM, seal)
         if kind == "lost":
             assert seal is not None
             ledger.lost(seal)
@@ -177,13 +177,15 @@ def test_the_short_way_does_what_the_ordinary_one_does_or_nothing(data: st.DataO
     sent = 0
     for _ in range(data.draw(st.integers(1, 40))):
         step = data.draw(
-            st.sampled_from(("plain", "plain", "plain", "claim", "mandatory", "refused", "ack", "ack*"))
+            st.sampled_from(
+                ("plain", "plain", "claim", "claim", "claim", "mandatory", "refused", "ack", "ack", "ack*")
+            )
         )
         if step in ("plain", "claim", "mandatory"):
             sent += 1
             seal = Seal(b"%d" % sent, "", "q") if step == "mandatory" else None
             for ledger in ledgers:
-                ledger.forwarded(CLAIM if step == "claim" else None, seal, 0.0)
+                ledger.forwarded(CLAIM if step == "claim" else None, seal)
         elif step == "refused":
             assert short.answered_here() == ordinary.answered_here()
         else:
@@ -193,31 +195,49 @@ def test_the_short_way_does_what_the_ordinary_one_does_or_nothing(data: st.DataO
             )
             before = [entry.client_tag for entry in short.outstanding()]
             answered = ordinary.answered(tag, multiple)
-            if short.confirmed(tag, multiple):
+            claims = short.confirmed(tag, multiple)
+            if claims is not None:
                 assert answered.unchanged
-                assert all(entry.claim is None and entry.seal is None for entry in answered.settled)
+                assert all(entry.seal is None for entry in answered.settled)
+                assert claims == [entry.claim for entry in answered.settled if entry.claim is not None]
             else:
                 assert [entry.client_tag for entry in short.outstanding()] == before
                 short.answered(tag, multiple)
+            assert short.owes_claims() == ordinary.owes_claims()
         left = [[entry.client_tag for entry in ledger.outstanding()] for ledger in ledgers]
         assert left[0] == left[1]
 
 
 def test_the_short_way_is_taken() -> None:
     ledger = ConfirmLedger()
-    for _ in range(4):
-        ledger.forwarded(None, None, 0.0)
-    assert ledger.confirmed(1, False)
-    assert ledger.confirmed(3, True)
-    assert [entry.client_tag for entry in ledger.outstanding()] == [4]
+    claims = [Claim(b"%d" % number, b"d", 0, 0, ()) for number in range(4)]
+    for claim in (None, *claims, None):
+        ledger.forwarded(claim, None)
+    assert ledger.confirmed(1, False) == []
+    assert ledger.confirmed(3, False) == [claims[1]]
+    assert ledger.confirmed(4, True) == [claims[0], claims[2]]
+    assert [entry.client_tag for entry in ledger.outstanding()] == [5, 6]
+    assert ledger.confirmed(6, True) == [claims[3]]
+    assert len(ledger) == 0
 
 
-@pytest.mark.parametrize(("claim", "seal"), [(CLAIM, None), (None, Seal(b"s", "", "q"))])
+@pytest.mark.parametrize("claim", [CLAIM, None])
 @pytest.mark.parametrize("multiple", [False, True])
-def test_the_short_way_settles_no_claim_and_no_return(
-    claim: Claim | None, seal: Seal | None, multiple: bool
-) -> None:
+def test_the_short_way_settles_nothing_that_may_be_returned(claim: Claim | None, multiple: bool) -> None:
     ledger = ConfirmLedger()
-    ledger.forwarded(claim, seal, 0.0)
-    assert not ledger.confirmed(1, multiple)
+    ledger.forwarded(claim, Seal(b"s", "", "q"))
+    assert ledger.confirmed(1, multiple) is None
     assert len(ledger.answered(1, multiple).settled) == 1
+
+
+def test_what_is_answered_is_let_go() -> None:
+    """However long a channel lives, and whatever is answered late."""
+    ledger = ConfirmLedger()
+    for tag in range(1, 10_001):
+        ledger.forwarded(CLAIM, None)
+        if tag % 100 == 0:
+            ledger.answered(tag, True)
+        elif tag % 3:
+            assert ledger.confirmed(tag, False) == [CLAIM]
+        assert len(ledger._entries) <= 2 * len(ledger) + 128
+    assert len(ledger) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from sealgate.session import commands as do
@@ -116,6 +117,20 @@ class Socket:
             self._gate.lost(self.side)
 
 
+class Prompt:
+    """The store as a session asks it itself; the oracle sees what it does."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate: Final = gate
+
+    def claim_now(self, claim: Claim, wall: float, monotonic: float) -> ClaimOutcome | None:
+        gate = self._gate
+        assert Instant(monotonic, wall) == gate.now
+        outcome = gate.run.store.claim_now(claim)
+        gate.oracle.asks_itself(claim, outcome)
+        return outcome
+
+
 class Gate:
     """Feeds the session and carries out its commands; the oracle sees both."""
 
@@ -123,6 +138,7 @@ class Gate:
         self.run: Final = run
         self.world: Final[World] = run.world
         self.oracle: Final = oracle
+        terms = replace(terms, store=Prompt(self))
         self.session: Final = Session(terms, f"client {oracle.name}", challenge, self.now)
         self.sockets: Final[dict[Side, Socket]] = {}
         self.dial_s = 0.0

@@ -14,6 +14,7 @@ from sealgate.session.client import ClientFrames
 from sealgate.session.closing import Closing
 from sealgate.session.confirms import ConfirmLedger
 from sealgate.session.conversation import Conversation, Role
+from sealgate.session.detours import Detours
 from sealgate.session.holding import ReadyQueues, Waits
 from sealgate.session.outbox import Outbox
 from sealgate.session.publishing import Publishing
@@ -25,7 +26,7 @@ from sealgate.verify import checks, seals
 from sealgate.verify.checks import Verifier
 from sealgate.verify.message import Message
 from sealgate.verify.sealer import Sealer
-from sealgate.verify.verdict import Accepted, Refused
+from sealgate.verify.verdict import GRANTED, Accepted, Refused
 from sealgate.wire import methods
 from sealgate.wire.splitter import FrameSplitter
 
@@ -126,6 +127,16 @@ def _publishes_are_forwarded_before_the_store_has_answered(right: Any) -> Replac
         right(self, channel, publication)
 
     return line_up
+
+
+@_mutant(Publishing, "_claim")
+def _what_the_store_refuses_at_once_is_forwarded(right: Any) -> Replacement:
+    return lambda self, claim: None if right(self, claim) is None else GRANTED
+
+
+@_mutant(ConfirmLedger, "confirmed")
+def _acks_passed_on_at_once_settle_nothing(right: Any) -> Replacement:
+    return lambda self, tag, multiple: None if right(self, tag, multiple) is None else []
 
 
 @_mutant(Publishing, "_forward")
@@ -316,7 +327,7 @@ def _the_client_is_told_more_after_its_end(right: Any) -> Replacement:
 # Messages that wait
 
 
-@_mutant(Publishing, "hold")
+@_mutant(Detours, "hold")
 def _messages_over_their_rate_go_on_at_once(right: Any) -> Replacement:
     return lambda self, publication, accepted, detour: accepted
 
@@ -326,9 +337,9 @@ def _queues_are_used_before_they_are_there(right: Any) -> Replacement:
     return lambda self, broker, vhost, name, now: True
 
 
-@_mutant(Publishing, "_not_held")
+@_mutant(Detours, "_not_held")
 def _a_nonce_stays_taken_when_there_is_no_queue_to_wait_in(right: Any) -> Replacement:
-    def not_held(self: Publishing, publication: Publication, accepted: Accepted, trouble: str) -> Refused:
+    def not_held(self: Detours, publication: Publication, accepted: Accepted, trouble: str) -> Refused:
         publication.granted = False
         refused: Refused = right(self, publication, accepted, trouble)
         return refused
@@ -345,9 +356,9 @@ def _messages_wait_from_when_they_are_sent_and_not_until_their_slot(right: Any) 
     return detour
 
 
-@_mutant(Publishing, "queue_declared")
+@_mutant(Detours, "queue_declared")
 def _what_waited_for_a_queue_waits_on(right: Any) -> Replacement:
-    def queue_declared(self: Publishing, event: Any) -> list[Publication]:
+    def queue_declared(self: Detours, event: Any) -> list[Publication]:
         waiting: list[Publication] = right(self, event)
         return waiting[:1]
 

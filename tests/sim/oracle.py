@@ -55,6 +55,8 @@ class Oracle:
         #: The client was gone, or as good as gone, before the gate closed its socket.
         self.client_left = False
         self._claims: Final[dict[int, Publish]] = {}
+        #: Those that the session asked about while it read them, by their claims.
+        self._read: Final[dict[int, Publish]] = {}
         self._asked: Final[deque[Publish]] = deque()
         #: By target: publishes that wait for a queue, and the queues that are being declared for them.
         self._undeclared: Final[dict[tuple[str, str], list[Publish]]] = {}
@@ -62,6 +64,7 @@ class Oracle:
         self._claim_cursor: Final[dict[int, tuple[int, int]]] = {}
         self._record_cursor: Final[dict[int, tuple[int, int]]] = {}
         self._inflight = 0
+        self._arrivals = 0
         self._guesses: Final[deque[float]] = deque()
         # Since the last look.
         self._recorded: list[Publish] = []
@@ -87,7 +90,8 @@ class Oracle:
             item.announced = item.announced or part >= 1
             if part == len(item.frames) - 1:
                 self.run.world.say(f"{self.name}: client > gate", item)
-                item.arrived = True
+                self._arrivals += 1
+                item.arrived = self._arrivals
 
     def fed_by_broker(self, data: bytes) -> None:
         for frame, what, life, publishes in self.broker_marks.delivered(len(data)):
@@ -133,12 +137,42 @@ class Oracle:
             publish.asked = True
             self._inflight += 1
 
+    def asks_itself(self, claim: Claim, outcome: ClaimOutcome | None) -> None:
+        """The session asks while it reads a publish. Without an outcome it asks once more, or later."""
+        publish = self._read.get(id(claim)) or self._read_now(claim)
+        self._read[id(claim)] = publish
+        if outcome is not None:
+            self._note_claim(publish, claim)
+            publish.asked = True
+            self._inflight += 1
+            self.answered([claim], [outcome])
+
+    def _read_now(self, claim: Claim) -> Publish:
+        """The one that arrived first of those that `claim` may be of."""
+        read = {id(publish) for publish in self._read.values()}
+        found: Publish | None = None
+        for number in self.lives:
+            for _, publish in self._publishes(number, self._claim_cursor.get(number, (0, 0))):
+                if (
+                    publish.message.digest == claim.digest
+                    and publish.arrived
+                    and id(publish) not in read
+                    and not publish.life.dead
+                    and needs_store(publish, self.run.settings)
+                    and (found is None or publish.arrived < found.arrived)
+                ):
+                    found = publish
+        assert found is not None, "the store was asked about what the client did not publish"
+        return found
+
     def _asked_about(self, publication: Publication) -> Publish:
         """The next publish on this channel that needs the store: whatever lies between must have ended."""
         number = publication.channel
         start = self._claim_cursor.get(number, (0, 0))
         for place, publish in self._publishes(number, start):
             if publish.life.dead or not publish.arrived or not needs_store(publish, self.run.settings):
+                continue
+            if publish.asked:
                 continue
             if _is(publish, publication.method.payload, publication.header, publication.bodies):
                 self._claim_cursor[number] = (place[0], place[1] + 1)
@@ -149,8 +183,10 @@ class Oracle:
 
     def _check_claim(self, publish: Publish, publication: Publication) -> None:
         assert publication.asked is not None
-        claim = publication.asked.claim
-        assert claim is not None
+        assert publication.asked.claim is not None
+        self._note_claim(publish, publication.asked.claim)
+
+    def _note_claim(self, publish: Publish, claim: Claim) -> None:
         assert claim.digest == publish.message.digest, "the digest of a claim"
         assert claim.nonce_key.endswith(publish.message.nonce), "the nonce of a claim"
         assert bool(claim.nonce_key) == bool(publish.message.nonce)

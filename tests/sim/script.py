@@ -63,9 +63,9 @@ class Publish:
         #: The client's delivery tag, 0 without confirms.
         self.tag: Final = tag
         self.frames: list[octets.Frame] = []
-        #: The gate has its content header; all of it.
+        #: The gate has its content header; all of it, as the how manieth of its connection (0: not yet).
         self.announced = False
-        self.arrived = False
+        self.arrived = 0
         #: The store was asked; what it said.
         self.asked = False
         self.claim: Claim | None = None

@@ -123,6 +123,7 @@ def any_settings(dice: random.Random) -> Settings:
     )
     settings.delays = settings.rates and role is Role.VERIFY and dice.random() < 0.6
     settings.habits.delayed = dice.choice((0.2, 0.6)) if settings.delays else 0.0
+    settings.habits.prompt = dice.choice((0.0, 0.8, 1.0))
     return settings
 
 

@@ -32,6 +32,8 @@ class Habits:
     """How the store behaves in one run: chances of each fault, and how long it takes at most."""
 
     late_s: float = 0.0
+    #: Of what does not come late, what is answered while it is asked.
+    prompt: float = 0.0
     unavailable: float = 0.0
     lost_reply: float = 0.0
     limited: float = 0.0
@@ -66,6 +68,12 @@ class Store:
             self._world.after(late_s * dice.random() / 2, lambda: answer(outcomes))
 
         self._world.after(asked_s, decide)
+
+    def claim_now(self, claim: Claim) -> ClaimOutcome | None:
+        """Decide at once; None: it is to be asked with `claim`, and nothing has happened."""
+        if self._habits.late_s or self._world.dice.random() >= self._habits.prompt:
+            return None
+        return self._decide([claim])[0]
 
     def _decide(self, claims: list[Claim]) -> list[ClaimOutcome]:
         """One call to the store. When its reply is lost, what it leased stays leased, and nobody knows."""

@@ -7,9 +7,9 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -80,6 +80,35 @@ class MemoryBench(Bench):
         self.clock += seconds
 
 
+class AtOnce:
+    """A memory store that is asked for each claim while its message is decided."""
+
+    def __init__(self, store: ClaimStore, now: Callable[[], float]) -> None:
+        self._store = store
+        self._now = now
+
+    def claim(self, claims: list[Claim], answer: Callable[[list[ClaimOutcome]], None]) -> None:
+        prompt = self._store.prompt
+        assert prompt is not None
+        outcomes: list[ClaimOutcome] = []
+        for claim in claims:
+            outcome = prompt.claim_now(claim, self._now(), self._now())
+            if outcome is None:
+                self._store.claim([claim], outcomes.extend)
+            else:
+                outcomes.append(outcome)
+        answer(outcomes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class AtOnceBench(MemoryBench):
+    def __init__(self, lease_s: float, values_max: int) -> None:
+        super().__init__(lease_s, values_max)
+        self.store = cast(ClaimStore, AtOnce(self.store, self.now))
+
+
 class RedisBench(Bench):
     def __init__(
         self,
@@ -113,11 +142,13 @@ def open_bench(
 ) -> Bench:
     if kind == "memory":
         return MemoryBench(lease_s, values_max)
+    if kind == "memory, at once":
+        return AtOnceBench(lease_s, values_max)
     server = request.getfixturevalue("redis_server")
     return RedisBench(server, young, lease_s, values_max=values_max)
 
 
-KINDS = ["memory", pytest.param("redis", marks=pytest.mark.system)]
+KINDS = ["memory", "memory, at once", pytest.param("redis", marks=pytest.mark.system)]
 
 
 @pytest_asyncio.fixture(params=KINDS)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from sealgate.stores.leases import Lease, Leases
+from sealgate.stores.leases import Leases
+from sealgate.verify.verdict import Claim
 
 
-def lease(until: int) -> Lease:
-    return Lease(b"d" * 32, until, 1, 10.0)
+def lease(nonce_key: bytes, until: int) -> Claim:
+    return Claim(nonce_key, b"signed", 0, until, ())
 
 
 def test_what_is_over_goes_a_few_at_a_time_and_nothing_else_does() -> None:
     leases = Leases()
     for number in range(300):
-        leases.put(b"%d" % number, lease(1000 + number % 3))
+        leases.put(lease(b"%d" % number, 1000 + number % 3))
     leases.forget(1000, 1000)
     assert (len(leases.by_key), leases.forgotten_until) == (300, -1)
     leases.forget(1001.5, 10)
@@ -29,11 +30,11 @@ def test_what_is_over_goes_a_few_at_a_time_and_nothing_else_does() -> None:
 def test_what_comes_and_goes_while_they_are_looked_at() -> None:
     leases = Leases()
     for number in range(10):
-        leases.put(b"%d" % number, lease(1000))
+        leases.put(lease(b"%d" % number, 1000))
     leases.forget(1001, 1)
     del leases.by_key[b"3"]
-    leases.put(b"4", lease(5000))
-    leases.put(b"new", lease(1002))
+    leases.put(lease(b"4", 5000))
+    leases.put(lease(b"new", 1002))
     leases.forget(1001, 100)
     assert leases.by_key.keys() == {b"4", b"new"}
     leases.forget(1003, 100)

@@ -106,8 +106,9 @@ class Talk:
         prefetch: PrefetchTerms | None = None,
         delivery: DeliveryPolicy | None = None,
         keeps: bool | None = True,
+        prompt: Callable[[Claim], ClaimOutcome | None] | None = None,
     ) -> None:
-        """`keeps`: what is told of refused deliveries, None for nothing."""
+        """`keeps`: what is told of refused deliveries, None for nothing. `prompt` answers claims at once."""
         self.mono = 0.0
         self.tally = Tally()
         self.terms = Terms(
@@ -121,6 +122,7 @@ class Talk:
             replace_credentials=replace,
             loopback_users=loopback_users,
             prefetch=prefetch,
+            store=None if prompt is None else Prompt(self, prompt),
         )
         if delivery is not None:
             self.terms.delivery = DeliveryVerifier(delivery, self.terms.verifier)
@@ -145,6 +147,7 @@ class Talk:
         self.releases: list[Claim] = []
         self.renewed: list[Claim] = []
         self.asked: list[do.RequestClaims] = []
+        self.claimed: list[Claim] = []
         self.logins: list[Attempt] = []
         self.told: list[LoginRecord] = []
         self.declared: list[HoldingQueue] = []
@@ -176,9 +179,19 @@ class Talk:
         out = self.session.conversation.out
         if out.has_more:
             return out.take()
-        sends = [(Side.UPSTREAM, out.take_upstream()), (Side.CLIENT, out.take_client())]
+        upstream, settles = out.take_upstream(), out.settles
+        commits, releases = out.take_settled()
+        assert settles == bool(commits or releases)
+        client = out.take_client()
         assert out.take() == []
-        return [do.Send(side, data) for side, data in sends if data]
+        commands: list[do.Command] = []
+        if upstream:
+            commands.append(do.Send(Side.UPSTREAM, upstream))
+        if settles:
+            commands.append(do.SettleClaims(commits, releases))
+        if client:
+            commands.append(do.Send(Side.CLIENT, client))
+        return commands
 
     def _carry_out(self, command: do.Command) -> None:
         if isinstance(command, do.Send):
@@ -228,7 +241,8 @@ class Talk:
     def answer_claims(self) -> None:
         """Answer the oldest request to the store."""
         request = self.asked.pop(0)
-        outcomes = [self._outcomes(p.asked.claim) for p in request.publications if p.asked and p.asked.claim]
+        assert request.claims == [p.asked and p.asked.claim for p in request.publications]
+        outcomes = [self._outcomes(claim) for claim in request.claims]
         self.give(ClaimsAnswered(request.publications, outcomes))
 
     def answer_delivery_claims(self) -> None:
@@ -305,6 +319,24 @@ class Talk:
     ) -> list[Spoken]:
         """The parts of a sealed publish with a stored nonce."""
         return sealed(payload, routing_key, mandatory, self.now.wall, self._dice)
+
+
+class Prompt:
+    """A store that answers at once what it likes to; those claims are in `Talk.claimed`."""
+
+    def __init__(self, talk: Talk, outcomes: Callable[[Claim], ClaimOutcome | None]) -> None:
+        self._talk = talk
+        self._outcomes = outcomes
+        self._answered: set[int] = set()
+
+    def claim_now(self, claim: Claim, wall: float, monotonic: float) -> ClaimOutcome | None:
+        assert (monotonic, wall) == (self._talk.now.mono, self._talk.now.wall)
+        assert id(claim) not in self._answered, "a claim was asked for again that was answered"
+        outcome = self._outcomes(claim)
+        if outcome is not None:
+            self._talk.claimed.append(claim)
+            self._answered.add(id(claim))
+        return outcome
 
 
 class _Dice:

@@ -75,6 +75,7 @@ class Gate:
         #: Of those that share a supervisor one tells what is the same with all.
         self._tells_of_keys: Final = empties
         self._store: Final = build.build_store(settings, self.tally)
+        self._terms.store = self._store.prompt
         self._sampled: Final = Sampled(logging.getLogger("sealgate.net"))
         warn = self._sampled.warning
         self._dialer: Final = build.build_dialer(settings, self._credentials.upstream_tls, warn)

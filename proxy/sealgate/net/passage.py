@@ -14,6 +14,7 @@ from sealgate.session.commands import Command
 from sealgate.session.records import Histogram
 from sealgate.session.session import Session
 from sealgate.session.states import Side
+from sealgate.verify.verdict import ClaimStore
 
 
 class Carrier(Protocol):
@@ -32,10 +33,25 @@ class Carrier(Protocol):
 class Passage:
     """Takes the bytes of both legs once the handshake is over; all other events go to the relay as before."""
 
-    __slots__ = ("_carrier", "_client", "_monotonic", "_session", "_time", "_upstream", "_verify_seconds")
+    __slots__ = (
+        "_carrier",
+        "_client",
+        "_monotonic",
+        "_session",
+        "_store",
+        "_time",
+        "_upstream",
+        "_verify_seconds",
+    )
 
     def __init__(
-        self, carrier: Carrier, session: Session, client: Leg, upstream: Leg, verify_seconds: Histogram
+        self,
+        carrier: Carrier,
+        session: Session,
+        client: Leg,
+        upstream: Leg,
+        store: ClaimStore,
+        verify_seconds: Histogram,
     ) -> None:
         """`verify_seconds` is told how long messages were checked."""
         self._carrier: Final = carrier
@@ -45,6 +61,7 @@ class Passage:
         self._session: Final = session
         self._client: Final = client
         self._upstream: Final = upstream
+        self._store: Final = store
         self._verify_seconds: Final = verify_seconds
 
     def received(self, side: Side, data: bytes) -> None:
@@ -66,6 +83,9 @@ class Passage:
             else:
                 if out.sends_upstream:
                     self._upstream.send(out.take_upstream())
+                if out.settles:
+                    commits, releases = out.take_settled()
+                    self._store.settle(commits, releases)
                 if out.sends_client:
                     self._client.send(out.take_client())
             session.count()

@@ -19,7 +19,6 @@ from sealgate.net.passage import Passage
 from sealgate.net.shared import Shared
 from sealgate.net.tls import certificate_names
 from sealgate.reason import GateError
-from sealgate.session.channel import Publication
 from sealgate.session.commands import (
     CheckLogin,
     Close,
@@ -55,7 +54,7 @@ from sealgate.session.holding import HoldingQueue
 from sealgate.session.records import ClampRecord
 from sealgate.session.session import Session
 from sealgate.session.states import Side, State
-from sealgate.verify.verdict import Claim, ClaimOutcome
+from sealgate.verify.verdict import Claim
 
 log: Final = logging.getLogger("sealgate.net")
 
@@ -205,7 +204,8 @@ class Relay:
         if upstream is None or session.conversation.state is not State.RUNNING:
             return
         seconds = self._shared.terms.tally.verify_seconds
-        self.client.passage = Passage(self, session, self.client, upstream, seconds)
+        store = self._shared.store
+        self.client.passage = Passage(self, session, self.client, upstream, store, seconds)
         upstream.passage = self.client.passage
 
     def carry_out(self, commands: list[Command]) -> None:
@@ -252,7 +252,7 @@ class Relay:
             if leg is not None:
                 leg.send(command.data)
         elif isinstance(command, RequestClaims):
-            self._request(command.publications)
+            self._request(command)
         elif isinstance(command, SettleClaims):
             self._shared.store.settle(command.commits, command.releases)
         elif isinstance(command, Keep):
@@ -300,13 +300,11 @@ class Relay:
             client=record.client,
         )
 
-    def _request(self, publications: list[Publication]) -> None:
-        claims: list[Claim] = []
-        for publication in publications:
-            accepted = publication.asked
-            if accepted is not None and accepted.claim is not None:
-                claims.append(accepted.claim)
-        self._shared.store.claim(claims, lambda outcomes: self._answered(publications, outcomes))
+    def _request(self, command: RequestClaims) -> None:
+        publications = command.publications
+        self._shared.store.claim(
+            command.claims, lambda outcomes: self.feed(ClaimsAnswered(publications, outcomes))
+        )
 
     def _request_for(self, deliveries: list[Delivery]) -> None:
         claims: list[Claim] = []
@@ -321,9 +319,6 @@ class Relay:
     def _keep_delivery(self, command: KeepDelivery) -> None:
         delivery = command.delivery
         self._shared.keep(command.record, lambda safe: self.feed(DeliveryKept(delivery, safe)))
-
-    def _answered(self, publications: list[Publication], outcomes: list[ClaimOutcome]) -> None:
-        self.feed(ClaimsAnswered(publications, outcomes))
 
     def _check(self, attempt: Attempt) -> None:
         logins = self._shared.logins

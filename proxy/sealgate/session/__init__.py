@@ -6,7 +6,7 @@
     login     who the client is, and who says so        legs      channel 0, refusing, draining, loss
     closing   how each leg of a connection closes
     confirms  the delivery-tag ledger                   refuse    how a refusal is told
-    holding   queues that publications are sent to instead of to their target, for a while
+    holding   queues that publications are sent to instead of to their target, for a while; detours sends them
     clamping  what bounds change                        originals what clients get back of it
     prefetch  what consumers may hold unacknowledged    declaring reply queues, and how long they stay
     lost      publishes that come back from such a queue, because it is gone

@@ -146,7 +146,7 @@ class BrokerFrames:
         return True
 
     def _confirms(self, splitter: FrameSplitter) -> bool:
-        """Pass on the broker's ack that lies next, where it is the client's and settles nothing here."""
+        """Pass on the broker's ack that lies next, where it is the client's, and settles claims at most."""
         if splitter.method_ahead() != BASIC_ACK:
             return False
         channel = self._conversation.channels.get(splitter.channel_ahead())
@@ -159,8 +159,11 @@ class BrokerFrames:
         ):
             return False
         tag, multiple = splitter.ack_ahead()
-        if not channel.ledger.confirmed(tag, multiple):
+        claims = channel.ledger.confirmed(tag, multiple)
+        if claims is None:
             return False
+        if claims:
+            self._conversation.out.commit_all(claims)
         data, start, stop = splitter.take_method()
         self._conversation.out.client_stretch(data, start, stop)
         return True

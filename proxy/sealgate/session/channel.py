@@ -48,7 +48,6 @@ class Publication:
         "_header",
         "_method",
         "asked",
-        "asked_at",
         "body_size",
         "channel",
         "detour",
@@ -77,8 +76,6 @@ class Publication:
         self.message: Message | None = None
         #: What the checks said, while the store is asked; whether it granted; what follows from both.
         self.asked: Accepted | None = None
-        #: When it was asked, monotonic seconds: no lease began before.
-        self.asked_at = 0.0
         self.granted = False
         self.verdict: Verdict | None = None
         self.sealed: bytes | None = None

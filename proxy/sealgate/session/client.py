@@ -158,7 +158,7 @@ class ClientFrames:
         while channel.held:
             item = self._conversation.take(channel)
             if isinstance(item, Publication):
-                self._publishing.drop(item)
+                self._publishing.detours.let_go(item)
 
     def _pass(self, frame: Frame) -> None:
         """Pass on unread. All that is noted is which channels have confirms, for the day of a drain."""

@@ -49,12 +49,14 @@ class SetReading:
 
 @dataclass(slots=True, init=False)
 class RequestClaims:
-    """Ask the store for the claim of each publication, then report ClaimsAnswered."""
+    """Ask the store for these claims, one of each publication, then report ClaimsAnswered."""
 
     publications: list[Publication]
+    claims: list[Claim]
 
-    def __init__(self, publications: list[Publication]) -> None:
+    def __init__(self, publications: list[Publication], claims: list[Claim]) -> None:
         self.publications = publications
+        self.claims = claims
 
 
 @dataclass(slots=True, init=False)

@@ -31,18 +31,22 @@ class Seal(NamedTuple):
 class Outstanding:
     """A forwarded publish that the broker has not answered yet."""
 
-    __slots__ = ("asked_at", "claim", "client_tag", "lost", "returned", "seal")
+    __slots__ = ("claim", "client_tag", "lost", "returned", "seal")
 
-    def __init__(self, client_tag: int, claim: Claim | None, seal: Seal | None, asked_at: float) -> None:
+    def __init__(self, client_tag: int, claim: Claim | None, seal: Seal | None) -> None:
         self.client_tag: Final = client_tag
         self.claim: Final = claim
         #: Set where the broker may return it, and a claim or a header is then to be given back.
         self.seal: Final = seal
-        #: When its claim was asked for, monotonic seconds.
-        self.asked_at: Final = asked_at
         self.returned = False
         #: It was to be held and is not: the broker's ack is no good news for the client.
         self.lost = False
+
+
+#: What stands for a publish that is answered, until those before it are.
+_ANSWERED: Final = Outstanding(0, None, None)
+#: Answered ones are kept at the head of the list until they are so many, and half of it.
+_HEAD_MIN: Final = 64
 
 
 class Answered:
@@ -63,46 +67,52 @@ class Answered:
 class ConfirmLedger:
     """Client tags and broker tags of one channel, from its first `confirm.select` on."""
 
-    __slots__ = ("_by_seal", "_gaps", "_next_broker", "_next_client", "_outstanding")
+    __slots__ = ("_base", "_by_seal", "_count", "_entries", "_gaps", "_head", "_next_client")
 
     def __init__(self) -> None:
         self._next_client = 1
-        self._next_broker = 1
-        #: broker tag -> publish; insertion order is tag order
-        self._outstanding: Final[dict[int, Outstanding]] = {}
+        #: The publishes from broker tag `_base` on, those before `_head` answered. One that has the same tag
+        #: for the client and no seal is its claim, or None without one.
+        self._entries: Final[list[Outstanding | Claim | None]] = []
+        self._base = 1
+        self._head = 0
+        #: Of them those that are not answered.
+        self._count = 0
         #: client tags answered here while earlier tags were outstanding, rising
         self._gaps: Final[deque[int]] = deque()
         #: mandatory publishes by their seal, to know which one a `basic.return` brings back
         self._by_seal: Final[dict[Seal, Outstanding]] = {}
 
     def __len__(self) -> int:
-        return len(self._outstanding)
+        return self._count
 
     def outstanding(self) -> list[Outstanding]:
         """The publishes the broker still owes an answer for, oldest first."""
-        return list(self._outstanding.values())
+        found = [self._whole(at) for at in range(self._head, len(self._entries))]
+        return [entry for entry in found if entry is not _ANSWERED]
 
     def owes_claims(self) -> bool:
         """Whether a claim still waits for the broker's answer."""
-        return any(entry.claim is not None for entry in self._outstanding.values())
+        return any(entry.claim is not None for entry in self.outstanding())
 
-    def forwarded(self, claim: Claim | None, seal: Seal | None, asked_at: float) -> None:
-        """A publish goes upstream; its claim was asked for at `asked_at`.
-
-        A mandatory one has a `seal` when there is something to give back.
-        """
-        entry = Outstanding(self._next_client, claim, seal, asked_at)
-        self._outstanding[self._next_broker] = entry
-        if entry.seal is not None:
-            self._by_seal[entry.seal] = entry
-        self._next_client += 1
-        self._next_broker += 1
+    def forwarded(self, claim: Claim | None, seal: Seal | None) -> None:
+        """A publish goes upstream. A mandatory one has a `seal` when there is something to give back."""
+        tag = self._next_client
+        self._next_client = tag + 1
+        self._count += 1
+        if seal is None and tag == self._base + len(self._entries):
+            self._entries.append(claim)
+            return
+        entry = Outstanding(tag, claim, seal)
+        self._entries.append(entry)
+        if seal is not None:
+            self._by_seal[seal] = entry
 
     def answered_here(self) -> int:
         """A publish is answered by the gate: returns its client tag, which the broker never counts."""
         tag = self._next_client
         self._next_client += 1
-        if self._outstanding:
+        if self._count:
             self._gaps.append(tag)
         return tag
 
@@ -121,40 +131,82 @@ class ConfirmLedger:
     def answered(self, tag: int, multiple: bool) -> Answered:
         """The broker answered `tag` (all up to it with `multiple`; 0 with `multiple` is all outstanding)."""
         answered = Answered()
-        answered.unchanged = self._next_client == self._next_broker and not self._gaps
+        answered.unchanged = self._next_client == self._base + len(self._entries) and not self._gaps
         if multiple:
             self._settle_up_to(tag, answered)
         else:
-            entry = self._outstanding.pop(tag, None)
+            entry = self._take(tag - self._base)
             if entry is not None:
                 self._settle(entry, answered)
                 self._answer_one(entry, answered)
+        self._let_go()
         self._forget_gaps()
         return answered
 
-    def confirmed(self, tag: int, multiple: bool) -> bool:
-        """As `answered` for an ack that is to the client what it is here, and settles no claim.
+    def confirmed(self, tag: int, multiple: bool) -> list[Claim] | None:
+        """As `answered` for an ack that is to the client what it is here: returns the claims it settles.
 
-        False, and nothing has happened, where there may be more to it.
+        None, and nothing has happened, where there may be more to it.
         """
-        if self._next_client != self._next_broker or self._gaps or not tag:
-            return False
+        entries = self._entries
+        size = len(entries)
+        last = tag - self._base
+        if self._next_client != self._base + size or self._gaps or not tag:
+            return None
+        first = self._head
         if not multiple:
-            entry = self._outstanding.get(tag)
-            if entry is None or entry.claim is not None or entry.seal is not None:
-                return False
-            del self._outstanding[tag]
-            return True
-        settled: list[int] = []
-        for broker_tag, entry in self._outstanding.items():
-            if broker_tag > tag:
-                break
-            if entry.claim is not None or entry.seal is not None:
-                return False
-            settled.append(broker_tag)
-        for broker_tag in settled:
-            del self._outstanding[broker_tag]
-        return True
+            first = last
+            if last < self._head or last >= size or entries[last] is _ANSWERED:
+                return None
+        elif last >= size:
+            last = size - 1
+        claims: list[Claim] = []
+        answered = 0
+        for at in range(first, last + 1):
+            entry = entries[at]
+            if entry is None:
+                answered += 1
+            elif isinstance(entry, Claim):
+                answered += 1
+                claims.append(entry)
+            elif entry is not _ANSWERED:
+                return None
+        for at in range(first, last + 1):
+            entries[at] = _ANSWERED
+        self._count -= answered
+        self._let_go()
+        return claims
+
+    def _whole(self, at: int) -> Outstanding:
+        """The publish at a place of the list."""
+        entry = self._entries[at]
+        if isinstance(entry, Outstanding):
+            return entry
+        return Outstanding(self._base + at, entry, None)
+
+    def _take(self, at: int) -> Outstanding | None:
+        """Take a publish out of the list; None for what is not there, or is answered."""
+        if at < self._head or at >= len(self._entries):
+            return None
+        entry = self._whole(at)
+        if entry is _ANSWERED:
+            return None
+        self._entries[at] = _ANSWERED
+        self._count -= 1
+        return entry
+
+    def _let_go(self) -> None:
+        """Do not keep what is answered."""
+        entries = self._entries
+        size = len(entries)
+        head = size if not self._count else self._head
+        while head < size and entries[head] is _ANSWERED:
+            head += 1
+        if head == size or (head >= _HEAD_MIN and 2 * head >= size):
+            del entries[:head]
+            self._base += head
+            head = 0
+        self._head = head
 
     def _answer_one(self, entry: Outstanding, answered: Answered) -> None:
         answered.answers.append((entry.client_tag, False))
@@ -168,15 +220,12 @@ class ConfirmLedger:
             self._by_seal.pop(entry.seal, None)
 
     def _settle_up_to(self, tag: int, answered: Answered) -> None:
-        last = tag if tag else self._next_broker - 1
+        last = tag - self._base if tag else len(self._entries) - 1
         covered = 0
-        settled: list[int] = []
-        for broker_tag in self._outstanding:
-            if broker_tag > last:
-                break
-            settled.append(broker_tag)
-        for broker_tag in settled:
-            entry = self._outstanding.pop(broker_tag)
+        for at in range(self._head, min(last + 1, len(self._entries))):
+            entry = self._take(at)
+            if entry is None:
+                continue
             if entry.lost:
                 # As a gap: what came before it is answered, then it alone.
                 if covered:
@@ -201,9 +250,6 @@ class ConfirmLedger:
 
     def _forget_gaps(self) -> None:
         """A gap below every outstanding tag can no longer be spanned."""
-        lowest = self._next_client
-        for entry in self._outstanding.values():
-            lowest = entry.client_tag
-            break
+        lowest = self._whole(self._head).client_tag if self._count else self._next_client
         while self._gaps and self._gaps[0] < lowest:
             self._gaps.popleft()

@@ -22,6 +22,7 @@ from sealgate.verify.delivery import DeliveryVerifier
 from sealgate.verify.expiry import Expiry
 from sealgate.verify.message import Peer
 from sealgate.verify.sealer import Sealer, SignerSession
+from sealgate.verify.verdict import PromptStore
 from sealgate.wire.constants import QUEUE_DECLARE
 
 
@@ -76,6 +77,8 @@ class Terms:
     loopback_users: frozenset[str] = frozenset()
     #: How much clients may hold unacknowledged, None for as much as they like.
     prefetch: PrefetchTerms | None = None
+    #: Who may answer claims at once; None where each is asked for with a command.
+    store: PromptStore | None = None
 
     @property
     def adds_headers(self) -> bool:

@@ -88,10 +88,12 @@ class Lane:
 class Outbox:
     """Collects what one event leads to; `take` turns it into as few commands as will do.
 
-    Most events lead to bytes alone. Where `has_more` is false `take_upstream`, then `take_client` do instead.
+    Most events lead to bytes and settled claims alone. Where `has_more` is false, `take_upstream`,
+    `take_settled` (where it `settles`) and `take_client` do instead, in this order.
     """
 
     __slots__ = (
+        "_asked",
         "_claims",
         "_clamps",
         "_client",
@@ -116,6 +118,7 @@ class Outbox:
         self._client: Final = Lane()
         self._upstream: Final = Lane()
         self._claims: list[Publication] = []
+        self._asked: list[Claim] = []
         self._commits: list[Claim] = []
         self._releases: list[Claim] = []
         self._renew: list[Claim] = []
@@ -130,7 +133,7 @@ class Outbox:
         self._reading: list[SetReading] = []
         self._dial = False
         self._mute = False
-        #: Something is to be done that is not sending bytes.
+        #: Something is to be done that is not sending bytes or settling claims.
         self.has_more = False
 
     def client(self, data: bytes) -> None:
@@ -176,16 +179,22 @@ class Outbox:
         self.has_more = True
         self._reading.append(SetReading(side, on))
 
-    def claim(self, publication: Publication) -> None:
+    def claim(self, publication: Publication, claim: Claim) -> None:
         self.has_more = True
         self._claims.append(publication)
+        self._asked.append(claim)
 
     def commit(self, claim: Claim) -> None:
-        self.has_more = True
         self._commits.append(claim)
 
+    def commit_all(self, claims: list[Claim]) -> None:
+        """As `commit` of each; the list is the outbox's from now on."""
+        if self._commits:
+            self._commits += claims
+        else:
+            self._commits = claims
+
     def release(self, claim: Claim) -> None:
-        self.has_more = True
         self._releases.append(claim)
 
     def renew(self, claim: Claim) -> None:
@@ -231,6 +240,18 @@ class Outbox:
         return not self._client.empty
 
     @property
+    def settles(self) -> bool:
+        """Whether claims are settled."""
+        return bool(self._commits or self._releases)
+
+    def take_settled(self) -> tuple[list[Claim], list[Claim]]:
+        """Claims whose messages reached the broker, and those whose did not; none are left then."""
+        settled = self._commits, self._releases
+        self._commits = []
+        self._releases = []
+        return settled
+
+    @property
     def sends_upstream(self) -> bool:
         """Whether anything is to be sent to the broker."""
         return not self._upstream.empty
@@ -253,10 +274,9 @@ class Outbox:
             self._dial = False
         if not self._upstream.empty:
             commands.append(Send(Side.UPSTREAM, self._upstream.take()))
-        if self._commits or self._releases:
-            commands.append(SettleClaims(self._commits, self._releases))
-            self._commits = []
-            self._releases = []
+        if self.settles:
+            commits, releases = self.take_settled()
+            commands.append(SettleClaims(commits, releases))
         if not self._client.empty:
             commands.append(Send(_CLIENT, self._client.take()))
         if self._renew:
@@ -278,8 +298,9 @@ class Outbox:
             commands.extend([TellLogin(record) for record in self._logins])
             self._logins.clear()
         if self._claims:
-            commands.append(RequestClaims(self._claims))
+            commands.append(RequestClaims(self._claims, self._asked))
             self._claims = []
+            self._asked = []
         if self._declare:
             commands.extend([DeclareQueue(queue) for queue in self._declare])
             self._declare.clear()

@@ -6,16 +6,15 @@ added.
 
 from __future__ import annotations
 
-from math import ceil
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.session.channel import Channel, Publication
+from sealgate.session.channel import Channel, Publication, token_of
 from sealgate.session.clamping import Clamping, edited
+from sealgate.session.confirms import Seal
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.counts import UNREAD, Counts
-from sealgate.session.events import QueueDeclared
-from sealgate.session.holding import Detour
+from sealgate.session.detours import Detours
 from sealgate.session.refuse import Refuser
 from sealgate.signing.canonical import (
     ABSOLUTE_NAMES,
@@ -25,11 +24,11 @@ from sealgate.signing.canonical import (
     TOKEN_NAME,
 )
 from sealgate.verify.message import Message
-from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
+from sealgate.verify.verdict import GRANTED, Accepted, Claim, ClaimOutcome, ClaimStatus, Refused, Verdict
 from sealgate.wire.constants import FRAME_HEADER, FRAME_OVERHEAD_BYTES
 from sealgate.wire.frames import Whole, encode_frame
-from sealgate.wire.methods import Publish, encode_publish, with_ticket_zero
-from sealgate.wire.properties import scan_content_header, splice, with_expiration
+from sealgate.wire.methods import Publish, with_ticket_zero
+from sealgate.wire.properties import scan_content_header, splice
 
 #: What a countersigning gateway takes out of a publish that the broker returns.
 COUNTERSIGNATURE: Final = frozenset({COUNTERSIGN_NAME})
@@ -37,21 +36,23 @@ COUNTERSIGNATURE: Final = frozenset({COUNTERSIGN_NAME})
 GATEWAY_STRIPS: Final = STRIPPED_NAMES | COUNTERSIGNATURE
 #: What a signer takes out: seals of earlier publishes, which Celery copies into retries (seal1.md).
 SIGNER_STRIPS: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
-#: An authenticated message was refused for what it asks, not for who sent it: no guess was made.
 _VERIFY: Final = Role.VERIFY
-_MILLISECONDS: Final = 1000
+_GRANTED: Final = GRANTED
 _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 
 
 class Publishing:
     """Decides publications of one conversation in channel order."""
 
-    __slots__ = ("_bounds", "_clamping", "_conversation", "_role", "counts", "refuser")
+    __slots__ = ("_bounds", "_clamping", "_conversation", "_role", "_store", "counts", "detours", "refuser")
 
     def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
         self._conversation: Final = conversation
         self._role: Final = conversation.terms.role
+        #: Who may answer a claim at once.
+        self._store: Final = conversation.terms.store
         self._clamping: Final = Clamping(conversation)
+        self.detours: Final = Detours(conversation)
         #: A signer reads no message but for its bounds.
         policy = conversation.terms.verifier.policy
         self._bounds: Final = self._role is Role.SIGN and (
@@ -69,20 +70,29 @@ class Publishing:
     def whole(self, channel: Channel, whole: Whole, publish: Publish, message: Message, size: int) -> None:
         """As `complete`, for a publish on a channel where nothing waits. `size` is what it counts for."""
         verdict = self._judge(message)
+        outcome: ClaimOutcome | None = None
         fault: GateError | None = None
         if isinstance(verdict, Accepted) and not channel.held:
-            try:
-                if self._forward_whole(channel, whole, message, verdict):
+            if self._role is not _VERIFY:
+                try:
+                    if self._forward_sealed(channel, whole, message, verdict):
+                        return
+                except GateError as error:
+                    fault = error
+            elif self._is_forwarded_unchanged(message, verdict):
+                claim = verdict.claim
+                if claim is not None:
+                    outcome = self._claim(claim)
+                if claim is None or outcome is _GRANTED:
+                    self._forward_unchanged(channel, whole, message, verdict)
                     return
-            except GateError as error:
-                fault = error
         publication = Publication(whole.channel, publish, whole=whole.alone())
         publication.message = message
         publication.size = size
         if fault is not None:
             self._refuse_unsealed(channel, publication, fault)
         else:
-            self._judged(channel, publication, verdict)
+            self._judged(channel, publication, verdict, outcome)
 
     def _judge(self, message: Message) -> Verdict:
         conversation = self._conversation
@@ -93,53 +103,68 @@ class Publishing:
             return UNREAD
         return conversation.terms.verifier.examine(message, conversation.peer, conversation.now.wall)
 
-    def _judged(self, channel: Channel, publication: Publication, verdict: Verdict) -> None:
-        conversation = self._conversation
+    def _claim(self, claim: Claim) -> ClaimOutcome | None:
+        """Ask for `claim`. None: it has to be asked for with a command, and nothing has happened."""
+        now = self._conversation.now
+        claim.asked_at = now.mono
+        return None if self._store is None else self._store.claim_now(claim, now.wall, now.mono)
+
+    def _judged(
+        self,
+        channel: Channel,
+        publication: Publication,
+        verdict: Verdict,
+        outcome: ClaimOutcome | None = None,
+    ) -> None:
+        """Act on `verdict`; `outcome` is of its claim, where that was answered."""
         if isinstance(verdict, Accepted) and verdict.claim is not None:
-            # The verdict stays open until the store has answered.
             publication.asked = verdict
-            publication.asked_at = conversation.now.mono
-            conversation.inflight += 1
-            conversation.out.claim(publication)
+            if outcome is None:
+                outcome = self._claim(verdict.claim)
+            if outcome is None:
+                # The verdict stays open until the store has answered.
+                self._conversation.inflight += 1
+                self._conversation.out.claim(publication, verdict.claim)
+            else:
+                self._decide(publication, verdict, outcome)
         else:
-            publication.verdict = self._parked(publication, verdict)
+            publication.verdict = self.detours.park(publication, verdict)
         self._line_up(channel, publication)
 
-    def _parked(self, publication: Publication, verdict: Verdict) -> Verdict | None:
-        """What `verdict` becomes where an operator has paused the task; None while its queue is declared."""
-        if isinstance(verdict, Refused) or not verdict.parked:
-            return verdict
-        conversation = self._conversation
-        detour = conversation.terms.waits.park(conversation.peer.vhost, publication.publish, verdict.parked)
-        return self.hold(publication, verdict, detour)
+    def _is_forwarded_unchanged(self, message: Message, accepted: Accepted) -> bool:
+        """Whether what is verified is sent as it came, if its claim is granted."""
+        return (
+            accepted.edits is None
+            and accepted.observed is None
+            and not accepted.parked
+            and self._conversation.terms.countersealer is None
+            # Names of the broker's, and countersignatures, are taken out.
+            and not message.header.table.foreign
+        )
 
-    def _forward_whole(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
-        """Send a publish as it came, and its header as it must be; False when more is to be done about it.
+    def _forward_unchanged(
+        self, channel: Channel, whole: Whole, message: Message, accepted: Accepted
+    ) -> None:
+        """Send a publish as it came; its claim, if any, is granted."""
+        conversation = self._conversation
+        conversation.out.upstream_stretch(whole.data, whole.start, whole.stop)
+        claim = accepted.claim
+        if channel.ledger is not None:
+            seal: Seal | None = None
+            if claim is not None and message.mandatory:
+                seal = Seal(token_of(message.header), message.exchange, message.routing_key)
+            channel.ledger.forwarded(claim, seal)
+        elif claim is not None:
+            conversation.out.commit(claim)
+        self.counts.accept(accepted)
+
+    def _forward_sealed(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
+        """Send a publish with the seal it gets here; False when more is to be done about it.
 
         Raises GateError when it can not be sealed: a second try would take another nonce.
         """
-        if self._role is not _VERIFY:
-            if accepted.edits is not None or accepted.observed is not None:
-                return False
-            return self._forward_sealed(channel, whole, message, accepted)
-        table = message.header.table
-        if (
-            accepted.claim is not None
-            or accepted.edits is not None
-            or accepted.observed is not None
-            or accepted.parked
-            or self._conversation.terms.countersealer is not None
-            # Names of the broker's, and countersignatures, are taken out.
-            or table.foreign
-        ):
+        if accepted.edits is not None or accepted.observed is not None:
             return False
-        self._conversation.out.upstream_stretch(whole.data, whole.start, whole.stop)
-        if channel.ledger is not None:
-            channel.ledger.forwarded(None, None, 0.0)
-        self.counts.accept(accepted)
-        return True
-
-    def _forward_sealed(self, channel: Channel, whole: Whole, message: Message, accepted: Accepted) -> bool:
         sealed = self._header(message, accepted)
         assert sealed is not None  # a signer adds its seal
         out = self._conversation.out
@@ -148,7 +173,7 @@ class Publishing:
         if whole.body_size:
             out.upstream_stretch(whole.data, whole.body_at, whole.stop)
         if channel.ledger is not None:
-            channel.ledger.forwarded(None, None, 0.0)
+            channel.ledger.forwarded(None, None)
         self.counts.signed += 1
         return True
 
@@ -169,87 +194,27 @@ class Publishing:
 
     def answered(self, publication: Publication, outcome: ClaimOutcome) -> None:
         """The store answered for this publication; its channel may go on."""
+        self._conversation.inflight -= 1
+        accepted = publication.asked
+        assert accepted is not None  # we asked for it
+        if not publication.dropped:
+            self._decide(publication, accepted, outcome)
+        elif outcome.status in _GRANTS and accepted.claim is not None:
+            self._conversation.out.release(accepted.claim)
+
+    def _decide(self, publication: Publication, accepted: Accepted, outcome: ClaimOutcome) -> None:
+        """What becomes of a publication, now that its claim is answered."""
+        message = publication.message
+        assert message is not None  # it was accepted
+        publication.granted = outcome.status in _GRANTS
         conversation = self._conversation
-        conversation.inflight -= 1
-        accepted, message = publication.asked, publication.message
-        assert accepted is not None and message is not None  # we asked for it
-        granted = outcome.status in _GRANTS
-        if publication.dropped:
-            if granted and accepted.claim is not None:
-                conversation.out.release(accepted.claim)
-            return
-        publication.granted = granted
-        terms = conversation.terms
-        verdict = terms.verifier.settled(accepted, outcome, message, conversation.peer)
+        verdict = conversation.terms.verifier.settled(accepted, outcome, message, conversation.peer)
         if isinstance(verdict, Accepted) and verdict.parked:
-            publication.verdict = self._parked(publication, verdict)
+            publication.verdict = self.detours.park(publication, verdict)
         elif outcome.held and isinstance(verdict, Accepted) and accepted.claim is not None:
-            detour = terms.waits.detour(
-                conversation.peer.vhost,
-                publication.publish,
-                accepted.claim,
-                outcome,
-                conversation.now.mono,
-            )
-            publication.verdict = self.hold(publication, verdict, detour)
+            publication.verdict = self.detours.wait(publication, verdict, outcome)
         else:
             publication.verdict = verdict
-
-    def hold(self, publication: Publication, accepted: Accepted, detour: Detour) -> Verdict | None:
-        """What `accepted` becomes for a publication that goes on a detour; None while its queue is declared.
-
-        To be called once its claim, if any, is granted, and before it is carried out.
-        """
-        conversation = self._conversation
-        queues = conversation.terms.queues
-        now = conversation.now.mono
-        vhost, name = conversation.peer.vhost, detour.queue.name
-        publication.detour = detour
-        publication.asked = accepted
-        if queues.fresh(conversation.broker, vhost, name, now):
-            return accepted
-        waiting = conversation.undeclared.get(name)
-        if waiting is not None:
-            waiting.append(publication)
-            return None
-        if not queues.has_room(conversation.broker, vhost, name, now):
-            conversation.terms.tally.limits_hit["holding_queues_max"] += 1
-            return self._not_held(publication, accepted, f"over {queues.count_max} queues hold messages")
-        conversation.undeclared[name] = [publication]
-        conversation.out.declare(detour.queue)
-        return None
-
-    def queue_declared(self, event: QueueDeclared) -> list[Publication]:
-        """A queue is there, or can not be had: the publications that waited for it are decided."""
-        conversation = self._conversation
-        if not event.trouble:
-            conversation.terms.queues.note(
-                conversation.broker, conversation.peer.vhost, event.queue, conversation.now.mono
-            )
-        waiting = conversation.undeclared.pop(event.queue.name, [])
-        for publication in waiting:
-            accepted = publication.asked
-            if publication.dropped or accepted is None:
-                continue
-            publication.verdict = (
-                self._not_held(publication, accepted, event.trouble) if event.trouble else accepted
-            )
-        return waiting
-
-    def _not_held(self, publication: Publication, accepted: Accepted, trouble: str) -> Refused:
-        """Nothing of it was sent anywhere, so its nonce is free again."""
-        self.drop(publication)
-        publication.dropped = publication.granted = False
-        detour = publication.detour
-        assert detour is not None  # it was to be held
-        return Refused(
-            detour.refusal,
-            trouble,
-            accepted.kid,
-            accepted.task,
-            authenticated=True,
-            expires=accepted.expires,
-        )
 
     def _line_up(self, channel: Channel, publication: Publication) -> None:
         if channel.held or channel.waiting_close or channel.waits_for(publication):
@@ -265,13 +230,6 @@ class Publishing:
         elif isinstance(verdict, Accepted):
             self._forward(channel, publication, verdict)
 
-    def drop(self, publication: Publication) -> None:
-        """The channel closed before this publish was carried out. Nothing of it may go upstream."""
-        publication.dropped = True
-        accepted = publication.asked
-        if accepted is not None and accepted.claim is not None and publication.granted:
-            self._conversation.out.release(accepted.claim)
-
     def _refuse(self, channel: Channel, publication: Publication, refused: Refused) -> None:
         self.refuser.refuse(channel, publication, refused)
         if not refused.authenticated and self._conversation.terms.role is Role.VERIFY:
@@ -279,7 +237,7 @@ class Publishing:
 
     def _refuse_unsealed(self, channel: Channel, publication: Publication, error: GateError) -> None:
         """What was accepted can not be sent with the seal it needs."""
-        self.drop(publication)
+        self.detours.let_go(publication)
         self._refuse(channel, publication, Refused(error.reason, error.detail, authenticated=True))
 
     def _count_failure(self, refused: Refused) -> None:
@@ -309,7 +267,7 @@ class Publishing:
         if accepted.edits is not None:
             self._clamping.note(publication, accepted, accepted.edits)
         if publication.detour is not None:
-            self._send_round(publication, publication.detour)
+            self.detours.send(publication, publication.detour)
         elif publication.whole is not None and publication.sealed is None:
             # Its ticket is zero: others are not taken whole.
             conversation.out.upstream(publication.whole.data)
@@ -331,23 +289,6 @@ class Publishing:
         for body in publication.bodies:
             out.upstream(body.raw)
 
-    def _send_round(self, publication: Publication, detour: Detour) -> None:
-        """Send it to the queue that holds it, for as long as it has to stay there."""
-        out = self._conversation.out
-        header = publication.header
-        assert header is not None  # only what is whole is held
-        payload = header.payload if publication.sealed is None else publication.sealed
-        if detour.until is not None:
-            ttl_ms = max(ceil((detour.until - self._conversation.now.mono) * _MILLISECONDS), 0)
-            payload = with_expiration(payload, b"%d" % ttl_ms)
-            self._conversation.terms.tally.delayed_by(detour.bucket, detour.wait_s)
-        else:
-            self._conversation.terms.tally.parked += 1
-        out.upstream_method(publication.channel, encode_publish("", detour.queue.name, True))
-        out.upstream(encode_frame(FRAME_HEADER, publication.channel, payload))
-        for body in publication.bodies:
-            out.upstream(body.raw)
-
     def _settle_later(self, channel: Channel, publication: Publication, accepted: Accepted) -> None:
         """With confirms the broker's answer settles the claim; without, the write upstream does."""
         claim = accepted.claim if publication.granted else None
@@ -356,7 +297,7 @@ class Publishing:
             mandatory = claim is not None and publication.publish.mandatory
             if seal is None and (mandatory or publication.detour is not None):
                 seal = publication.seal
-            channel.ledger.forwarded(claim, seal, publication.asked_at)
+            channel.ledger.forwarded(claim, seal)
         elif claim is not None:
             self._conversation.out.commit(claim)
 

@@ -192,7 +192,7 @@ class Session:
         elif isinstance(event, ClaimsAnswered):
             self._claims_answered(event)
         elif isinstance(event, QueueDeclared):
-            self._carry_on(self._publishing.queue_declared(event))
+            self._carry_on(self._publishing.detours.queue_declared(event))
         elif isinstance(event, Ticked):
             self._timers.tick(event)
             if self._deliveries is not None:

@@ -145,13 +145,14 @@ class Timers:
         self._renewed = now
         for channel in conversation.channels.values():
             for item in channel.held:
-                if isinstance(item, Publication) and item.granted and now - item.asked_at >= renew_s:
+                if isinstance(item, Publication) and item.granted:
                     assert item.asked is not None and item.asked.claim is not None  # it was granted
-                    conversation.out.renew(item.asked.claim)
+                    if now - item.asked.claim.asked_at >= renew_s:
+                        conversation.out.renew(item.asked.claim)
             if channel.ledger is None:
                 continue
             for entry in channel.ledger.outstanding():
-                if entry.claim is not None and now - entry.asked_at >= renew_s:
+                if entry.claim is not None and now - entry.claim.asked_at >= renew_s:
                     conversation.out.renew(entry.claim)
 
     def _heartbeat(self, side: Side, leg: Leg, paused: bool) -> None:

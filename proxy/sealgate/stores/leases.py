@@ -1,4 +1,4 @@
-"""Nonces that are leased: few, because each waits for the broker, and whole, because each has an owner.
+"""Nonces that are leased: few, because each waits for the broker. A lease is the claim it was granted to.
 
 Those that nobody settles (what was in doubt when a broker died) are forgotten when their moment is over.
 """
@@ -7,20 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from sealgate.verify.verdict import Claim
+
 #: Later than any `remember_until`.
 _NEVER: Final = 1 << 62
-
-
-class Lease:
-    """`remember_until` in Unix seconds; `lease_until` is on the monotonic clock."""
-
-    __slots__ = ("digest", "lease_until", "owner", "remember_until")
-
-    def __init__(self, digest: bytes, remember_until: int, owner: int, lease_until: float) -> None:
-        self.digest: Final = digest
-        self.remember_until: Final = remember_until
-        self.owner: Final = owner
-        self.lease_until = lease_until
 
 
 class Leases:
@@ -29,16 +19,16 @@ class Leases:
     __slots__ = ("_earliest", "_to_see", "by_key", "forgotten_until")
 
     def __init__(self) -> None:
-        self.by_key: Final[dict[bytes, Lease]] = {}
+        self.by_key: Final[dict[bytes, Claim]] = {}
         #: Of those that may be over, those not looked at yet.
         self._to_see: list[bytes] = []
         #: All others are to be remembered at least until then.
         self._earliest = _NEVER
         self.forgotten_until = -1
 
-    def put(self, nonce_key: bytes, lease: Lease) -> None:
-        """Remember `lease`, in place of what was there."""
-        self.by_key[nonce_key] = lease
+    def put(self, lease: Claim) -> None:
+        """Remember `lease`, in place of what was there; its `lease_until` is on the monotonic clock."""
+        self.by_key[lease.nonce_key] = lease
         if lease.remember_until < self._earliest:
             self._earliest = lease.remember_until
 

@@ -1,7 +1,7 @@
 """The memory store's table of nonces: leased or committed, each until its own moment.
 
-A nonce is leased for milliseconds and committed for minutes: leases are objects with an owner, committed
-nonces are packed (`stores.committed`).
+A nonce is leased for milliseconds and committed for minutes: leases are their claims, committed nonces are
+packed (`stores.committed`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from enum import Enum, unique
 from typing import Final, NamedTuple
 
 from sealgate.stores.committed import DIGEST_BYTES, UNTIL_MAX, Committed
-from sealgate.stores.leases import Lease, Leases
+from sealgate.stores.leases import Leases
+from sealgate.verify.verdict import Claim
 
 #: Leases looked at per claim, while some may be over: more than one claim can add.
 _LEASES_SEEN_PER_CLAIM: Final = 4
@@ -41,10 +42,10 @@ class NonceTable:
 
     __slots__ = ("committed", "leases")
 
-    def __init__(self, entries_max: int) -> None:
-        """Made for `entries_max` nonces; more are kept, only slower."""
+    def __init__(self, entries_max: int, digest_bytes: int = DIGEST_BYTES) -> None:
+        """Made for `entries_max` nonces; more are kept, only slower. All digests have `digest_bytes`."""
         self.leases: Final = Leases()
-        self.committed: Final = Committed(entries_max)
+        self.committed: Final = Committed(entries_max, digest_bytes)
 
     def __len__(self) -> int:
         return len(self.committed) + len(self.leases.by_key)
@@ -78,7 +79,10 @@ class NonceTable:
         self.leases.by_key.pop(nonce_key, None)
         self.committed.drop(nonce_key)
         if fate is Fate.LEASED:
-            self.leases.put(nonce_key, Lease(digest, until, owner, lease_until))
+            lease = Claim(nonce_key, b"", 0, until, (), owner)
+            lease.digest = digest
+            lease.lease_until = lease_until
+            self.leases.put(lease)
 
     def records(self, leased: bool) -> Iterator[Remembered]:
         """All that is committed, and leases if wanted: each as it is when its turn comes."""

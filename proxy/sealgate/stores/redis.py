@@ -172,6 +172,10 @@ class RedisStore:
             self._tell(waiting)
         return decided.open
 
+    @property
+    def prompt(self) -> None:
+        """Every claim takes a round trip, or waits for those before it."""
+
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         self._settlements.commit(commits)
         self._settlements.add(RELEASE, releases)

@@ -83,7 +83,7 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
         for at in known.ids_at:
             if alike.texts[at][LENGTH_BYTES:].decode() in controls.revoked:
                 return None
-    claim = claim_of(task, message, value, peer, token, signed, policy, now, None)
+    claim = claim_of(task, message, value, peer, token, signed, policy, now, None, sender.nonce_head)
     skew_s = float(token.created) - now
     return Accepted(key.kid, task, claim, (), None, skew_s, None, "", token.expires)
 

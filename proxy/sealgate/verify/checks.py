@@ -24,7 +24,15 @@ from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task, header_names, run_tasks
 from sealgate.verify.ordered import check_orders, check_unproven
 from sealgate.verify.policy import CELERY, ContentRules, Policy
-from sealgate.verify.seals import check_snapshot, check_times, claim_of, context_of, covered_by, read_token
+from sealgate.verify.seals import (
+    check_snapshot,
+    check_times,
+    claim_of,
+    context_of,
+    covered_by,
+    nonce_head,
+    read_token,
+)
 from sealgate.verify.verdict import Accepted, ClaimOutcome, ClaimStatus, Refused, Verdict
 
 OTHER: Final = "other"
@@ -239,7 +247,8 @@ class Verifier:
         task = envelope.task if envelope.message_class is MessageClass.TASK else None
         is_result = envelope.message_class is MessageClass.RESULT
         edits = self._bound(message, peer, task, envelope.body.value, now, is_result)
-        claim = claim_of(task, message, envelope.body.value, peer, token, signed, policy, now, edits)
+        head = nonce_head(policy.deployment, key.kid)
+        claim = claim_of(task, message, envelope.body.value, peer, token, signed, policy, now, edits, head)
         if task is not None:
             memory = peer.known
             if not isinstance(memory, Memory):

@@ -310,4 +310,4 @@ def _claim(queue: str, token: Token, signed: bytes, deployment: str, skew_s: int
     parts = (b"%d:" % len(name), name, token.kid.encode(), b":", token.nonce)
     digest = hashlib.sha256(b"".join(parts)).digest()[:_ONCE_BYTES]
     until = token.expires + 2 * skew_s + STORE_MARGIN_S
-    return Claim(nonce_name(deployment, _ONCE, digest), hashlib.sha256(signed).digest(), until, until, ())
+    return Claim(nonce_name(deployment, _ONCE, digest), signed, until, until, ())

@@ -16,7 +16,7 @@ from sealgate.verify.celery import ID_NAMES, TASK_HEADER, TaskBody, parse_moment
 from sealgate.verify.content import COMPRESSION, Form, form_of
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import CELERY, ContentRules, Policy
-from sealgate.verify.seals import context_of
+from sealgate.verify.seals import context_of, nonce_head
 from sealgate.wire.table import Table
 from sealgate.wire.values import Likeness
 
@@ -50,10 +50,11 @@ _NO_BODY: Final = TaskBody([], {}, {})
 class Sender:
     """A key that may send messages of a kind."""
 
-    __slots__ = ("_body_bytes", "_context", "_head", "_hmac", "_prefix_bytes", "_size", "key")
+    __slots__ = ("_body_bytes", "_context", "_head", "_hmac", "_prefix_bytes", "_size", "key", "nonce_head")
 
-    def __init__(self, key: Key, context: bytes) -> None:
+    def __init__(self, key: Key, context: bytes, nonce_head: bytes) -> None:
         self.key: Final = key
+        self.nonce_head: Final = nonce_head
         self._context: Final = context
         #: What is signed up to the token's prefix, for one of `_prefix_bytes`.
         self._head = b""
@@ -240,7 +241,7 @@ class Memory:
             known = Known(message, table.alike.likeness, keyring, policy)
             known.learn(message, table, rules, unread)
             self._remember(known)
-        known.admit(Sender(key, context_of(key, peer, policy)))
+        known.admit(Sender(key, context_of(key, peer, policy), nonce_head(policy.deployment, key.kid)))
         self._keys += 1
 
     def _remember(self, known: Known) -> None:

@@ -86,11 +86,13 @@ def claim_of(
     policy: Policy,
     now: float,
     edits: Edits | None,
+    head: bytes,
 ) -> Claim | None:
     """Step 10: nonce and rate tokens together, last. Takes the sequence of a session nonce.
 
     `task` is None for what is no task; `body` is the parsed body, None where it is not read; `edits` are what
-    the bounds change. Raises `GateError` rate.cost or replay.session.
+    the bounds change; `head` is the `nonce_head` of the token's key. Raises `GateError` rate.cost or
+    replay.session.
     """
     debits: tuple[Debit, ...] = ()
     longest_us = 0
@@ -107,19 +109,22 @@ def claim_of(
     elif policy.session_nonces_only:
         raise GateError(Reason.REPLAY_SESSION, "a stored nonce, where only session nonces are taken")
     else:
-        nonce_key = nonce_name(policy.deployment, token.kid, token.nonce)
+        nonce_key = head + token.nonce
     if not nonce_key and not debits:
         return None
     remember_until = token.created + policy.max_age_s + 2 * policy.clock_skew_s + STORE_MARGIN_S
-    return Claim(
-        nonce_key, _sha256(signed).digest(), token.created, remember_until, debits, wait_us=longest_us
-    )
+    return Claim(nonce_key, signed, token.created, remember_until, debits, 0, longest_us)
+
+
+def nonce_head(deployment: str, kid: str) -> bytes:
+    """What the names of all nonces of a key begin with."""
+    name = deployment.encode()
+    return b"%d:%b:%b:" % (len(name), name, kid.encode())
 
 
 def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
     """The store's name for a nonce: no two of (deployment, kid, nonce) share one."""
-    name = deployment.encode()
-    return b"%d:%b:%b:%b" % (len(name), name, kid.encode(), nonce)
+    return nonce_head(deployment, kid) + nonce
 
 
 def _advance(peer: Peer, token: Token) -> None:

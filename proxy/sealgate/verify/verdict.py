@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, unique
-from typing import Protocol
+from typing import Final, Protocol
 
 from sealgate.reason import Reason
 from sealgate.verify.bounds import Edits
+
+_sha256: Final = hashlib.sha256
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,42 +50,70 @@ class Debit:
     other: Debit | None = None
 
 
-@dataclass(slots=True, init=False)
 class Claim:
-    """One message's request to the store: its nonce and its tokens, all or nothing.
+    """One message's request to the store: its nonce and its tokens, all or nothing. Once granted, its lease.
 
     `nonce_key` names (deployment, kid, nonce) and is empty for session nonces, which need no memory.
-    `digest` is SHA-256 of the signing input: it tells a repeat from a conflict. `created` is the token's
-    created time and `remember_until` the moment after which no gateway could accept the nonce again, both
-    in Unix seconds. `owner` is written by the store when it grants a lease; only the same owner's release
-    is honoured. `wait_us` is how long the message may wait for its tokens; 0: it is sent at once, or refused.
+    `signed` is the signing input, until `digest` is made of it. `created` is the token's created time and
+    `remember_until` the moment after which no gateway could accept the nonce again, both in Unix seconds.
+    `wait_us` is how long the message may wait for its tokens; 0: it is sent at once, or refused.
+
+    The session notes when it asks (`asked_at`, monotonic seconds: no lease began before). The store that
+    grants a lease writes `owner`, and only the same owner's release is honoured; `lease_until` is for a store
+    that keeps the lease here.
     """
 
-    nonce_key: bytes
-    digest: bytes
-    created: int
-    remember_until: int
-    debits: tuple[Debit, ...]
-    owner: int
-    wait_us: int
+    __slots__ = (
+        "_digest",
+        "asked_at",
+        "created",
+        "debits",
+        "lease_until",
+        "nonce_key",
+        "owner",
+        "remember_until",
+        "signed",
+        "wait_us",
+    )
 
     def __init__(
         self,
         nonce_key: bytes,
-        digest: bytes,
+        signed: bytes,
         created: int,
         remember_until: int,
         debits: tuple[Debit, ...],
         owner: int = 0,
         wait_us: int = 0,
     ) -> None:
-        self.nonce_key = nonce_key
-        self.digest = digest
-        self.created = created
-        self.remember_until = remember_until
+        self.nonce_key: Final = nonce_key
+        self.signed = signed
+        self._digest = b""
+        self.created: Final = created
+        self.remember_until: Final = remember_until
         self.debits = debits
         self.owner = owner
         self.wait_us = wait_us
+        self.asked_at = 0.0
+        self.lease_until = 0.0
+
+    @property
+    def digest(self) -> bytes:
+        """What tells a repeat of the same signing input from a conflict: its SHA-256.
+
+        Made when it is asked for first. A store whose memory ends with its process may have put something
+        shorter in its place before that.
+        """
+        if self.signed:
+            self._digest = _sha256(self.signed).digest()
+            self.signed = b""
+        return self._digest
+
+    @digest.setter
+    def digest(self, digest: bytes) -> None:
+        self._digest = digest
+        # Hundreds of octets, which a lease that nobody settles would keep for minutes.
+        self.signed = b""
 
 
 @unique
@@ -121,6 +152,16 @@ class ClaimOutcome:
 GRANTED = ClaimOutcome(ClaimStatus.GRANTED)
 
 
+class PromptStore(Protocol):
+    """Who may answer a claim at once, while a message is being decided."""
+
+    def claim_now(self, claim: Claim, wall: float, monotonic: float) -> ClaimOutcome | None:
+        """The outcome of `claim`, as `ClaimStore.claim` decides it, at this time of both clocks.
+
+        None: nothing has happened, and it is to be asked for with `claim`.
+        """
+
+
 class ClaimStore(Protocol):
     """Where nonces and tokens are kept. Memory and Redis stand behind it and pass one contract suite.
 
@@ -138,6 +179,10 @@ class ClaimStore(Protocol):
 
         Each claim is decided alone and atomically: its nonce and all its debits, or nothing.
         """
+
+    @property
+    def prompt(self) -> PromptStore | None:
+        """This store, where it may know the answer at once; None where every claim has to wait for it."""
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         """The commits reached the broker; the releases did not (nonce forgotten, tokens stay spent)."""
