@@ -1,7 +1,8 @@
 """Long conversations in any chunks: whole publishes are taken in one step, pieces frame by frame.
 
-The same octets, in blocks of many messages, in small pieces that no publish lies whole in, and in pieces of
-any size: both peers must hear the same, and the same must be kept, counted, asked and remembered.
+The same octets, in blocks of many messages, in small pieces that no publish lies whole in, in pieces of any
+size, and in these as reads with more behind them: both peers must hear the same, and the same must be kept,
+counted, asked and remembered.
 """
 
 from __future__ import annotations
@@ -226,6 +227,8 @@ def _answer(talk: Talk) -> None:
 
 
 Pieces = Callable[[bytes], list[bytes]]
+_SMALL = (1, 3, 20, 63)
+_ANY = (1, 50, 700, 1500, 9000)
 
 
 def pieces_of(dice: random.Random, sizes: tuple[int, ...]) -> Pieces:
@@ -240,8 +243,11 @@ def pieces_of(dice: random.Random, sizes: tuple[int, ...]) -> Pieces:
     return cut
 
 
-def played(conversation: Conversation, cut: Pieces) -> dict[str, object]:
-    """All there is to see and to ask for once the conversation is over."""
+def played(conversation: Conversation, cut: Pieces, more: bool = False) -> dict[str, object]:
+    """All there is to see and to ask for once the conversation is over.
+
+    With `more` each piece but the last one of a step is a read with more behind it.
+    """
     store = Store()
     prompt = store.at_once if conversation.prompt else None
     talk = Talk(**conversation.options, outcomes=store, answer_claims=False, prompt=prompt)
@@ -251,8 +257,9 @@ def played(conversation: Conversation, cut: Pieces) -> dict[str, object]:
         talk.open_channel(channel, confirms=confirms)
     seen: list[object] = []
     for step in conversation.steps():
-        for piece in cut(step.client):
-            talk.client_bytes(piece)
+        pieces = cut(step.client)
+        for number, piece in enumerate(pieces, 1):
+            talk.client_bytes(piece, more and number < len(pieces))
         for piece in cut(step.broker):
             talk.broker_bytes(piece)
         if step.act is not None:
@@ -288,10 +295,10 @@ _COUNTED = (
 def test_conversations_are_the_same_in_any_chunks(policy: str, full: bool) -> None:
     for number in range(CONVERSATIONS_AT_FULL_SIZE if full else CONVERSATIONS):
         whole = played(Conversation(policy, number), lambda data: [data] if data else [])
-        for chunking, sizes in enumerate(((1, 3, 20, 63), (1, 50, 700, 1500, 9000))):
-            cut = played(Conversation(policy, number), pieces_of(random.Random(number), sizes))
+        for sizes, more in ((_SMALL, False), (_ANY, False), (_ANY, True)):
+            cut = played(Conversation(policy, number), pieces_of(random.Random(number), sizes), more)
             for name, value in whole.items():
-                assert cut[name] == value, f"conversation {number}, chunking {chunking}: {name}"
+                assert cut[name] == value, f"conversation {number}, pieces of {sizes}, {more=}: {name}"
 
 
 def test_one_more_policy_changes_no_conversation_under_the_others() -> None:

@@ -8,7 +8,9 @@ import pytest
 from pamqp import body, commands, header
 
 from sealgate.session.conversation import Confirmed, Role
+from sealgate.session.events import Ticked
 from sealgate.session.limits import Limits
+from sealgate.session.session import AWAITED_BYTES_MAX
 from sealgate.wire.constants import FRAME_HEADER
 from sealgate.wire.frames import encode_frame
 from support.talk import Talk, methods_of, on, sealed, unsealed
@@ -150,3 +152,48 @@ def test_answers_are_not_passed_on_where_the_channel_is_about_to_be_closed() -> 
         for piece in pieces:
             talk.client_bytes(piece)
         assert talk.to_broker == answers(2, range(9))
+
+
+def partial(talk: Talk) -> int:
+    """Memory of a publish whose frames were taken one by one so far."""
+    return talk.session.conversation.partial_bytes
+
+
+def test_publish_that_ends_in_the_next_read_is_taken_whole() -> None:
+    talk = Talk().shake_hands().open_channel(1)
+    first, second = (on(1, *talk.sealed(payload)) for payload in (b"one", b"two"))
+    cut = len(second) - 5
+    talk.client_bytes(first + second[:cut], more=True)
+    assert talk.to_broker == first
+    assert partial(talk) == 0
+    talk.client_bytes(second[cut:])
+    assert talk.to_broker == first + second
+    talk.client_bytes(second[:cut])
+    assert partial(talk) > 0, "nothing more was there to be read"
+
+
+def test_publish_whose_end_does_not_come_is_one_under_way_at_the_next_tick() -> None:
+    talk = Talk().shake_hands().open_channel(1)
+    publish = on(1, *talk.sealed())
+    talk.client_bytes(publish[:-5], more=True)
+    assert partial(talk) == 0
+    talk.give(Ticked())
+    assert partial(talk) > 0
+    talk.client_bytes(publish[-5:])
+    assert partial(talk) == 0
+    assert talk.to_broker == publish
+
+
+def test_large_publish_is_not_waited_for() -> None:
+    talk = Talk().shake_hands().open_channel(1)
+    publish = on(1, *talk.sealed(bytes(AWAITED_BYTES_MAX)))
+    talk.client_bytes(publish[:-5], more=True)
+    assert partial(talk) > 0
+    talk.client_bytes(publish[-5:])
+    assert talk.to_broker == publish
+
+
+def test_frame_that_must_be_refused_is_refused_at_once_whatever_comes_behind_it() -> None:
+    talk = Talk().shake_hands().open_channel(1)
+    talk.client_bytes(on(1, *talk.sealed()) + encode_frame(4, 1, b""), more=True)
+    assert methods_of(talk.heard_by_client()) == ["Connection.Close"]

@@ -28,7 +28,7 @@ from sealgate.verify.message import Message
 from sealgate.verify.sealer import Sealer
 from sealgate.verify.verdict import GRANTED, Accepted, Refused
 from sealgate.wire import methods
-from sealgate.wire.splitter import FrameSplitter
+from sealgate.wire.pieces import Pieces
 
 Replacement = Callable[..., Any]
 #: name -> (the object, its attribute, what makes the mistaken one of the right one)
@@ -197,12 +197,13 @@ def _something_else_is_signed(right: Any) -> Replacement:
     return seal
 
 
-@_mutant(FrameSplitter, "_available")
+@_mutant(Pieces, "_available")
 def _pieces_are_joined_in_the_wrong_order(right: Any) -> Replacement:
-    def available(self: FrameSplitter, needed: int) -> bool:
+    def available(self: Pieces, needed: int) -> bool:
         if len(self._data) - self._at < needed <= self.buffered:
-            self._data = bytes(self._pending) + self._data[self._at :]
-            self._at = 0
+            self._end_dribble()
+            self._data = b"".join([*self._pending, self._data[self._at :]])
+            self._at = self._pending_bytes = self._pending_at = 0
             self._pending.clear()
         return bool(right(self, needed))
 

@@ -163,11 +163,12 @@ class Talk:
     def wait(self, seconds: float) -> None:
         self.mono += seconds
 
-    def give(self, event: Event) -> None:
-        """Give the session an event and carry out what it asks. Bytes go the shorter way of `net.passage`."""
+    def give(self, event: Event, more: bool = False) -> None:
+        """Give the session an event and carry out what it asks. Bytes go the shorter way of `net.passage`,
+        as those of a read with `more` behind it."""
         if not isinstance(event, BytesReceived):
             commands = self.session.handle(event, self.now)
-        elif self.session.receive(event.side, event.data, self.now.mono, self.now.wall):
+        elif self.session.receive(event.side, event.data, more, self.now.mono, self.now.wall):
             commands = self._received()
         else:
             return
@@ -259,8 +260,8 @@ class Talk:
     def client(self, channel: int, *parts: Spoken) -> None:
         self.client_bytes(on(channel, *parts))
 
-    def client_bytes(self, data: bytes) -> None:
-        self.give(BytesReceived(Side.CLIENT, data))
+    def client_bytes(self, data: bytes, more: bool = False) -> None:
+        self.give(BytesReceived(Side.CLIENT, data), more)
 
     def broker(self, channel: int, *parts: Spoken) -> None:
         self.broker_bytes(on(channel, *parts))

@@ -108,11 +108,12 @@ class Leg:
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        more = len(data) >= TURN_BYTES
         if self.passage is not None:
-            self.passage.received(self.side, data)
+            self.passage.received(self.side, data, more)
         else:
             self._owner.received(self, data)
-        if len(data) >= TURN_BYTES:
+        if more:
             self.hold(Hold.TURN, True)
             asyncio.get_running_loop().call_soon(self.hold, Hold.TURN, False)
 

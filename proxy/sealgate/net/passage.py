@@ -64,15 +64,18 @@ class Passage:
         self._store: Final = store
         self._verify_seconds: Final = verify_seconds
 
-    def received(self, side: Side, data: bytes) -> None:
-        """Bytes came from one side. What they lead to is sent first, and counted after that."""
+    def received(self, side: Side, data: bytes, more: bool) -> None:
+        """Bytes came from one side, perhaps with `more` behind them that can be read at once.
+
+        What they lead to is sent first, and counted after that.
+        """
         session = self._session
         conversation = session.conversation
         examined = conversation.examined
         began = self._monotonic()
         spent = 0.0
         try:
-            if not session.receive(side, data, began, self._time()):
+            if not session.receive(side, data, more, began, self._time()):
                 return
             examined = conversation.examined - examined
             if examined:

@@ -32,6 +32,8 @@ from sealgate.wire.constants import FRAME_METHOD
 from sealgate.wire.frames import encode_frame
 
 _CLIENT: Final = Side.CLIENT
+#: Of a part that will be joined with others: up to here a copy costs less than looking into it.
+_SLICED_BYTES_MAX: Final = 4096
 
 
 class Lane:
@@ -40,7 +42,7 @@ class Lane:
     __slots__ = ("_data", "_parts", "_start", "_stop")
 
     def __init__(self) -> None:
-        self._parts: Final[list[bytes]] = []
+        self._parts: Final[list[bytes | memoryview]] = []
         #: The last part of all: `_data[_start:_stop]`, none while `_stop` is 0.
         self._data = b""
         self._start = 0
@@ -67,14 +69,20 @@ class Lane:
         self._stop = stop
 
     def _cut(self) -> None:
-        self._parts.append(self._data[self._start : self._stop])
+        if self._stop - self._start > _SLICED_BYTES_MAX:
+            self._parts.append(memoryview(self._data)[self._start : self._stop])
+        else:
+            self._parts.append(self._data[self._start : self._stop])
         self._data = b""
         self._stop = 0
 
     def take(self) -> bytes:
         """All of it. Nothing is left then."""
         if not self._parts:
-            data = self._data[self._start : self._stop]
+            data = self._data
+            # Compiled, a slice of all bytes is a copy of them.
+            if self._stop - self._start != len(data):
+                data = data[self._start : self._stop]
             self._data = b""
             self._start = self._stop = 0
             return data

@@ -40,7 +40,7 @@ from sealgate.session.prefetch import Prefetch
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
 from sealgate.session.states import CLIENT_TURN, Leg, Side, State
-from sealgate.session.straight import Straight
+from sealgate.session.straight import PUBLISH, Straight
 from sealgate.session.timers import Timers
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
 from sealgate.verify.celery import TASK_HEADER
@@ -52,6 +52,9 @@ from sealgate.wire.splitter import FrameSplitter
 #: RabbitMQ ignores frame_max for its own content headers (protocol.md N4); this only bounds memory.
 UPSTREAM_PAYLOAD_BYTES_MAX: Final = 16_777_216
 PROTOCOL_HEADER_BYTES: Final = 8
+#: A publish of so many octets at most that ends in the next read is waited for, to be taken whole: frame by
+#: frame it costs several times as much.
+AWAITED_BYTES_MAX: Final = 32_768
 _RUNNING: Final = State.RUNNING
 _LEG_OPEN: Final = Leg.OPEN
 
@@ -69,6 +72,7 @@ class Session:
         "_header",
         "_legs",
         "_login",
+        "_more_comes",
         "_publishing",
         "_reading_client",
         "_reading_upstream",
@@ -119,6 +123,8 @@ class Session:
         self._client_splitter: Final = FrameSplitter(terms.limits.frame_bytes_max)
         self._upstream_splitter = FrameSplitter(UPSTREAM_PAYLOAD_BYTES_MAX)
         self._header = b""
+        #: More of the client's was there to be read when the last of it was.
+        self._more_comes = False
         self._reading_client = True
         self._reading_upstream = True
 
@@ -150,18 +156,20 @@ class Session:
         self.count()
         return conversation.out.take()
 
-    def receive(self, side: Side, data: bytes, mono: float, wall: float) -> bool:
+    def receive(self, side: Side, data: bytes, more: bool, mono: float, wall: float) -> bool:
         """As `handle` of `BytesReceived` at that instant, with as little ado as can be.
 
-        What must be done is left in the conversation's outbox, and nothing is counted: call `count` when it
-        is done, for a message should not wait for that. False when it is ERROR: nothing is done.
+        With `more` there is more to be read at once, so that a publish of which these bytes have but the
+        beginning is waited for. What must be done is left in the conversation's outbox, and nothing is
+        counted: call `count` when it is done, for a message should not wait for that. False when it is ERROR:
+        nothing is done.
         """
         conversation = self._conversation
         if conversation.state is State.ERROR:
             return False
         conversation.now = Instant(mono, wall)
         try:
-            self._bytes(side, data)
+            self._bytes(side, data, more)
             self._go_on()
         except GateError as error:
             self._legs.refuse(error)
@@ -188,12 +196,13 @@ class Session:
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, BytesReceived):
-            self._bytes(event.side, event.data)
+            self._bytes(event.side, event.data, False)
         elif isinstance(event, ClaimsAnswered):
             self._claims_answered(event)
         elif isinstance(event, QueueDeclared):
             self._carry_on(self._publishing.detours.queue_declared(event))
         elif isinstance(event, Ticked):
+            self._more_comes = False
             self._timers.tick(event)
             if self._deliveries is not None:
                 self._deliveries.tick()
@@ -228,8 +237,9 @@ class Session:
             # What came behind a login in the same segment is said after its refusal all the same.
             self._legs.turned_away_speaks()
 
-    def _bytes(self, side: Side, data: bytes) -> None:
+    def _bytes(self, side: Side, data: bytes, more: bool) -> None:
         if side is Side.CLIENT:
+            self._more_comes = more
             self._client_bytes(data)
         else:
             self._upstream_bytes(data)
@@ -287,6 +297,8 @@ class Session:
         while not splitter.spent() and conversation.state in CLIENT_TURN and self._legs.client_may_speak:
             if self._take_straight():
                 continue
+            if self._more_comes and splitter.begins(PUBLISH, AWAITED_BYTES_MAX):
+                return
             try:
                 frame = splitter.next()
             except GateError:

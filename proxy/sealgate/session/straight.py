@@ -22,7 +22,8 @@ from sealgate.wire.methods import Publish, has_ticket, read_publish_frame
 from sealgate.wire.reader import HeaderReader
 from sealgate.wire.splitter import FrameSplitter
 
-_PUBLISH: Final = BASIC_PUBLISH.to_bytes(4, "big")
+#: The id of `basic.publish`, as it is on the wire.
+PUBLISH: Final = BASIC_PUBLISH.to_bytes(4, "big")
 #: What a consumer says to what it was delivered.
 _ANSWERS: Final = frozenset({BASIC_ACK, BASIC_REJECT, BASIC_NACK})
 #: Different `basic.publish` frames that are remembered, and octets of each: one for each target.
@@ -77,7 +78,7 @@ class Straight:
         """
         if self._passes:
             return self._pass_all(splitter)
-        whole = splitter.whole(_PUBLISH)
+        whole = splitter.whole(PUBLISH)
         if whole is None:
             return self._pass_on(splitter)
         channel = self._conversation.channels.get(whole.channel)

@@ -3,6 +3,7 @@
 The map:
 
 - `constants`: frame types, method ids, reply codes, and every limit of this room.
+- `pieces`: what came of a peer, in pieces as it came; puts together what must lie in one, and no more
 - `splitter`: bytes in any chunks to whole `frames`; finds a message that is all there, and runs and stretches
   of frames to pass on. `numbers` in bytes.
 - `table`: the strict field-table scanner: `values` and the seal1 canonical form in one pass.

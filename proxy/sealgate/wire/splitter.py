@@ -19,6 +19,7 @@ from sealgate.wire.constants import (
 )
 from sealgate.wire.frames import Frame, Whole
 from sealgate.wire.numbers import u16, u32
+from sealgate.wire.pieces import Pieces
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -34,15 +35,15 @@ _BEGINNING_LOWER: Final = u32(CONTENT_BEGINNING, 4)
 _CONTENT_HEADER_BYTES_MIN: Final = FRAME_OVERHEAD_BYTES + 14
 #: exchange, queue and basic: whatever their methods do, no channel opens, closes or changes its mode.
 _MESSAGE_CLASSES: Final = frozenset({40, 50, 60})
+#: Of a content header's frame as much as tells how large the body is.
+_CONTENT_HEAD_BYTES: Final = FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT + 4
+#: More octets than any message has.
+_NO_EXTENT: Final = 1 << 40
 #: Of a `basic.ack`: its id, tag and flags.
 _ACK_BYTES: Final = 13
-#: Pieces of up to so many bytes are put together as they come.
-_DRIBBLE_BYTES_MAX: Final = 1024
-#: What is left is copied when so many times as much was given out.
-_SPENT_PARTS: Final = 4
 
 
-class FrameSplitter:
+class FrameSplitter(Pieces):
     """Splits the bytes of one peer into frames.
 
     `payload_bytes_max` bounds a frame's payload and may be set anew at any time (after tuning). A larger one
@@ -50,52 +51,12 @@ class FrameSplitter:
     were not yet asked for are kept: whoever feeds without asking bounds them by `buffered`.
     """
 
-    __slots__ = ("_at", "_data", "_dribble", "_error", "_pending", "_pending_bytes", "payload_bytes_max")
+    __slots__ = ("_error", "payload_bytes_max")
 
     def __init__(self, payload_bytes_max: int) -> None:
+        super().__init__()
         self.payload_bytes_max = payload_bytes_max
-        #: Frames are cut from `_data` at `_at`. What comes while that has bytes left waits in `_pending`; the
-        #: two are joined at most twice per frame, so bytes that dribble in are not copied over and over.
-        #: Small pieces wait in `_dribble`, behind all others: an object for each is many times its size.
-        self._data = b""
-        self._at = 0
-        self._pending: Final[list[bytes]] = []
-        self._dribble: Final = bytearray()
-        self._pending_bytes = 0
         self._error: GateError | None = None
-
-    @property
-    def buffered(self) -> int:
-        """Bytes fed and not yet given out."""
-        return len(self._data) - self._at + self._pending_bytes
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes of the peer."""
-        if self._at == len(self._data) and not self._pending_bytes:
-            self._data = data
-            self._at = 0
-            return
-        self._pending_bytes += len(data)
-        if len(data) <= _DRIBBLE_BYTES_MAX:
-            self._dribble.extend(data)
-            return
-        self._end_dribble()
-        self._pending.append(data)
-
-    def spent(self) -> bool:
-        """Whether nothing is left of all that was fed; then nothing of it is kept either."""
-        if self._at < len(self._data) or self._pending_bytes:
-            return False
-        self._data = b""
-        self._at = 0
-        return True
-
-    def rest(self) -> bytes:
-        """Everything fed and not yet given out, once no more frames are wanted."""
-        self._join()
-        rest = self._data
-        self._data = b""
-        return rest
 
     def next(self) -> Frame | None:
         """The next whole frame, or None when more bytes are needed.
@@ -121,6 +82,54 @@ class FrameSplitter:
         """
         if self._error is not None:
             return None
+        whole = self._whole(method)
+        if whole is None and self._pending_bytes:
+            extent = self._extent(method)
+            if extent > 0 and self._available(extent):
+                return self._whole(method)
+        return whole
+
+    def begins(self, method: bytes, bytes_max: int) -> bool:
+        """Whether all that is left may be the beginning of a `method` with its content, in one body frame.
+
+        Of no more than `bytes_max` in all.
+        """
+        return self._error is None and self.buffered <= bytes_max and self._extent(method) <= bytes_max
+
+    def _extent(self, method: bytes) -> int:
+        """Octets of the `method` with its content that lies next; 0 while there are too few to tell.
+
+        `_NO_EXTENT` for whatever else lies next. Only `_whole` knows whether all of it is in order.
+        """
+        if not self._available(1):
+            return 0
+        if self._data[self._at] != FRAME_METHOD:
+            return _NO_EXTENT
+        if not self._available(_METHOD_HEAD_BYTES):
+            return 0
+        size = u32(self._data, self._at + 3)
+        if size > self.payload_bytes_max or u32(self._data, self._at + FRAME_HEADER_BYTES) != u32(method, 0):
+            return _NO_EXTENT
+        header = size + FRAME_OVERHEAD_BYTES
+        if not self._available(header + _CONTENT_HEAD_BYTES):
+            return 0
+        at = self._at + header
+        size = u32(self._data, at + 3)
+        if (
+            self._data[at] != FRAME_HEADER
+            or size > self.payload_bytes_max
+            or u32(self._data, at + FRAME_HEADER_BYTES) != _BEGINNING_UPPER
+            or u32(self._data, at + FRAME_HEADER_BYTES + 4) != _BEGINNING_LOWER
+        ):
+            return _NO_EXTENT
+        body = header + size + FRAME_OVERHEAD_BYTES
+        size = u32(self._data, at + FRAME_HEADER_BYTES + BODY_SIZE_LOWER_AT)
+        if size > self.payload_bytes_max:
+            return _NO_EXTENT
+        return body + size + FRAME_OVERHEAD_BYTES if size else body
+
+    def _whole(self, method: bytes) -> Whole | None:
+        """As `whole`, of what lies in `_data`."""
         data = self._data
         start: i64 = self._at
         header_at = self._frame_end(start, FRAME_METHOD)
@@ -306,33 +315,5 @@ class FrameSplitter:
         if data[stop - 1] != FRAME_END:
             raise GateError(Reason.FRAME_END, "frame end octet")
         self._at = stop
-        return Frame(kind, channel, data[start:stop])
-
-    def _let_go(self) -> None:
-        """Do not keep all the bytes that came, until others do, for a few of them or none."""
-        rest = len(self._data) - self._at
-        if rest <= self._at // _SPENT_PARTS:
-            self._data = self._data[self._at :]
-            self._at = 0
-
-    def _available(self, needed: int) -> bool:
-        """Whether `needed` bytes lie at `_at` in `_data`; joins what is pending when that makes it so."""
-        if len(self._data) - self._at >= needed:
-            return True
-        if not self._pending_bytes or self.buffered < needed:
-            return False
-        self._join()
-        return True
-
-    def _join(self) -> None:
-        """Put together what lies at `_at` and what is pending, in one copy."""
-        self._end_dribble()
-        self._data = b"".join([self._data[self._at :], *self._pending])
-        self._at = 0
-        self._pending.clear()
-        self._pending_bytes = 0
-
-    def _end_dribble(self) -> None:
-        if self._dribble:
-            self._pending.append(bytes(self._dribble))
-            self._dribble.clear()
+        # Compiled, a slice of all bytes is a copy of them.
+        return Frame(kind, channel, data if stop - start == len(data) else data[start:stop])
