@@ -526,4 +526,4 @@ print("cryptography" in sys.modules)
 def test_signer_session_of_no_challenge_is_random() -> None:
     """What a child relies on."""
     taken: Callable[[int], bytes] = os.urandom
-    assert len({SignerSession().nonce(taken) for _ in range(100)}) == 100
+    assert len({SignerSession().nonce_text(taken) for _ in range(100)}) == 100

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sealgate.reason import GateError, Reason
+from sealgate.signing.base64url import b64url_encode
 from sealgate.signing.canonical import (
     ABSOLUTE_NAMES,
     COUNTERSIGN_NAME,
@@ -15,7 +16,7 @@ from sealgate.signing.canonical import (
     canonical_properties,
 )
 from sealgate.signing.keyring import Key, Keyring, KeyState
-from sealgate.signing.token import Token, is_session_nonce, parse_token, split_session_nonce
+from sealgate.signing.token import Token, is_session_nonce, parse_token, session_nonce, split_session_nonce
 from sealgate.verify.message import Message
 from sealgate.verify.sealer import LIFETIME_S, Sealer, SignerSession
 from sealgate.verify.verdict import Accepted
@@ -74,29 +75,42 @@ def test_sealed_message_is_accepted(message: Message) -> None:
     assert isinstance(verdict, Accepted)
 
 
-def test_seal_hangs_on_no_message_before() -> None:
+ETA = "2026-01-01T00:30:00+00:00"
+
+
+@pytest.mark.parametrize("etas", [{"app.add": (None,), "app.mul": (ETA,)}, {"app.add": (None, ETA)}])
+@pytest.mark.parametrize("seed", range(4))
+def test_seal_hangs_on_no_message_before(etas: dict[str, tuple[str | None, ...]], seed: int) -> None:
     """One sealer for all of them, read as a session reads them, makes what a new one makes."""
-    dice = random.Random(7)
+    dice = random.Random(seed)
     reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, "task")
-    rings = [Keyring([a_key("k1"), a_key("k2", max_lifetime_s=90_000 + days)]) for days in range(2)]
-    sealer = Sealer(rings[0], "k1", DEPLOYMENT, counting)
+    rings = [Keyring([a_key("k1"), a_key("k2", max_lifetime_s=50_000 + days)]) for days in range(2)]
+    sealer, session = Sealer(rings[0], "k1", DEPLOYMENT, counting), SignerSession()
     seen = set()
+    expiration: bytes | None = None
+    is_timed = False
     for number in range(400):
         properties = {**JSON_HEADER, 5: b"%d" % number}
-        if dice.random() < 0.2:
-            properties[EXPIRATION] = dice.choice((b"60000", b"5"))
-        if dice.random() < 0.2:
+        if dice.random() < 0.1:
+            expiration = dice.choice((None, None, b"60000", b"5"))
+        if dice.random() < 0.05:
+            is_timed = not is_timed
+        if expiration is not None:
+            properties[EXPIRATION] = expiration
+        if is_timed:
             properties[TIMESTAMP] = (NOW + dice.randrange(2)).to_bytes(8, "big")
-        eta = dice.choice((None, None, "2026-01-01T00:30:00+00:00"))
-        headers = task_headers(task=dice.choice(("app.add", "app.mul")), eta=eta, id=f"i-{number}")
-        target = dice.choice(("", "events")), dice.choice(("celery", "a.b.ż"))
-        message = a_message(b"[]", headers, properties, *target)
-        read = Message(*target, False, reader.read(message.header.payload), b"[]", message.body_sha256)
-        sealer.kid = dice.choice(("k1", "k2"))
-        sealer.keyring = dice.choice(rings)
-        now, vhost = NOW + dice.randrange(3), dice.choice(("/", "t-1"))
+        task = dice.choice(list(etas))
+        headers = task_headers(task=task, eta=dice.choice(etas[task]), id=f"i-{number}")
+        target = dice.choice(("", "", "events")), dice.choice(("celery", "celery", "a.b.ż"))
+        body = dice.choice((b"[]", b"[1]"))
+        message = a_message(body, headers, properties, *target)
+        read = Message(*target, False, reader.read(message.header.payload), body, message.body_sha256)
+        if dice.random() < 0.1:
+            sealer.kid = dice.choice(("k1", "k2"))
+        sealer.keyring = dice.choice((sealer.keyring, *rings))
+        now, vhost = NOW + number // 100, dice.choice(("/", "/", "t-1"))
         fresh = Sealer(sealer.keyring, sealer.kid, DEPLOYMENT, counting)
-        added = sealer.seal(read, a_peer(vhost=vhost), SignerSession(), now)
+        added = sealer.seal(read, a_peer(vhost=vhost), session, now)
         assert added == fresh.seal(message, a_peer(vhost=vhost), SignerSession(), now)
         seen.add(added)
         remove = frozenset({TOKEN_NAME})
@@ -122,6 +136,16 @@ def test_challenge_makes_session_nonces_that_rise_by_one() -> None:
     nonce = parse_token(value.encode()).nonce
     assert is_session_nonce(nonce)
     assert split_session_nonce(nonce) == (CHALLENGE, 2)
+
+
+@pytest.mark.parametrize("sequence", [0, 63, 64, 4094, 2**24 - 2, 2**32 - 2, 2**48 - 2])
+def test_text_of_a_nonce_is_that_of_its_octets(sequence: int) -> None:
+    session = SignerSession(CHALLENGE)
+    for number in range(sequence, sequence + 4):
+        session.sequence = number
+        text = b"".join(session.nonce_text(counting))
+        assert text == b64url_encode(session_nonce(CHALLENGE, number))
+        assert session.sequence == number + 1
 
 
 def test_no_challenge_makes_random_nonces() -> None:
@@ -187,6 +211,33 @@ def test_what_can_not_be_sealed_is_an_error() -> None:
     assert refusal(a_message(), a_key(not_after=NOW - 1)) is Reason.SIG_KEY_STATE
     late = a_message(headers=task_headers(eta="2026-01-08T00:00:01+00:00"))
     assert refusal(late, a_key()) is Reason.CELERY_ETA
+
+
+def read_by(reader: HeaderReader, number: int, target: str = "", expiration: bytes | None = None) -> Message:
+    properties = {**JSON_HEADER, 5: b"%d" % number}
+    if expiration is not None:
+        properties[EXPIRATION] = expiration
+    message = a_message(b"[]", task_headers(id=f"i-{number}"), properties, target, target)
+    return Message(target, target, False, reader.read(message.header.payload), b"[]", message.body_sha256)
+
+
+def test_key_that_ends_within_a_second_seals_nothing_more_in_it() -> None:
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, "task")
+    sealer, session = a_sealer(a_key(not_after=NOW)), SignerSession()
+    for number in range(4):
+        sealer.seal(read_by(reader, number), a_peer(), session, NOW)
+    with pytest.raises(GateError) as refused:
+        sealer.seal(read_by(reader, 4), a_peer(), session, NOW + 0.5)
+    assert refused.value.reason is Reason.SIG_KEY_STATE
+
+
+def test_what_is_too_long_for_a_seal_is_so_each_time() -> None:
+    reader = HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, "task")
+    sealer, session = a_sealer(), SignerSession()
+    for number in range(6):
+        with pytest.raises(GateError) as refused:
+            sealer.seal(read_by(reader, number, "t" * 255, b"1" * 255), a_peer(), session, NOW)
+        assert refused.value.reason is Reason.SIG_MALFORMED
 
 
 def test_sequence_is_not_spent_on_what_can_not_be_sealed() -> None:

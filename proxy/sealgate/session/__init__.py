@@ -8,6 +8,7 @@
     confirms  the delivery-tag ledger                   refuse    how a refusal is told
     holding   queues that publications are sent to instead of to their target, for a while; detours sends them
     clamping  what bounds change                        originals what clients get back of it
+    sealing   the headers that publishes leave with
     prefetch  what consumers may hold unacknowledged    declaring reply queues, and how long they stay
     lost      publishes that come back from such a queue, because it is gone
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done

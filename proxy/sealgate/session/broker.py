@@ -13,8 +13,8 @@ from sealgate.session.conversation import Conversation, Role
 from sealgate.session.deliveries import Deliveries
 from sealgate.session.lost import Lost
 from sealgate.session.prefetch import BROKER_METHODS
-from sealgate.session.publishing import COUNTERSIGNATURE, SIGNER_STRIPS
 from sealgate.session.refuse import Refuser
+from sealgate.session.sealing import COUNTERSIGNATURE, SIGNER_STRIPS
 from sealgate.session.states import CHANNEL, CHANNEL_LIVE, CHANNEL_REFUSED, ChannelState, Leg, Side
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME
 from sealgate.wire import methods

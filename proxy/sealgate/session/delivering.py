@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from typing import Final
 
@@ -10,6 +9,7 @@ from sealgate.reason import GateError, Reason
 from sealgate.session.channel import ENTRY_OBJECTS_BYTES, FRAME_OBJECTS_BYTES, Channel
 from sealgate.session.consumers import Consumer, Consumers
 from sealgate.session.unacked import Unacked
+from sealgate.signing.hashing import sha256
 from sealgate.verify.delivery import DeliveryPolicy
 from sealgate.verify.message import Message
 from sealgate.verify.verdict import Accepted, Claim, Refused
@@ -21,7 +21,6 @@ from sealgate.wire.receiving import Delivered
 #: Memory of a delivery beside its bytes: its own objects, those of its frames.
 OBJECTS_BYTES: Final = 3 * FRAME_OBJECTS_BYTES
 _ETA: Final = "eta"
-_sha256: Final = hashlib.sha256
 
 
 class Delivery:
@@ -101,7 +100,7 @@ class Delivery:
             False,
             content,
             self.body,
-            _sha256(self.body).digest(),
+            sha256(self.body),
         )
 
     @property

@@ -10,32 +10,19 @@ from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.session.channel import Channel, Publication, token_of
-from sealgate.session.clamping import Clamping, edited
+from sealgate.session.clamping import Clamping
 from sealgate.session.confirms import Seal
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.counts import UNREAD, Counts
 from sealgate.session.detours import Detours
 from sealgate.session.refuse import Refuser
-from sealgate.signing.canonical import (
-    ABSOLUTE_NAMES,
-    COUNTERSIGN_NAME,
-    OMITTED_FOR_COUNTERSIGN,
-    STRIPPED_NAMES,
-    TOKEN_NAME,
-)
+from sealgate.session.sealing import Sealing
 from sealgate.verify.message import Message
 from sealgate.verify.verdict import GRANTED, Accepted, Claim, ClaimOutcome, ClaimStatus, Refused, Verdict
-from sealgate.wire.constants import FRAME_HEADER, FRAME_OVERHEAD_BYTES
+from sealgate.wire.constants import FRAME_HEADER
 from sealgate.wire.frames import Whole, encode_frame
 from sealgate.wire.methods import Publish, with_ticket_zero
-from sealgate.wire.properties import scan_content_header, splice
 
-#: What a countersigning gateway takes out of a publish that the broker returns.
-COUNTERSIGNATURE: Final = frozenset({COUNTERSIGN_NAME})
-#: What a gateway takes out of a publish: broker-written names and countersignatures not its own.
-GATEWAY_STRIPS: Final = STRIPPED_NAMES | COUNTERSIGNATURE
-#: What a signer takes out: seals of earlier publishes, which Celery copies into retries (seal1.md).
-SIGNER_STRIPS: Final = frozenset({TOKEN_NAME, COUNTERSIGN_NAME})
 _VERIFY: Final = Role.VERIFY
 _GRANTED: Final = GRANTED
 _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
@@ -44,7 +31,17 @@ _GRANTS: Final = frozenset({ClaimStatus.GRANTED, ClaimStatus.DEGRADED})
 class Publishing:
     """Decides publications of one conversation in channel order."""
 
-    __slots__ = ("_bounds", "_clamping", "_conversation", "_role", "_store", "counts", "detours", "refuser")
+    __slots__ = (
+        "_bounds",
+        "_clamping",
+        "_conversation",
+        "_role",
+        "_sealing",
+        "_store",
+        "counts",
+        "detours",
+        "refuser",
+    )
 
     def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
         self._conversation: Final = conversation
@@ -52,6 +49,7 @@ class Publishing:
         #: Who may answer a claim at once.
         self._store: Final = conversation.terms.store
         self._clamping: Final = Clamping(conversation)
+        self._sealing: Final = Sealing(conversation)
         self.detours: Final = Detours(conversation)
         #: A signer reads no message but for its bounds.
         policy = conversation.terms.verifier.policy
@@ -87,6 +85,7 @@ class Publishing:
                     self._forward_unchanged(channel, whole, message, verdict)
                     return
         publication = Publication(whole.channel, publish, whole=whole.alone())
+        message.header.part()
         publication.message = message
         publication.size = size
         if fault is not None:
@@ -165,13 +164,7 @@ class Publishing:
         """
         if accepted.edits is not None or accepted.observed is not None:
             return False
-        sealed = self._header(message, accepted)
-        assert sealed is not None  # a signer adds its seal
-        out = self._conversation.out
-        out.upstream_stretch(whole.data, whole.start, whole.header_at)
-        out.upstream(encode_frame(FRAME_HEADER, whole.channel, sealed))
-        if whole.body_size:
-            out.upstream_stretch(whole.data, whole.body_at, whole.stop)
+        self._sealing.forward(whole, message)
         if channel.ledger is not None:
             channel.ledger.forwarded(None, None)
         self.counts.signed += 1
@@ -260,7 +253,7 @@ class Publishing:
         message = publication.message
         if message is not None:
             try:
-                publication.sealed = self._header(message, accepted)
+                publication.sealed = self._sealing.header(message, accepted)
             except GateError as error:
                 self._refuse_unsealed(channel, publication, error)
                 return
@@ -300,52 +293,6 @@ class Publishing:
             channel.ledger.forwarded(claim, seal)
         elif claim is not None:
             self._conversation.out.commit(claim)
-
-    def _header(self, message: Message, accepted: Accepted) -> bytes | None:
-        """The content header to send upstream, None for the original one. Raises GateError."""
-        conversation = self._conversation
-        terms = conversation.terms
-        edits = accepted.edits
-        if edits is not None and not edits.observed:
-            if terms.sealer is None and terms.countersealer is None:
-                # Without a signature of the gate's own nobody would take it.
-                raise GateError(Reason.SIG_KID, "no key to answer for what bounds change")
-            message = edited(message, edits)
-        if self._role is Role.SIGN:
-            assert terms.sealer is not None  # the gate is built with one
-            added = terms.sealer.seal(message, conversation.peer, conversation.signer, conversation.now.wall)
-            sealed = splice(message.header, SIGNER_STRIPS, added)
-        else:
-            table = message.header.table
-            if table.foreign:
-                stripped = sum([name in GATEWAY_STRIPS for name in table.values])
-                terms.tally.stripped_headers += stripped
-            if terms.countersealer is None or accepted.observed is not None:
-                return splice(message.header, GATEWAY_STRIPS, b"") if table.foreign else None
-            sealed = self._countersigned(message)
-        if len(sealed) > conversation.upstream_frame_max - FRAME_OVERHEAD_BYTES:
-            raise GateError(Reason.HEADER_SIZE, "with its signature the content header outgrows frame_max")
-        return sealed
-
-    def _countersigned(self, message: Message) -> bytes:
-        """The header with our own signature, which covers the producer's as an ordinary header."""
-        conversation = self._conversation
-        countersealer = conversation.terms.countersealer
-        assert countersealer is not None  # asked only where one is configured
-        payload = splice(message.header, GATEWAY_STRIPS, b"")
-        header = scan_content_header(payload, OMITTED_FOR_COUNTERSIGN, ABSOLUTE_NAMES, TOKEN_NAME)
-        covered = Message(
-            message.exchange,
-            message.routing_key,
-            message.mandatory,
-            header,
-            message.body,
-            message.body_sha256,
-        )
-        added = countersealer.seal(
-            covered, conversation.peer, conversation.countersigner, conversation.now.wall
-        )
-        return splice(header, frozenset(), added)
 
     def _count(self, publication: Publication, accepted: Accepted) -> None:
         observed = accepted.observed

@@ -6,7 +6,6 @@ is, `ClientFrames` takes frame by frame; both do the same to a publish that eith
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from sealgate.reason import GateError
@@ -15,6 +14,7 @@ from sealgate.session.channel import ENTRY_OBJECTS_BYTES, FRAME_OBJECTS_BYTES, C
 from sealgate.session.conversation import Conversation, Role
 from sealgate.session.publishing import Publishing
 from sealgate.session.states import ChannelState
+from sealgate.signing.hashing import sha256
 from sealgate.verify.message import Message
 from sealgate.wire.constants import BASIC_ACK, BASIC_NACK, BASIC_PUBLISH, BASIC_REJECT
 from sealgate.wire.frames import Whole
@@ -31,7 +31,6 @@ _PUBLISHES_MAX: Final = 64
 _PUBLISH_BYTES_MAX: Final = 128
 _FRAMES: Final = 3
 _FRAMES_WITHOUT_BODY: Final = 2
-_sha256: Final = hashlib.sha256
 _OPENING: Final = ChannelState.OPENING
 _OPEN: Final = ChannelState.OPEN
 
@@ -88,7 +87,7 @@ class Straight:
         if publish is None:
             return False
         try:
-            header = self._headers.read(whole.header)
+            header = self._headers.read_in(whole.data, whole.header_start, whole.body_at - 1)
         except GateError:
             return False
         size = (
@@ -107,7 +106,7 @@ class Straight:
             publish.mandatory,
             header,
             body,
-            _sha256(body).digest(),
+            sha256(body),
         )
         self._publishing.whole(channel, whole, publish, message, size)
         return True

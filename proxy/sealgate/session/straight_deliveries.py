@@ -7,7 +7,6 @@ could take.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from sealgate.reason import GateError
@@ -16,6 +15,7 @@ from sealgate.session.delivering import OBJECTS_BYTES, Delivering, entries_bytes
 from sealgate.session.delivery_book import DeliveryBook
 from sealgate.session.delivery_counts import DeliveryCounts
 from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
+from sealgate.signing.hashing import sha256
 from sealgate.verify.delivery import DeliveryVerifier
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.verdict import Accepted, Verdict
@@ -33,7 +33,6 @@ _DELIVERY_TAG_BYTES: Final = 8
 #: A frame of `basic.deliver` is smaller: it holds three short strings. A larger one is not remembered.
 _METHOD_BYTES_MAX: Final = 1024
 _ETA: Final = "eta"
-_sha256: Final = hashlib.sha256
 
 
 class _Source:
@@ -93,7 +92,7 @@ class StraightDeliveries:
         if not self._may_hold(whole, entries_bytes(content)):
             return False
         body = whole.body
-        message = Message(source.exchange, source.routing_key, False, content, body, _sha256(body).digest())
+        message = Message(source.exchange, source.routing_key, False, content, body, sha256(body))
         conversation.examined += 1
         verdict = self.verdict = self._verifier.examine(
             message, consumer.queue, consumer.terms, peer, conversation.now.wall

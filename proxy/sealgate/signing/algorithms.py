@@ -11,6 +11,7 @@ import hmac
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sealgate.signing.base64url import decoded, encodes_32
+from sealgate.signing.hashing import copy_of, digest_of, feed
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -73,11 +74,11 @@ class HmacSha256:
         return "HmacSha256(...)"
 
     def sign(self, data: bytes) -> bytes:
-        inner = self._inner.copy()
-        inner.update(data)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return outer.digest()
+        inner = copy_of(self._inner)
+        feed(inner, data)
+        outer = copy_of(self._outer)
+        feed(outer, digest_of(inner))
+        return digest_of(outer)
 
     def verify(self, data: bytes, signature: bytes) -> bool:
         return same_bytes(self.sign(data), signature)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mypy_extensions import i64
 
 ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+#: By six bits.
+CHARACTERS: Final = [ALPHABET[at : at + 1] for at in range(len(ALPHABET))]
 #: Last characters that leave the unused bits zero, by the length of the text modulo 4.
 _LAST_OF_TWO: Final = frozenset(b"AQgw")
 _LAST_OF_THREE: Final = frozenset(b"AEIMQUYcgkosw048")

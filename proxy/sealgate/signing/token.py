@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from sealgate.layout import mypyc_attr
 from sealgate.reason import GateError, Reason
 from sealgate.signing.base64url import b64url_encode, decode_known
 from sealgate.signing.canonical import Snapshot, parse_snapshot
@@ -30,7 +31,8 @@ _FIELDS: Final = re.compile(
     rb"seal1\.([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,11})\.(0|[1-9][0-9]{0,11})"
     rb"\.([A-Za-z0-9_-]{22,32})\.c1\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)"
 )
-_MIDDLE: Final = b".%b." % PROFILE
+#: What stands between a nonce and the snapshot.
+MIDDLE: Final = b".%b." % PROFILE
 #: From here on a sequence is more than a machine's integer holds, with its sign.
 _I31: Final = 2**31
 #: How the session nonces of one connection begin: its challenge, and the upper two octets of a sequence.
@@ -38,6 +40,7 @@ CONSTANT_BYTES: Final = 18
 COUNT_MASK: Final = 2**48 - 1
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Token:
     """A token whose grammar was right; nothing in it is to be believed before its signature was checked.
 
@@ -168,7 +171,7 @@ def join_prefix(head: bytes, nonce: bytes, snapshot_text: bytes) -> bytes:
     """
     if not NONCE_BYTES_MIN <= len(nonce) <= SESSION_NONCE_BYTES:
         raise GateError(Reason.SIG_MALFORMED, "a nonce is 16 to 24 bytes")
-    return b"%b%b%b%b" % (head, b64url_encode(nonce), _MIDDLE, snapshot_text)
+    return b"%b%b%b%b" % (head, b64url_encode(nonce), MIDDLE, snapshot_text)
 
 
 def finish_token(prefix: bytes, signature: bytes) -> bytes:

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import TOKEN_NAME, Snapshot
+from sealgate.signing.hashing import sha256
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.verify.canvas import names_no_other
 from sealgate.verify.celery import ID_NAMES, TASK_HEADER, TaskBody, parse_moment
@@ -43,7 +43,6 @@ _CHECKED: Final = _FIELDS | {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
 KINDS_MAX: Final = 40
 TARGETS_MAX: Final = 4
 KEYS_MAX: Final = 1024
-_sha256: Final = hashlib.sha256
 _NO_BODY: Final = TaskBody([], {}, {})
 
 
@@ -82,8 +81,8 @@ class Sender:
         return b"%b%b%b%b%b%b" % (
             self._head,
             prefix,
-            _sha256(message.section_p).digest(),
-            _sha256(message.header.table.canonical).digest(),
+            sha256(message.section_p),
+            sha256(message.header.table.canonical),
             self._size,
             message.body_sha256,
         )

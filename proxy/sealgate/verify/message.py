@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sealgate.layout import mypyc_attr
 from sealgate.signing.canonical import canonical_properties
 from sealgate.signing.token_reader import TokenReader
 from sealgate.wire.properties import ContentHeader
@@ -50,6 +51,7 @@ class Peer:
         self.known: object = None
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Message:
     """A whole publish: where it goes, its content header as scanned, its body as joined from frames."""
 

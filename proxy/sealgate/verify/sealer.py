@@ -2,55 +2,78 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
 from sealgate.reason import GateError, Reason
-from sealgate.signing.base64url import b64url_encode
-from sealgate.signing.canonical import (
-    TOKEN_NAME,
-    encode_snapshot,
-    signing_context,
-    signing_input_in,
-)
+from sealgate.signing.base64url import CHARACTERS, b64url_encode
+from sealgate.signing.canonical import TOKEN_NAME, encode_snapshot, signing_context
 from sealgate.signing.keyring import Key, Keyring
-from sealgate.signing.token import NONCE_BYTES_MIN, finish_token, join_prefix, session_nonce, token_head
+from sealgate.signing.token import MIDDLE, NONCE_BYTES_MIN, session_nonce, token_head
 from sealgate.verify.celery import TASK_HEADER, parse_moment
 from sealgate.verify.expiration import expiration_ms
 from sealgate.verify.message import Message, Peer
+from sealgate.verify.seal_shape import SealShape
 from sealgate.wire.entries import entry_longstr
 from sealgate.wire.properties import EXPIRATION, TIMESTAMP, names_in
 from sealgate.wire.table import Table
-from sealgate.wire.values import LENGTH_BYTES
+from sealgate.wire.values import LENGTH_BYTES, Likeness
 
 #: How long a seal is valid from its creation, or from the ETA of its task (seal1.md, "Two clocks").
 LIFETIME_S: Final = 24 * 3600
-_sha256: Final = hashlib.sha256
+#: Kinds of messages of one connection whose seals are known by their shape: about 500 bytes each.
+_SHAPES_MAX: Final = 40
+#: What the end of a seal depends on, beside the properties.
+_TIMES: Final = frozenset({"eta", "expires"})
 
 
-@dataclass(slots=True)
 class SignerSession:
     """One upstream connection as its signer sees it.
 
     `challenge` is what the gateway upstream announced, empty when it announced none (then nonces are random);
     `sequence` is the next message's. `expires_latest` is the latest end, in Unix seconds, of the seals made
-    since who counts them has put it to 0.
+    since who counts them has put it to 0. `known` finds what the seals of messages alike have in common.
     """
 
-    challenge: bytes = b""
-    sequence: int = 0
-    expires_latest: int = 0
+    __slots__ = ("_last", "_shapes", "_start", "_start_of", "challenge", "expires_latest", "sequence")
 
-    def nonce(self, rng: Callable[[int], bytes]) -> bytes:
-        """A nonce never used before. `rng` gives that many random bytes."""
-        if not self.challenge:
-            return rng(NONCE_BYTES_MIN)
-        nonce = session_nonce(self.challenge, self.sequence)
-        self.sequence += 1
-        return nonce
+    def __init__(self, challenge: bytes = b"") -> None:
+        self.challenge = challenge
+        self.sequence = 0
+        self.expires_latest = 0
+        #: The text of a session nonce but for its last two characters, of 4,096 in a row.
+        self._start = b""
+        self._start_of = -1
+        self._shapes: Final[dict[Likeness, SealShape]] = {}
+        self._last: SealShape | None = None
+
+    def nonce_text(self, rng: Callable[[int], bytes]) -> tuple[bytes, bytes, bytes]:
+        """A nonce never used before, as a token has it, in three parts. `rng` gives so many random bytes."""
+        challenge = self.challenge
+        if not challenge:
+            return b64url_encode(rng(NONCE_BYTES_MIN)), b"", b""
+        sequence = self.sequence
+        if sequence >> 12 != self._start_of:
+            self._start = b64url_encode(session_nonce(challenge, sequence))[:-2]
+            self._start_of = sequence >> 12
+        self.sequence = sequence + 1
+        return self._start, CHARACTERS[sequence >> 6 & 63], CHARACTERS[sequence & 63]
+
+    def known(self, likeness: Likeness) -> SealShape | None:
+        """The shape of the last seal of a message with this likeness."""
+        last = self._last
+        if last is None or last.likeness is not likeness:
+            last = self._shapes.get(likeness)
+            if last is not None:
+                self._last = last
+        return last
+
+    def remember(self, likeness: Likeness, shape: SealShape) -> None:
+        """Find `shape` from now on."""
+        if len(self._shapes) >= _SHAPES_MAX and likeness not in self._shapes:
+            self._shapes.clear()
+        self._shapes[likeness] = self._last = shape
 
 
 class Sealer:
@@ -99,8 +122,9 @@ class Sealer:
 
     def seal(self, message: Message, peer: Peer, session: SignerSession, now: float) -> bytes:
         """The encoded header entry to add to `message`. Raises `GateError` as `token` does."""
-        token = self.token(message, peer, session, now)
-        return b"%b%b%b" % (self._entry, len(token).to_bytes(LENGTH_BYTES, "big"), token)
+        prefix, signature = self._signed(message, peer.vhost, session, now)
+        size = (len(prefix) + 1 + len(signature)).to_bytes(LENGTH_BYTES, "big")
+        return b"%b%b%b.%b" % (self._entry, size, prefix, signature)
 
     def token(self, message: Message, peer: Peer, session: SignerSession, now: float) -> bytes:
         """The value of the header to add to `message`.
@@ -109,25 +133,52 @@ class Sealer:
         `GateError` sig.kid or sig.key_state (the key may not sign now), celery.eta (an ETA that no seal of
         this key outlives) or sig.malformed (a target too long for a token).
         """
-        key = self._key(now)
+        prefix, signature = self._signed(message, peer.vhost, session, now)
+        return b"%b.%b" % (prefix, signature)
+
+    def _signed(
+        self, message: Message, vhost: str, session: SignerSession, now: float
+    ) -> tuple[bytes, bytes]:
+        """The two sides of the token's last dot."""
+        shape = self._shape_of(message, vhost, session, now)
+        sides = shape.sign(message, session.nonce_text(self._rng))
+        if shape.expires > session.expires_latest:
+            session.expires_latest = shape.expires
+        return sides
+
+    def _shape_of(self, message: Message, vhost: str, session: SignerSession, now: float) -> SealShape:
         created = int(now)
         header = message.header
+        alike = header.table.alike
+        likeness = None if alike is None else alike.likeness
+        if likeness is not None:
+            known = session.known(likeness)
+            if known is not None and known.holds_for(message, vhost, self.keyring, self.kid, created, now):
+                return known
+        key = self._key(now)
         expires = _expires(message, created, key.max_lifetime_s)
-        head = self._head_for(key.kid, created, expires)
-        snapshot = self._snapshot_for(message)
-        prefix = join_prefix(head, session.nonce(self._rng), snapshot)
-        data = signing_input_in(
-            signing_context(key.algorithm.name, self.deployment, peer.vhost),
-            prefix,
-            _sha256(message.section_p).digest(),
-            _sha256(header.table.canonical).digest(),
-            len(message.body),
-            message.body_sha256,
+        shape = SealShape(
+            message,
+            likeness,
+            vhost,
+            self.keyring,
+            self.kid,
+            key,
+            created,
+            expires,
+            signing_context(key.algorithm.name, self.deployment, vhost),
+            self._head_for(key.kid, created, expires),
+            MIDDLE + self._snapshot_for(message),
         )
-        signed = finish_token(prefix, key.algorithm.sign(data))
-        if expires > session.expires_latest:
-            session.expires_latest = expires
-        return signed
+        # Of the properties that the shape leaves open one is signed as a part of the target.
+        if (
+            likeness is not None
+            and header.shape is not None
+            and _TIMES.isdisjoint(likeness.changing)
+            and header.field(TIMESTAMP) is None
+        ):
+            session.remember(likeness, shape)
+        return shape
 
     def _key(self, now: float) -> Key:
         """The one that signs at `now`. Raises `GateError` sig.kid or sig.key_state."""

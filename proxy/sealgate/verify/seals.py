@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from sealgate.reason import GateError, Reason
 from sealgate.signing.canonical import TOKEN_NAME, signing_context, signing_input_in
+from sealgate.signing.hashing import sha256
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import Token
 from sealgate.verify.bounds import Edits
@@ -18,7 +18,6 @@ from sealgate.wire.properties import EXPIRATION, TIMESTAMP
 
 #: The clock of another gateway that shares the store may be this much behind, on top of the skew (seal1.md).
 STORE_MARGIN_S: Final = 5
-_sha256: Final = hashlib.sha256
 
 
 def read_token(message: Message, peer: Peer) -> Token:
@@ -55,8 +54,8 @@ def covered_by(context: bytes, message: Message, token_prefix: bytes) -> bytes:
     return signing_input_in(
         context,
         token_prefix,
-        _sha256(message.section_p).digest(),
-        _sha256(message.header.table.canonical).digest(),
+        sha256(message.section_p),
+        sha256(message.header.table.canonical),
         len(message.body),
         message.body_sha256,
     )

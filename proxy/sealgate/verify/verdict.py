@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final, Protocol
 
+from sealgate.layout import mypyc_attr
 from sealgate.reason import Reason
+from sealgate.signing.hashing import sha256
 from sealgate.verify.bounds import Edits
-
-_sha256: Final = hashlib.sha256
 
 
 @dataclass(slots=True, frozen=True)
@@ -105,7 +104,7 @@ class Claim:
         shorter in its place before that.
         """
         if self.signed:
-            self._digest = _sha256(self.signed).digest()
+            self._digest = sha256(self.signed)
             self.signed = b""
         return self._digest
 
@@ -202,6 +201,7 @@ class ClaimStore(Protocol):
         """Calls that failed since the start."""
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 @dataclass(slots=True, init=False)
 class Accepted:
     """The message may go on (once `claim`, if any, is granted).

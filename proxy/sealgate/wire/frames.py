@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from sealgate.layout import mypyc_attr
 from sealgate.wire.constants import (
     FRAME_BODY,
     FRAME_END,
@@ -53,6 +54,7 @@ def encode_frame(type: int, channel: int, payload: bytes) -> bytes:  # noqa: A00
     return b"%b%b%b" % (_HEADER.pack(type, channel, len(payload)), payload, _END)
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Whole:
     """A method with its content, all of it, as it lies in the bytes of a peer.
 
@@ -79,9 +81,14 @@ class Whole:
         return self.data[self.start : self.header_at]
 
     @property
+    def header_start(self) -> int:
+        """Where the payload of the content header begins; it ends an octet before `body_at`."""
+        return self.header_at + FRAME_HEADER_BYTES
+
+    @property
     def header(self) -> bytes:
         """The payload of the content header."""
-        return self.data[self.header_at + FRAME_HEADER_BYTES : self.body_at - 1]
+        return self.data[self.header_start : self.body_at - 1]
 
     @property
     def body(self) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from sealgate.layout import mypyc_attr
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import CLASS_BASIC, SHORT_TEXT_BYTES_MAX
 from sealgate.wire.entries import with_entries, without
@@ -61,10 +62,11 @@ _UNKNOWN_FLAGS: Final = 0x0003
 FLAGS_AT: Final = 12
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class ContentHeader:
     """A content header that was checked.
 
-    `payload` is the frame's payload as received; `body_size` in bytes; the header table lies in `payload`
+    It lies in `data` from `start` to `stop`; `body_size` in bytes; the header table lies in `data` as well,
     from `table_at` on, its four-byte length included, to `table_stop`, both -1 when there is none;
     `section_p` section P of seal1 where reading gave it as well, else None. Headers with the same `shape`, if
     any, have the same properties but for correlation id, message id, timestamp and type.
@@ -75,10 +77,12 @@ class ContentHeader:
         "_changes",
         "_fields",
         "body_size",
+        "data",
         "flags",
-        "payload",
         "section_p",
         "shape",
+        "start",
+        "stop",
         "table",
         "table_at",
         "table_stop",
@@ -86,7 +90,9 @@ class ContentHeader:
 
     def __init__(
         self,
-        payload: bytes,
+        data: bytes,
+        start: int,
+        stop: int,
         body_size: int,
         flags: int,
         fields: list[bytes | None],
@@ -99,17 +105,36 @@ class ContentHeader:
         changes: list[bytes] | None = None,
     ) -> None:
         """`changes` are the values at the indices `changed`: `fields` has others there, and may be shared."""
-        self.payload: Final = payload
+        self.data = data
+        self.start = start
+        self.stop = stop
         self.body_size: Final = body_size
         self.flags: Final = flags
         self.table: Final = table
-        self.table_at: Final = table_at
-        self.table_stop: Final = table_stop
+        self.table_at = table_at
+        self.table_stop = table_stop
         self.section_p: Final = section_p
         self.shape: Final = shape
         self._fields = fields
         self._changed = changed
         self._changes = changes
+
+    @property
+    def payload(self) -> bytes:
+        """The frame's payload as received."""
+        data = self.data
+        return data if len(data) == self.stop - self.start else data[self.start : self.stop]
+
+    def part(self) -> None:
+        """Let go of the bytes around it, so that it can be kept without them."""
+        start = self.start
+        self.data = self.payload
+        self.start = 0
+        self.stop -= start
+        if self.table_at >= 0:
+            self.table_at -= start
+            self.table_stop -= start
+            self.table.part(self.data, self.table_at + 4)
 
     @property
     def fields(self) -> list[bytes | None]:
@@ -136,7 +161,8 @@ class ContentHeader:
     @property
     def table_span(self) -> tuple[int, int] | None:
         """Where the header table lies in `payload`, its length included; None when there is none."""
-        return None if self.table_at < 0 else (self.table_at, self.table_stop)
+        start = self.start
+        return None if self.table_at < 0 else (self.table_at - start, self.table_stop - start)
 
     def text(self, index: int) -> str | None:
         """The property as text, None when absent. Only for short strings, which were checked to be UTF-8."""
@@ -192,7 +218,7 @@ def scan_content_header(
         fields[index] = value
     if at != len(payload):
         raise GateError(Reason.PROPS_TRUNCATED, f"{len(payload) - at} bytes after the properties")
-    return ContentHeader(payload, body_size, flags, fields, table, table_at, table_stop)
+    return ContentHeader(payload, 0, len(payload), body_size, flags, fields, table, table_at, table_stop)
 
 
 def names_in(table: Table) -> dict[str, Value]:
@@ -214,8 +240,8 @@ def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     Every other byte is the original's. A missing table comes to be when there is something to add.
     """
     payload = header.payload
-    start, stop = header.table_at, header.table_stop
-    if start < 0:
+    span = header.table_span
+    if span is None:
         return _with_table(header, add) if add else payload
     if not add and remove.isdisjoint(names_in(header.table)):
         return payload
@@ -224,6 +250,7 @@ def splice(header: ContentHeader, remove: frozenset[str], add: bytes) -> bytes:
     if content is None:
         content = without(header.table, remove)
     size = _U32.pack(len(content) + len(add))
+    start, stop = span
     return b"%b%b%b%b%b" % (payload[:start], size, content, add, payload[stop:])
 
 
@@ -268,10 +295,11 @@ def restore(header: ContentHeader, remove: frozenset[str]) -> bytes:
     A table that is left empty goes too: whether its sender had an empty one or none can not be known.
     """
     names = names_in(header.table)
-    if header.table_at < 0 or not names or not remove.issuperset(names):
+    span = header.table_span
+    if span is None or not names or not remove.issuperset(names):
         return splice(header, remove, b"")
     payload = header.payload
-    start, stop = header.table_at, header.table_stop
+    start, stop = span
     flags = _U16.pack(header.flags & ~_HEADERS_FLAG)
     return payload[:FLAGS_AT] + flags + payload[FIXED_BYTES:start] + payload[stop:]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from sealgate.wire.constants import BODY_SIZE_LOWER_AT
+from sealgate.wire.numbers import u32
 from sealgate.wire.properties import (
     CORRELATION_ID,
     DELIVERY_MODE,
@@ -30,6 +32,7 @@ _TIMESTAMP_BYTES: Final = 8
 _FIXED_WIDTH: Final = frozenset({DELIVERY_MODE, PRIORITY, TIMESTAMP})
 #: Properties that differ from message to message. Another one that does is read anew each time.
 _CHANGING: Final = frozenset({CORRELATION_ID, MESSAGE_ID, TIMESTAMP, TYPE})
+_is_ascii: Final = bytes.isascii
 
 
 class _Property:
@@ -56,19 +59,17 @@ class PropertyShape:
         "_last",
         "_parts",
         "_properties",
-        "_tail",
         "head",
     )
 
     def __init__(self, header: ContentHeader, section_p: SectionP, changing: frozenset[int]) -> None:
-        start, stop = header.table_at, header.table_stop
-        assert start >= 0  # the caller looked
+        assert header.table_at >= 0  # the caller looked
         self._changing: Final = changing
         self._flags: Final = header.flags
         self._fields: Final = header.fields.copy()
-        self._tail: Final = header.payload[stop:]
         #: Flags, content type and content encoding: from the flags to the table's length.
-        self.head: Final = header.payload[FLAGS_AT:start]
+        self.head: Final = header.data[header.start + FLAGS_AT : header.table_at]
+        #: Of section P. What is in the gaps is the last message's.
         self._parts: Final[list[bytes]] = [b""]
         self._properties: Final[list[_Property]] = []
         self._last: Final = self._cut(section_p)
@@ -114,47 +115,48 @@ class PropertyShape:
         return PropertyShape(header, section_p, (self._changing | differ) & _CHANGING)
 
     def read(
-        self, payload: bytes, body_size: int, table: Table, start: i64, stop: i64
+        self, data: bytes, start: i64, end: i64, table: Table, table_at: i64, table_stop: i64
     ) -> ContentHeader | None:
-        """The whole header, its table read; None when what is behind that is not of this shape.
+        """The whole header, `data[start:end]`, its table read; None when the rest is not of this shape.
 
-        The table lies from `start` on, its length included, to `stop`.
+        The table lies from `table_at` on, its length included, to `table_stop`.
         """
-        at = stop
-        end: i64 = len(payload)
-        parts = self._parts.copy()
+        at = table_stop
+        parts = self._parts
         changes: list[bytes] = []
         for changing in self._properties:
             run_end = at + changing.size
-            if payload[at:run_end] != changing.run or run_end >= end:
+            if run_end >= end or data[at:run_end] != changing.run:
                 return None
             if changing.index == TIMESTAMP:
                 at = run_end + _TIMESTAMP_BYTES
                 if at > end:
                     return None
-                changes.append(payload[run_end:at])
+                changes.append(data[run_end:at])
                 continue
-            size: i64 = payload[run_end]
+            size: i64 = data[run_end]
             at = run_end + 1 + size
             if at > end:
                 return None
-            piece = payload[run_end:at]
+            piece = data[run_end:at]
             value = piece[1:]
-            if 0 in value or not value.isascii():
+            if 0 in value or not _is_ascii(value):
                 return None
             changes.append(value)
             if changing.place >= 0:
                 parts[changing.place] = piece
-        if payload[at:] != self._last:
+        if data[at:end] != self._last:
             return None
         return ContentHeader(
-            payload,
-            body_size,
+            data,
+            start,
+            end,
+            u32(data, start + BODY_SIZE_LOWER_AT),
             self._flags,
             self._fields,
             table,
-            start,
-            stop,
+            table_at,
+            table_stop,
             b"".join(parts),
             self,
             self._indices,

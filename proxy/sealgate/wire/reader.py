@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sealgate.wire.constants import BODY_SIZE_LOWER_AT, CONTENT_BEGINNING
+from sealgate.wire.constants import CONTENT_BEGINNING
 from sealgate.wire.numbers import u32
 from sealgate.wire.properties import FLAGS_AT, ContentHeader, scan_content_header
 from sealgate.wire.property_shape import PropertyShape, SectionP
@@ -82,11 +82,16 @@ class HeaderReader:
 
     def read(self, payload: bytes) -> ContentHeader:
         """Raises `GateError` as `scan_content_header` does."""
+        return self.read_in(payload, 0, len(payload))
+
+    def read_in(self, data: bytes, start: int, stop: int) -> ContentHeader:
+        """As `read`, of `data[start:stop]`, to which what is read may hold on: see `ContentHeader.part`."""
         shape = self._properties
         if shape is not None:
-            header = self._read_alike(payload, shape)
+            header = self._read_alike(data, start, stop, shape)
             if header is not None:
                 return header
+        payload = data[start:stop]
         header = scan_content_header(payload, self._omitted, self._absolute, self._token_name)
         self._learn(header.table)
         if header.table_at >= 0 and len(payload) - len(header.table.raw) <= _TAIL_BYTES_MAX:
@@ -94,22 +99,23 @@ class HeaderReader:
             self._properties = grown or PropertyShape(header, self._section_p, frozenset())
         return header
 
-    def _read_alike(self, payload: bytes, shape: PropertyShape) -> ContentHeader | None:
+    def _read_alike(self, data: bytes, start: i64, end: i64, shape: PropertyShape) -> ContentHeader | None:
         head = shape.head
-        at: i64 = FLAGS_AT + len(head)
-        start = at + LENGTH_BYTES
+        flags_at = start + FLAGS_AT
+        at = flags_at + len(head)
+        table_at = at + LENGTH_BYTES
         if (
-            len(payload) < start
-            or u32(payload, 0) != _BEGINNING_UPPER
-            or u32(payload, 4) != 0
-            or payload[FLAGS_AT:at] != head
+            end < table_at
+            or u32(data, start) != _BEGINNING_UPPER
+            or u32(data, start + 4) != 0
+            or data[flags_at:at] != head
         ):
             return None
-        stop = start + u32(payload, at)
-        if stop > len(payload):
+        table_stop = table_at + u32(data, at)
+        if table_stop > end:
             return None
-        table = self._table(payload, start, stop)
-        return shape.read(payload, u32(payload, BODY_SIZE_LOWER_AT), table, at, stop)
+        table = self._table(data, table_at, table_stop)
+        return shape.read(data, start, end, table, at, table_stop)
 
     def _table(self, payload: bytes, start: i64, stop: i64) -> Table:
         last = self._last

@@ -10,6 +10,7 @@ import struct
 from math import isfinite
 from typing import Final
 
+from sealgate.layout import mypyc_attr
 from sealgate.reason import GateError, Reason
 from sealgate.wire.constants import (
     KEY_BYTES_MAX,
@@ -56,6 +57,7 @@ _I64_MIN: Final = -(2**63)
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Table:
     """A table that was checked.
 
@@ -92,9 +94,9 @@ class Table:
         alike: Alike | None = None,
     ) -> None:
         assert values is not None or alike is not None
-        self._data: Final = data
-        self._start: Final = start
-        self._stop: Final = stop
+        self._data = data
+        self._start = start
+        self._stop = stop
         self._values = values
         self._layout = layout
         self.canonical: Final = canonical
@@ -107,6 +109,12 @@ class Table:
     def raw(self) -> bytes:
         """Its bytes without the length prefix."""
         return self._data[self._start : self._stop]
+
+    def part(self, data: bytes, start: int) -> None:
+        """From now on it lies in `data` from `start` on."""
+        self._stop += start - self._start
+        self._start = start
+        self._data = data
 
     @property
     def values(self) -> dict[str, Value]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _LONG_TEXT: Final = ord("S")
 _NO_NAMES: Final[frozenset[str]] = frozenset()
+_ASCII_MAX: Final = 127
+# Called so, a method of a value is not looked up each time.
+_is_ascii: Final = bytes.isascii
 
 
 class _Gap:
@@ -58,6 +61,7 @@ class TableShape:
         self._foreign: Final = table.foreign
         self._size: Final = table.size
         self._raw: Final = table.raw
+        #: Of section H. What is in the gaps is the last table's.
         self._parts: Final[list[bytes]] = [b""]
         self._gaps: Final[list[_Gap]] = []
         raws = _raws(table)
@@ -111,7 +115,7 @@ class TableShape:
         if end - start > TABLE_BYTES_MAX:
             return None
         at = start
-        parts = self._parts.copy()
+        parts = self._parts
         texts: list[bytes] = []
         others: dict[str, Value] | None = None
         for gap in self._gaps:
@@ -128,11 +132,13 @@ class TableShape:
             at = stop + LENGTH_BYTES
             if at > end:
                 return None
-            at += u32(data, stop)
+            length = u32(data, stop)
+            at += length
             if at > end:
                 return None
             piece = data[stop:at]
-            if not piece.isascii() and not _is_utf8(piece):
+            # Its length is plain text as well, or the text is looked at alone.
+            if (length > _ASCII_MAX or not _is_ascii(piece)) and not _is_utf8(piece):
                 return None
             texts.append(piece)
             if gap.place >= 0:
@@ -184,7 +190,7 @@ def _is_text(table: Table, name: str, raw: bytes) -> bool:
 def _is_utf8(long_text: bytes) -> bool:
     """Whether a long string, its length in front, is text."""
     text = long_text[LENGTH_BYTES:]
-    if text.isascii():
+    if _is_ascii(text):
         return True
     try:
         text.decode()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
+from sealgate.layout import mypyc_attr
+
 #: Of a long string's, table's or array's length.
 LENGTH_BYTES: Final = 4
 
@@ -46,7 +48,7 @@ class Likeness:
     the last one on; None where anything else changes, so that they do not tell where a text lies.
     """
 
-    __slots__ = ("_asked", "_entries", "changing", "runs", "texts", "values")
+    __slots__ = ("_asked", "_entries", "_lacked", "changing", "runs", "texts", "values")
 
     def __init__(
         self, values: dict[str, Value], changing: frozenset[str], texts: list[str], runs: list[int] | None
@@ -58,6 +60,17 @@ class Likeness:
         #: The answer to the last question of `entries`.
         self._asked: frozenset[str] | None = None
         self._entries: list[int] | None = None
+        #: Those of the last question of `lacks` that was answered with yes.
+        self._lacked: frozenset[str] | None = None
+
+    def lacks(self, names: frozenset[str]) -> bool:
+        """Whether there is no entry of these names."""
+        if self._lacked is names:
+            return True
+        if not names.isdisjoint(self.values):
+            return False
+        self._lacked = names
+        return True
 
     def entries(self, names: frozenset[str]) -> list[int] | None:
         """For each text how many octets its entry has before it, or 0 for those that `names` does not hold.
@@ -74,6 +87,7 @@ class Likeness:
         return self._entries
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Alike:
     """How one table differs from those that it has `likeness` with.
 
