@@ -18,7 +18,7 @@ The map:
 - `celery`, `pidbox`, `canvas`, `dramatiq`, `taskiq`: the envelopes, and what a worker would publish because
   of one.
 - `bucket`: the arithmetic of a token bucket, for the stores.
-- `sealer`: the other side, which signs what a client published.
+- `sealer`: the other side, which signs what a client published; `seal_shape`: what seals have in common.
 
 Called by `session`; `stores` use `bucket` and `verdict`. The warning: until the signature was checked nothing
 here may touch what messages share, or an unsigned flood burns nonces and drains buckets.
