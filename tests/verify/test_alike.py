@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from differential.picture import picture
 from sealgate.reason import GateError
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_NAME, canonical_properties
@@ -106,7 +107,7 @@ class Connection:
                 self.taken += 1
         verdict = self.verifier.examine(message, self.peer, self.now)
         wanted = self.verifier.examine(same, fresh, self.now)
-        assert verdict == wanted, publish
+        assert picture(verdict) == picture(wanted), publish
         assert self.peer.last_sequence == fresh.last_sequence, publish
         assert message.section_p == same.section_p
         assert message.header.table.canonical == same.header.table.canonical
@@ -118,7 +119,7 @@ class Connection:
         if isinstance(verdict, Accepted) and isinstance(wanted, Accepted) and verdict.claim is not None:
             outcome = ClaimOutcome(self.dice.choice(list(ClaimStatus)), "app.*", 5)
             settled = self.verifier.settled(verdict, outcome, message, self.peer)
-            assert settled == self.verifier.settled(wanted, outcome, same, self.peer)
+            assert picture(settled) == picture(self.verifier.settled(wanted, outcome, same, self.peer))
 
 
 def of(publish: Publish, header: ContentHeader) -> Message:
@@ -213,7 +214,7 @@ def after_good_ones(
         changed = number >= 7
         if changed:
             change(draft)
-            connection.now = NOW + later_s
+            connection.now = float(NOW + later_s)
         connection.judge(
             connection.producer._sealed(draft, created if changed else NOW, attack if changed else "")
         )

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import replace
 from functools import cache
 
+from differential.picture import picture
 from fuzz.targets.answers import answer, require, tell
 from fuzz.targets.changes import Operands, Signed, changed
 from sealgate.reason import GateError, Reason
@@ -122,7 +123,7 @@ class _Connection:
         verdict = self.verifier.examine(_message(signed, header), self._peer, self.now)
         wanted = self.verifier.examine(_message(signed, alone), fresh, self.now)
         tell(verdict)
-        require(verdict == wanted, f"{verdict}, but {wanted} where nothing came before")
+        require(picture(verdict) == picture(wanted), f"{verdict}, but {wanted} where nothing came before")
         require(self._peer.last_sequence == fresh.last_sequence, "another sequence was taken")
         self._judge_delivered(signed, header, alone)
         _compare(header, alone)
@@ -133,7 +134,10 @@ class _Connection:
         verdict = self._judging.examine(_message(signed, header), "q", _ONCE, self._consumer, self.now)
         wanted = self._judging.examine(_message(signed, alone), "q", _ONCE, fresh, self.now)
         tell(verdict)
-        require(verdict == wanted, f"delivered: {verdict}, but {wanted} where nothing came before")
+        require(
+            picture(verdict) == picture(wanted),
+            f"delivered: {verdict}, but {wanted} where nothing came before",
+        )
 
     def sealed(self, signed: Signed, stored: bool) -> Signed:
         """Under a good seal with a nonce of its own; as it is when it can not be read."""
