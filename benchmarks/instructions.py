@@ -2,7 +2,8 @@
 
 Sealed messages are fed to a `session.Session` in this process as a client's bytes, and callgrind counts what
 is executed: the same figure on a busy machine and a quiet one, to within a part in a thousand. No sockets, no
-loop. `--floor` counts the floor's hashes and decoding of the same messages.
+loop. `--floor` counts the floor's hashes and decoding of the same messages. `--misses` has callgrind play the
+processor's caches as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks import gates
 
 if TYPE_CHECKING:
     from benchmarks.messages import Key, Layout
+    from sealgate.session.states import Side
 
 ROOT = Path(__file__).parents[1]
 CHALLENGE = bytes(range(16))
@@ -34,7 +36,12 @@ CHUNK_BYTES_MAX = 262_144
 WINDOW = 256
 WARM_CHUNKS = 2
 STARTED_AGO_S = 3600
-_TOTAL = re.compile(r"([\d,]+) .*PROGRAM TOTALS")
+_TOTAL = re.compile(r"PROGRAM TOTALS")
+_COUNTED = re.compile(r"^totals: (.*)$", re.MULTILINE)
+#: Of a core of a server: 32 KiB for instructions and for data each, 1 MiB behind them.
+_CACHES = ("--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,16,64")
+#: Which of the counts that callgrind then has: Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw.
+_MISSES = {"instructions not in L1": (3,), "data not in L1": (4, 5), "neither in L2": (6, 7, 8)}
 _LINE = re.compile(r" *([\d,]+) \([ \d.]+%\)  (?:\S*:)?(.+)")
 
 
@@ -47,6 +54,7 @@ class Workload:
     layout: Layout
     action: str
     stored: bool
+    connections: int
 
 
 def _options() -> argparse.Namespace:
@@ -55,9 +63,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--stored", action="store_true", help="stored nonces, kept in memory")
     parser.add_argument("--body", type=int, default=300, help="octets of body (default 300)")
     parser.add_argument("--keys", type=int, default=1, help="keys that take turns (default 1)")
+    parser.add_argument(
+        "--connections", type=int, default=1, help="connections that take turns, a chunk each (default 1)"
+    )
     parser.add_argument("--mixed", action="store_true", help="sixteen kinds of tasks, in no order")
     parser.add_argument("--floor", action="store_true", help="the floor's work instead of a session's")
     parser.add_argument("--chunks", type=int, default=8, help="chunks to count (default 8)")
+    parser.add_argument("--portion", type=int, default=WINDOW, help="messages of a chunk, if they fit")
+    parser.add_argument("--misses", action="store_true", help="count what is not in the caches, too")
     parser.add_argument("--top", type=int, default=40, help="functions to show (default 40)")
     parser.add_argument("--keep", type=Path, help="where to leave callgrind's file")
     parser.add_argument("--feed", type=Path, help=argparse.SUPPRESS)
@@ -71,16 +84,20 @@ def _workload(options: argparse.Namespace) -> Workload:
     keys = [Key.make(number) for number in range(options.keys)]
     templates = mixed(options.body) if options.mixed else [Template(options.body)]
     size = len(next(iter(plain(templates, 1)))) + 400
-    per_chunk = max(min(WINDOW, CHUNK_BYTES_MAX // size), 1)
-    count = per_chunk * (options.chunks + WARM_CHUNKS)
-    if options.action == "sign":
-        made = list(plain(templates, count))
-    else:
-        made = list(sealed(templates, count, keys, b"" if options.stored else CHALLENGE))
-    chunks = [made[at : at + per_chunk] for at in range(0, count, per_chunk)]
-    return Workload(
-        chunks, keys, templates[0].layout(keys[0], not options.stored), options.action, options.stored
-    )
+    per_chunk = max(min(options.portion, CHUNK_BYTES_MAX // size), 1)
+    made: list[bytes] = []
+    for count in (per_chunk * WARM_CHUNKS * options.connections, per_chunk * options.chunks):
+        if made and options.connections > 1:
+            # As between two turns of one of many: seals tell the second.
+            time.sleep(1.0)
+        if options.action == "sign":
+            made += plain(templates, count)
+        else:
+            challenge = b"" if options.stored else CHALLENGE
+            made += sealed(templates, count, keys, challenge, len(made))
+    chunks = [made[at : at + per_chunk] for at in range(0, len(made), per_chunk)]
+    layout = templates[0].layout(keys[0], not options.stored)
+    return Workload(chunks, keys, layout, options.action, options.stored, options.connections)
 
 
 class Conversation:
@@ -156,16 +173,27 @@ class Conversation:
             self.broker(frame.marshal(answer, 1))
 
     def client(self, data: bytes) -> None:
-        from sealgate.session.events import BytesReceived
         from sealgate.session.states import Side
 
-        self.carry_out(self.session.handle(BytesReceived(Side.CLIENT, data), self.instant))
+        self._received(Side.CLIENT, data)
 
     def broker(self, data: bytes) -> None:
-        from sealgate.session.events import BytesReceived
         from sealgate.session.states import Side
 
-        self.carry_out(self.session.handle(BytesReceived(Side.UPSTREAM, data), self.instant))
+        self._received(Side.UPSTREAM, data)
+
+    def _received(self, side: Side, data: bytes) -> None:
+        """As `net.passage` has it."""
+        session = self.session
+        if session.receive(side, data, False, self.instant.mono, self.instant.wall):
+            out = session.conversation.out
+            if out.has_more:
+                self.carry_out(out.take())
+            else:
+                self.sent += len(out.take_upstream())
+                self.store.settle(*out.take_settled())
+                out.take_client()
+            session.count_later()
 
     def carry_out(self, commands: Sequence[object]) -> None:
         from sealgate.session.commands import Send, SettleClaims
@@ -204,15 +232,16 @@ def _feed(path: Path, floor: bool) -> None:
         }
         work = Work({**sizes, "body_spans": spans}, bytes(32))
     else:
-        conversation = Conversation(workload)
-        conversation.open()
+        conversations = [Conversation(workload) for _ in range(workload.connections)]
+        for conversation in conversations:
+            conversation.open()
     for number, (chunk, data) in enumerate(zip(workload.chunks, joined, strict=True)):
-        if number == WARM_CHUNKS:
+        if number == WARM_CHUNKS * workload.connections:
             _instrument("on")
         if floor:
             work.all_of(data, 0)
         else:
-            conversation.publish(chunk, data)
+            conversations[number % workload.connections].publish(chunk, data)
     _instrument("off")
 
 
@@ -227,6 +256,7 @@ def _count(options: argparse.Namespace, folder: Path) -> None:
     feed.write_bytes(pickle.dumps(workload))
     out = options.keep or folder / "callgrind.out"
     command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
+    command += _CACHES if options.misses else ()
     command += [sys.executable, "-m", "benchmarks.instructions", "--feed", str(feed)]
     command += ["--floor"] if options.floor else []
     path = None if options.plain else options.compiled.resolve()
@@ -236,17 +266,23 @@ def _count(options: argparse.Namespace, folder: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(done.stderr)
-    messages = sum(map(len, workload.chunks[WARM_CHUNKS:]))
+    messages = sum(map(len, workload.chunks[WARM_CHUNKS * workload.connections :]))
     for line in _table(out, messages, options.top):
         print(line)
 
 
 def _table(out: Path, messages: int, top: int) -> Iterator[str]:
-    command = ["callgrind_annotate", "--auto=no", "--threshold=100", str(out)]
+    counted = _COUNTED.search(out.read_text())
+    assert counted is not None
+    counts = [int(count) / messages for count in counted[1].split()]
+    yield f"{counts[0]:10,.1f}  instructions per message, of {messages}"
+    if len(counts) > 1:
+        for what, columns in _MISSES.items():
+            yield f"{sum(counts[column] for column in columns):10,.1f}  {what}"
+    command = ["callgrind_annotate", "--auto=no", "--threshold=100", "--show=Ir", str(out)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     total = _TOTAL.search(text)
     assert total is not None
-    yield f"{int(total[1].replace(',', '')) / messages:10,.1f}  instructions per message, of {messages}"
     sums: dict[str, int] = {}
     for line in text[total.end() :].splitlines():
         found = _LINE.match(line)

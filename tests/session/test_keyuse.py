@@ -180,8 +180,19 @@ def test_clock_that_is_set_back_forgets_nothing_and_keeps_nothing_for_ever() -> 
     use.note(3, NOW, 0, "")
     use.note(4, NOW + 600, 0, "")
     use.note(1, NOW - 86_400, 0, "")
+    assert use.last_used == NOW - 86_400
     assert use.messages_last_hour(NOW - 86_400) == 8
     assert use.messages_last_hour(NOW - 86_400 + 62 * 60) == 0
+
+
+def test_what_is_told_late_counts_for_when_it_was() -> None:
+    use = KeyUse()
+    use.note(3, NOW, 0, "a")
+    use.note(4, NOW + 60, 0, "b")
+    use.note(5, NOW + 1, 0, "b")
+    assert (use.last_used, use.users) == (NOW + 60, {"a": NOW, "b": NOW + 60})
+    assert use.messages_last_hour(NOW + 60 * 60) == 12
+    assert use.messages_last_hour(NOW + 60 * 61) == 4
 
 
 def test_users_are_those_of_the_last_hour_of_use() -> None:

@@ -18,7 +18,7 @@ from sealgate.signing.token import (
     split_session_nonce,
     token_prefix,
 )
-from sealgate.signing.token_reader import KIDS_MAX, TokenReader
+from sealgate.signing.token_reader import TokenReader, TokenShape
 
 NONCE = bytes(range(16))
 SNAPSHOT = encode_snapshot("", "celery")
@@ -243,70 +243,115 @@ def told(token: Token) -> tuple[object, ...]:
     return *times, token.nonce, token.snapshot, token.target, token.prefix, token.signature_text
 
 
+def read(shape: TokenShape, text: bytes) -> Token | None:
+    """As who has found out the kid."""
+    kid = text.split(b".")[1]
+    return shape.read(b"1234" + text, 4, kid.decode(), 4 + len(b"seal1.%b." % kid))
+
+
 @pytest.mark.parametrize("nonce", [bytes(range(16)), bytes(range(200, 223)), session_nonce(NONCE, 2**40 + 7)])
-def test_what_is_read_like_the_last_one_is_what_all_of_the_grammar_says(nonce: bytes) -> None:
-    """Each change of one octet: it is read in full, or left to who reads it in full."""
-    text = with_field(4, b64url_encode(nonce).decode())
-    reader = TokenReader()
-    reader.read(text)
+@pytest.mark.parametrize("kid", [FIELDS[1], "another-one", "k" * 64])
+def test_what_is_read_like_another_one_is_what_all_of_the_grammar_says(nonce: bytes, kid: str) -> None:
+    """Each change of one octet behind the kid."""
+    first = with_field(4, b64url_encode(nonce).decode())
+    token = parse_token(first)
+    text = first.replace(FIELDS[1].encode(), kid.encode(), 1)
     taken = 0
-    for at in range(len(text)):
+    for at in range(len(b"seal1." + kid.encode()) + 1, len(text)):
         for octet in {*range(0, 256, 7), *b"AQgw-_+/=.0aZ\n"}:
+            shape = TokenShape(first, token)
             changed = text[:at] + bytes((octet,)) + text[at + 1 :]
-            found = reader.alike(b"1234" + changed, 4)
-            try:
-                wanted: Token | None = parse_token(changed)
-            except GateError:
-                wanted = None
-            if found is not None and wanted is not None:
-                taken += 1
-                assert told(found) == told(wanted)
-            elif found is not None:
-                # All is right but the signature's text, which is compared with one that is.
-                assert (
-                    parse_token(text[: -len(found.signature_text)] + FIELDS[7].encode()).nonce == found.nonce
-                )
-            try:
-                assert told(TokenReader().read(changed)) == told(reader.read(changed))
-            except GateError as error:
-                with pytest.raises(GateError) as caught:
-                    parse_token(changed)
-                assert (caught.value.reason, caught.value.detail) == (error.reason, error.detail)
-            reader.read(text)
+            found = read(shape, changed)
+            if found is None:
+                # And nothing of it is left.
+                assert told_of(read(shape, text)) == told(parse_token(text))
+                continue
+            taken += 1
+            assert not found.signature
+            assert told(found)[-1] == found.signature_text
+            # The text of the signature is compared with one that is right.
+            good = parse_token(changed[: -len(found.signature_text)] + FIELDS[7].encode())
+            assert told(found)[:-1] == told(good)[:-1]
     assert taken > len(nonce) * 10
 
 
+def told_of(token: Token | None) -> tuple[object, ...]:
+    assert token is not None
+    return told(token)
+
+
+@pytest.mark.parametrize("nonce", [NONCE, session_nonce(NONCE, 5)])
+@pytest.mark.parametrize(
+    ("created", "expires", "taken"),
+    [
+        ("1767225601", "1767229201", True),
+        ("1767225599", "1767229300", True),
+        ("1767225600", "1767225601", True),
+        ("1767225600", "1767225600", False),
+        ("1767225601", "1767225600", False),
+        ("0767225600", "1767229200", False),
+        ("1767225600", "01767229200"[:10], False),
+        ("176722560", "11767229200", True),
+        ("17672256000", "767229200", False),
+        ("1767225600", "1767229200000", False),
+        ("1767225.00", "1767229200", False),
+        ("17672256001767229200", "", False),
+        ("176722560x", "1767229200", False),
+    ],
+)
+def test_times_that_differ_are_read_and_taken_over(
+    nonce: bytes, created: str, expires: str, taken: bool
+) -> None:
+    first = with_field(4, b64url_encode(nonce).decode())
+    shape = TokenShape(first, parse_token(first))
+    fields = first.decode().split(".")
+    fields[2:4] = [created, expires]
+    text = ".".join(fields).encode()
+    for _ in range(2):
+        found = read(shape, text)
+        assert (found is not None) == taken
+        if found is not None:
+            assert told(found) == told(parse_token(text))
+        assert told_of(read(shape, first)) == told(parse_token(first))
+
+
 def test_session_nonces_are_read_up_to_the_last_sequence() -> None:
-    reader = TokenReader()
+    shape: TokenShape | None = None
     for sequence in (0, 1, 2**16, 2**32 - 1, 2**32, 2**47, 2**48, 2**63 - 1, 2**63, 2**64 - 1):
         nonce = session_nonce(NONCE, sequence)
         text = with_field(4, b64url_encode(nonce).decode())
-        found = reader.alike(text, 0) or reader.read(text)
+        found = None if shape is None else read(shape, text)
+        if found is None:
+            assert sequence >> 48 or not sequence
+            shape, found = TokenShape(text, parse_token(text)), parse_token(text)
         assert found.nonce == nonce
         assert split_session_nonce(nonce) == (NONCE, sequence)
 
 
-def test_kept_tokens_are_known_while_others_come_between() -> None:
+@pytest.mark.parametrize("nonce", [bytes(range(16)), session_nonce(NONCE, 2**40 + 7)])
+def test_a_token_of_nobody_in_particular_is_read_as_all_of_the_grammar_says(nonce: bytes) -> None:
+    text = with_field(4, b64url_encode(nonce).decode())
     reader = TokenReader()
-    texts = [with_field(1, f"k{number}") for number in range(KIDS_MAX)]
-    for text in texts:
-        assert reader.alike(text, 0) is None
-        reader.read(text)
-        reader.keep()
-    for text in texts:
-        found = reader.alike(text, 0)
-        assert found is not None
-        assert told(found) == told(parse_token(text))
-    # One more, and there is room for it alone.
-    reader.read(with_field(1, "more"))
-    reader.keep()
-    assert reader.alike(texts[0], 0) is None
-    assert reader.alike(with_field(1, "more"), 0) is not None
+    for at in range(len(text)):
+        for octet in {*range(0, 256, 7), *b"AQgw-_+/=.0aZ\n"}:
+            reader.read(text)
+            changed = text[:at] + bytes((octet,)) + text[at + 1 :]
+            try:
+                wanted = parse_token(changed)
+            except GateError as error:
+                with pytest.raises(GateError) as caught:
+                    reader.read(changed)
+                assert (caught.value.reason, caught.value.detail) == (error.reason, error.detail)
+            else:
+                found = reader.read(changed)
+                assert (*told(found), found.signature) == (*told(wanted), wanted.signature)
 
 
-def test_token_that_was_not_kept_is_forgotten_with_the_next() -> None:
-    reader = TokenReader()
-    reader.read(with_field(1, "bad"))
-    reader.read(with_field(1, "good"))
-    reader.keep()
-    assert reader.alike(with_field(1, "bad"), 0) is None
+def test_longer_kid_makes_no_room_for_a_longer_token() -> None:
+    snapshot = encode_snapshot("e" * 200, "q" * 255, b"9" * 220)
+    text = with_field(6, b64url_encode(snapshot).decode()).replace(b"." + FIELDS[1].encode(), b".k", 1)
+    shape = TokenShape(text, parse_token(text))
+    room = TOKEN_BYTES_MAX - len(text)
+    assert 0 < room < 63
+    assert told_of(read(shape, text.replace(b".k", b".k" + b"k" * room, 1)))[0] == "k" + "k" * room
+    assert read(shape, text.replace(b".k", b".kk" + b"k" * room, 1)) is None

@@ -78,6 +78,7 @@ class Run:
 
     def check_counts(self) -> None:
         """One count for each publish, under its own reason. Connections count under reasons of their own."""
+        self.tally.settle()
         told: dict[tuple[str, str], int] = {}
         for (_, verdict, reason), count in self.tally.messages.items():
             if reason.partition(".")[0] not in ("frame", "conn", "method"):

@@ -88,7 +88,7 @@ class Listening:
     ) -> None:
         #: For the next handshakes.
         self.tls = tls
-        self.tally = Tally()
+        self._tally = Tally()
         self.store = NotingStore()
         self.kept: list[RefusalRecord] = []
         self.warned: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ class Listening:
             deployment=DEPLOYMENT,
             verifier=Verifier(generic_policy(), KEYRING),
             limits=limits or Limits(),
-            tally=self.tally,
+            tally=self._tally,
             replace_credentials=logins is not None,
         )
         self.dialer = NotingDialer(endpoints or [Endpoint("127.0.0.1", upstream_port)], self.warn)
@@ -111,6 +111,12 @@ class Listening:
 
     def warn(self, event: str, key: str = "", **fields: Any) -> None:
         self.warned.append({"event": event, **fields})
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted, for somebody who asks."""
+        self._tally.settle()
+        return self._tally
 
     @property
     def reasons(self) -> list[str]:

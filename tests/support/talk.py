@@ -110,13 +110,13 @@ class Talk:
     ) -> None:
         """`keeps`: what is told of refused deliveries, None for nothing. `prompt` answers claims at once."""
         self.mono = 0.0
-        self.tally = Tally()
+        self._tally = Tally()
         self.terms = Terms(
             role=role,
             deployment=DEPLOYMENT,
             verifier=Verifier(policy or generic_policy(), KEYRING),
             limits=limits or Limits(),
-            tally=self.tally,
+            tally=self._tally,
             confirmed=confirmed,
             unconfirmed=unconfirmed,
             replace_credentials=replace,
@@ -157,6 +157,12 @@ class Talk:
         self._dice = rng
 
     @property
+    def tally(self) -> Tally:
+        """What was counted, for somebody who asks."""
+        self._tally.settle()
+        return self._tally
+
+    @property
     def now(self) -> Instant:
         return Instant(self.mono, START_S + self.mono)
 
@@ -174,7 +180,7 @@ class Talk:
             return
         for command in commands:
             self._carry_out(command)
-        self.session.count()
+        self.session.count_later()
 
     def _received(self) -> list[do.Command]:
         out = self.session.conversation.out

@@ -54,11 +54,13 @@ def test_session_whose_instructions_are_counted_takes_every_message(
     bench: SimpleNamespace, changes: dict[str, object]
 ) -> None:
     asked = {"action": "verify", "stored": False, "keys": 1, "mixed": False, "body": 300, "chunks": 1}
+    asked |= {"connections": 1, "portion": 256}
     workload = bench.instructions._workload(SimpleNamespace(**{**asked, **changes}))
     conversation = bench.instructions.Conversation(workload)
     conversation.open()
     for chunk in workload.chunks:
         conversation.publish(chunk, b"".join(chunk))
+    conversation.tally.settle()
     counted = conversation.tally.messages
     assert set(counted) == {("publish", "signed" if changes.get("action") else "accepted", "ok")}
     assert counted.total() == sum(map(len, workload.chunks))

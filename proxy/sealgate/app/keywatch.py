@@ -53,6 +53,7 @@ class KeyWatch:
         self._keys = keys
         facts = tuple([_facts(key, before.get(key.kid), now) for key in keys])
         self.ring = RingFacts(self.ring.source, facts)
+        self._tally.settle()
         for kid in [kid for kid in self._tally.key_use if kid not in by_kid]:
             del self._tally.key_use[kid]
 

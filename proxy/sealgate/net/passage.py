@@ -91,7 +91,7 @@ class Passage:
                     self._store.settle(commits, releases)
                 if out.sends_client:
                     self._client.send(out.take_client())
-            session.count()
+            session.count_later()
         except Exception:
             self._carrier.failed()
             return

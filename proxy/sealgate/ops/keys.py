@@ -105,6 +105,7 @@ class KeysPage:
 
     def table(self) -> Table:
         """The page."""
+        self._tally.settle()
         now = self._clock()
         ring = self.ring()
         keys = [_told(key, self._tally.key_use.get(key.kid), now) for key in ring.keys]

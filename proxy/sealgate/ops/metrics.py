@@ -90,6 +90,7 @@ class TallyCollector(Collector):
         self._labelled = labelled
 
     def collect(self) -> Iterator[Metric]:
+        self._tally.settle()
         yield from self._messages()
         yield from self._keys()
         yield from self._times()

@@ -50,6 +50,7 @@ class Facts:
 
 def render(facts: Facts, live: Report, ready: Report, tally: Tally, more: Iterable[str] = ()) -> str:
     """The whole page; every text in it is escaped. `more` are paths of other pages."""
+    tally.settle()
     checks = {**live.checks, **ready.checks}
     about: dict[str, object] = {
         "version": f"{__version__} ({core_variant()} core)",

@@ -17,13 +17,16 @@ from sealgate.session.records import Histogram, Tally
 #: What ends with its process; every other number is a count that must never go back.
 NOW: Final = frozenset({"client_connections", "upstream_connections", "buffered_bytes", "prefetch_granted"})
 _KEY_USE: Final = "key_use"
+#: All of a tally but who is still to tell it something, which is of its process.
+_NAMES: Final = tuple([field.name for field in fields(Tally) if field.name != "untold"])
 #: Of several workers the one counts that is worst off: it is the first of these, in Unix seconds.
 _WORST: Final = frozenset({"keys_good_at", "keys_failing_since"})
 
 
 def to_plain(tally: Tally) -> dict[str, Any]:
     """`tally` in lists, texts and numbers, as JSON has them."""
-    return {field.name: _plain(getattr(tally, field.name)) for field in fields(Tally)}
+    tally.settle()
+    return {name: _plain(getattr(tally, name)) for name in _NAMES}
 
 
 def from_plain(data: dict[str, Any]) -> Tally:
@@ -47,8 +50,7 @@ def add(into: Tally, other: Tally, alive: bool = True) -> None:
     """Add `other` to `into`; of a process that has ended (not `alive`) only what it counted."""
     for kid, use in other.key_use.items():
         into.use_of(kid).add(use)
-    for field in fields(Tally):
-        name = field.name
+    for name in _NAMES:
         if name == _KEY_USE or (name in NOW and not alive):
             continue
         ours, theirs = getattr(into, name), getattr(other, name)
@@ -69,8 +71,8 @@ def add(into: Tally, other: Tally, alive: bool = True) -> None:
 def clear(tally: Tally) -> None:
     """Make it a new one, in place."""
     fresh = Tally()
-    for field in fields(Tally):
-        setattr(tally, field.name, getattr(fresh, field.name))
+    for name in _NAMES:
+        setattr(tally, name, getattr(fresh, name))
 
 
 def _plain(value: Any) -> Any:

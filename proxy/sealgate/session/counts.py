@@ -1,4 +1,4 @@
-"""What publishes are counted as. It is kept here while an event lasts, then goes into the tally at once."""
+"""What publishes are counted as: it is kept here for a while, then goes into the tally at once."""
 
 from __future__ import annotations
 
@@ -11,67 +11,104 @@ from sealgate.verify.verdict import Accepted
 
 #: The verdict where nothing is judged.
 UNREAD: Final = Accepted(kid="", task="")
+#: Pairs of a task and a key that may wait for the tally to be told; those whose places stay after that, as a
+#: producer has a few. 200 bytes each.
+PLACES_MAX: Final = 1024
+KEPT_MAX: Final = 16
+#: How often a key is used is told by the minute (`keyuse`).
+_MINUTE_S: Final = 60.0
 
 
-#: Of how many tasks and keys the places to count at are kept between events: a producer has a few.
-_KEPT_MAX: Final = 16
+class _Place:
+    """Publishes of one task under one key: how many, and the latest end of their seals; when the last one
+    came, and its skew."""
 
-
-class _Alike:
-    """Publishes of one task under one key: how many, the latest end of their seals, the last one's skew."""
-
-    __slots__ = ("clock_skew_s", "count", "expires", "kid", "of_key", "task")
+    __slots__ = ("at", "clock_skew_s", "count", "expires", "kid", "task")
 
     def __init__(self, task: str, kid: str) -> None:
         self.task: Final = task
         self.kid: Final = kid
-        self.of_key: Final = (kid, "accepted")
         self.count = 0
         self.expires = 0
+        self.at = 0.0
         self.clock_skew_s = 0.0
 
-    def add(self, accepted: Accepted) -> None:
+    def add(self, accepted: Accepted, now: float) -> None:
         self.count += 1
         if accepted.expires > self.expires:
             self.expires = accepted.expires
+        self.at = now
         self.clock_skew_s = accepted.clock_skew_s
 
 
 class Counts:
-    """Counts the publishes of one conversation. `signed` and `countersigned` are added to from outside."""
+    """Counts the publishes of one conversation. `signed` and `countersigned` are added to from outside.
 
-    __slots__ = ("_accepted", "_any", "_conversation", "_last", "countersigned", "signed")
+    What waits here is in the tally's `untold`: who reads that has it told.
+    """
+
+    __slots__ = (
+        "_conversation",
+        "_last",
+        "_minute_ends",
+        "_of_task",
+        "_places",
+        "_tasks",
+        "_waits",
+        "countersigned",
+        "signed",
+    )
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation: Final = conversation
-        #: Accepted while this event lasts, by task and key: as many as it has messages at most. A few of them
-        #: are kept for the next one, empty; `_last` is one of these.
-        self._accepted: Final[dict[tuple[str, str], _Alike]] = {}
-        self._last: _Alike | None = None
-        self._any = False
+        #: By task and kid. `_last` is the one that was used last, `_of_task` has those of its task.
+        self._tasks: Final[dict[str, dict[str, _Place]]] = {}
+        self._of_task: dict[str, _Place] = {}
+        self._last: _Place | None = None
+        self._places = 0
+        #: Whether accepted publishes wait, all of them of the minute that ends then.
+        self._waits = False
+        self._minute_ends = 0.0
         self.signed = 0
         self.countersigned = 0
 
     def accept(self, accepted: Accepted) -> None:
         """Count a publish that was accepted, and not because it is only observed."""
+        now = self._conversation.now.wall
         if accepted.flags:
             # One message, one count, whatever else was noticed.
-            flagged = _Alike(accepted.task, accepted.kid)
-            flagged.add(accepted)
+            flagged = _Place(accepted.task, accepted.kid)
+            flagged.add(accepted, now)
             self._tell_accepted(flagged, accepted.flags[0])
             return
+        if not self._waits or now >= self._minute_ends:
+            self._begin(now)
         last = self._last
         if last is None or accepted.kid != last.kid or accepted.task != last.task:
-            last = self._last = self._alike(accepted)
-        last.add(accepted)
-        self._any = True
+            last = self._last = self._place(accepted.task, accepted.kid, last)
+        last.add(accepted, now)
 
-    def _alike(self, accepted: Accepted) -> _Alike:
-        names = accepted.task, accepted.kid
-        alike = self._accepted.get(names)
-        if alike is None:
-            alike = self._accepted[names] = _Alike(accepted.task, accepted.kid)
-        return alike
+    def _begin(self, now: float) -> None:
+        self._tell_all_accepted()
+        self._waits = True
+        self._minute_ends = (now // _MINUTE_S + 1.0) * _MINUTE_S
+        self._conversation.terms.tally.untold.add(self)
+
+    def _place(self, task: str, kid: str, last: _Place | None) -> _Place:
+        if last is None or task != last.task:
+            of_task = self._tasks.get(task)
+            if of_task is None:
+                of_task = self._tasks[task] = {}
+            self._of_task = of_task
+        place = self._of_task.get(kid)
+        if place is not None:
+            return place
+        if self._places >= PLACES_MAX:
+            self._begin(self._conversation.now.wall)
+            self._tasks[task] = self._of_task = {}
+        self._places += 1
+        place = self._of_task[kid] = _Place(task, kid)
+        return place
 
     def observe(self, accepted: Accepted, reason: Reason) -> None:
         """Count a publish that `reason` would have refused; as a use of its key only where that is proven."""
@@ -88,7 +125,13 @@ class Counts:
             )
 
     def tell(self) -> None:
-        """Put what was counted since the last time into the tally. To be called when an event is done."""
+        """Put all that was counted since the last time into the tally."""
+        self.tell_signed()
+        self._tell_all_accepted()
+
+    def tell_signed(self) -> None:
+        """Put what was signed into the tally. To be called when an event is done: keys change between events,
+        so that all were signed with the key that is in force."""
         if self.signed:
             count, self.signed = self.signed, 0
             terms = self._conversation.terms
@@ -97,31 +140,37 @@ class Counts:
         if self.countersigned:
             count, self.countersigned = self.countersigned, 0
             self._tell_signed(self._conversation.terms.countersealer, self._conversation.countersigner, count)
-        if self._any:
-            self._any = False
-            for alike in self._accepted.values():
-                if alike.count:
-                    self._tell_accepted(alike, Reason.OK)
-                    alike.count = alike.expires = 0
-            if len(self._accepted) > _KEPT_MAX:
-                self._accepted.clear()
-                self._last = None
 
-    def _tell_accepted(self, alike: _Alike, reason: Reason) -> None:
+    def _tell_all_accepted(self) -> None:
+        if not self._waits:
+            return
+        self._waits = False
+        self._conversation.terms.tally.untold.discard(self)
+        for of_task in self._tasks.values():
+            for place in of_task.values():
+                if place.count:
+                    self._tell_accepted(place, Reason.OK)
+                    place.count = place.expires = 0
+        if self._places > KEPT_MAX:
+            self._tasks.clear()
+            self._last = None
+            self._places = 0
+
+    def _tell_accepted(self, place: _Place, reason: Reason) -> None:
         conversation = self._conversation
         terms = conversation.terms
         tally = terms.tally
-        count = alike.count
+        count = place.count
         tally.messages["publish", "accepted", reason.value] += count
-        tally.task_messages[terms.verifier.task_label(alike.task), "accepted"] += count
-        if alike.kid:
-            tally.key_messages[alike.of_key] += count
-            use = tally.use_of(alike.kid)
-            use.note(count, conversation.now.wall, alike.expires, conversation.peer.user)
-            use.clock_skew_s = alike.clock_skew_s
+        tally.task_messages[terms.verifier.task_label(place.task), "accepted"] += count
+        if place.kid:
+            tally.key_messages[place.kid, "accepted"] += count
+            use = tally.use_of(place.kid)
+            use.note(count, place.at, place.expires, conversation.peer.user)
+            if place.at >= use.last_used:
+                use.clock_skew_s = place.clock_skew_s
 
     def _tell_signed(self, sealer: Sealer | None, signer: SignerSession, count: int) -> None:
-        """Keys change between two events only: all were signed with the key that is in force."""
         if sealer is None:
             return
         conversation = self._conversation

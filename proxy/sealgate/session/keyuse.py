@@ -52,18 +52,24 @@ class KeyUse:
     def note(self, count: int, now: float, expires: int, user: str) -> None:
         """Count messages that passed at `now`, whose seals end at `expires` at the latest.
 
-        `user` is who sent them; "" where that is not known: who is handed a delivery did not seal it.
+        `user` is who sent them; "" where that is not known: who is handed a delivery did not seal it. `now`
+        may be up to a minute before what was told last: sessions tell each at a time of its own.
         """
-        self.last_used = now
+        self.last_used = _later(self.last_used, now)
         if expires > self.expires_latest:
             self.expires_latest = expires
+        place = self._place
         if not 0.0 <= now - self._begun < _MINUTE_S:
-            self._turn(now)
-        self._counts[self._place] += count
+            if -_MINUTE_S <= now - self._begun < 0.0:
+                place = (self._minute - 1) % MINUTES
+            else:
+                self._turn(now)
+                place = self._place
+        self._counts[place] += count
         if user:
             users = self.users
             if user in users or len(users) < KEY_USERS_MAX:
-                users[user] = now
+                users[user] = _later(users.get(user, 0.0), now)
             else:
                 self.more_users_at = now
 
@@ -146,6 +152,11 @@ def of_plain(data: list[object]) -> KeyUse:
     use.users = {str(name): _seconds(at) for name, at in users.items()}
     use._counts = [int(_seconds(count)) for count in counts]
     return use
+
+
+def _later(known: float, told: float) -> float:
+    """The later of two moments; what is told, if it is so much earlier that the clock was set back."""
+    return known if told < known <= told + _MINUTE_S else told
 
 
 def _seconds(value: object) -> float:

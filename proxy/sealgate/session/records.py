@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from sealgate.reason import Reason
 from sealgate.session.keyuse import KeyUse
@@ -50,9 +50,20 @@ class Histogram:
         self.total += value * times
 
 
+class Untold(Protocol):
+    """Who has counted what the tally was not told yet: a session that looks at messages."""
+
+    def tell(self) -> None:
+        """Put it into the tally, and leave its `untold`."""
+
+
 @dataclass(slots=True)
 class Tally:
-    """The process's counters as plain integers, written by sessions and read by `ops.metrics`."""
+    """The process's counters as plain integers, written by sessions and read by `ops`.
+
+    Who reads `messages`, `task_messages`, `key_messages` or `key_use` calls `settle` before: sessions tell of
+    what they accept about once a second.
+    """
 
     #: (direction, verdict, reason): direction publish|deliver, verdict accepted|refused|observed|signed.
     messages: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -96,6 +107,13 @@ class Tally:
     client_connections: int = 0
     upstream_connections: int = 0
     buffered_bytes: int = 0
+    #: One for each connection at most, which leaves when it ends.
+    untold: set[Untold] = field(default_factory=set)
+
+    def settle(self) -> None:
+        """Have everything told that was counted so far."""
+        for session in list(self.untold):
+            session.tell()
 
     def use_of(self, kid: str) -> KeyUse:
         """What is known of the use of a key, to be added to."""

@@ -153,7 +153,10 @@ class Session:
             raise
         self._regulate()
         self._timers.note_sent()
-        self.count()
+        if isinstance(event, ClaimsAnswered):
+            self.count_later()
+        else:
+            self.count()
         return conversation.out.take()
 
     def receive(self, side: Side, data: bytes, more: bool, mono: float, wall: float) -> bool:
@@ -161,8 +164,8 @@ class Session:
 
         With `more` there is more to be read at once, so that a publish of which these bytes have but the
         beginning is waited for. What must be done is left in the conversation's outbox, and nothing is
-        counted: call `count` when it is done, for a message should not wait for that. False when it is ERROR:
-        nothing is done.
+        counted: call `count_later` when it is done, for a message should not wait for that. False when it is
+        ERROR: nothing is done.
         """
         conversation = self._conversation
         if conversation.state is State.ERROR:
@@ -179,6 +182,13 @@ class Session:
         self._regulate()
         self._timers.note_sent()
         return True
+
+    def count_later(self) -> None:
+        """Put what must not wait into the process's tally: the rest goes there with the next tick, or when
+        somebody asks."""
+        self._publishing.counts.tell_signed()
+        if self._deliveries is not None:
+            self._deliveries.counts.tell()
 
     def count(self) -> None:
         """Put what was decided since the last time into the process's tally."""

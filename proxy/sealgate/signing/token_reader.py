@@ -1,160 +1,160 @@
-"""Reads the tokens of one producer, most of which are like the one before."""
+"""Reads tokens that are like one before, as most of one client's are."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import TYPE_CHECKING, Final
 
 from sealgate.signing.base64url import decoded, number_48
-from sealgate.signing.token import CONSTANT_BYTES, COUNT_MASK, SCHEME, Token, parse_token
+from sealgate.signing.token import CONSTANT_BYTES, COUNT_MASK, SCHEME, TOKEN_BYTES_MAX, Token, parse_token
 
-#: Keys that take turns on one connection and are remembered, once their seals were good: about 1 KiB each.
-KIDS_MAX: Final = 1024
-_KID_AT: Final = len(SCHEME) + 1
-_KID_BYTES_MAX: Final = 64
-#: Which of the fields.
-_NONCE: Final = 4
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+#: Where a token's kid begins, and what it and the dot behind it have at most.
+KID_AT: Final = len(SCHEME) + 1
+KID_BYTES_MAX: Final = 65
 #: `CONSTANT_BYTES` as characters.
 _CONSTANT_TEXT: Final = 24
+#: As in `token`.
+_TIMES: Final = re.compile(rb"(0|[1-9][0-9]{0,11})\.(0|[1-9][0-9]{0,11})\.")
 
 
 class TokenShape:
-    """The text of one token but for nonce and signature, which another one may share."""
+    """The text of one token but for its kid, nonce and signature, which another one may share.
+
+    What equals it byte for byte is not parsed again. Where the times alone differ, it takes them over.
+    """
 
     __slots__ = (
-        "head",
+        "_created",
+        "_expires",
+        "_head",
+        "_is_session",
+        "_middle",
+        "_nonce_end",
+        "_nonce_start",
+        "_sequence_start",
+        "_signature_at",
+        "_times_bytes",
+        "_token",
         "kid",
-        "middle",
-        "nonce_end",
-        "nonce_start",
-        "nonce_text",
-        "sequence_start",
-        "signature_at",
-        "size",
-        "token",
+        "start",
     )
 
     def __init__(self, value: bytes, token: Token) -> None:
-        self.token: Final = token
-        fields = value.split(b".")
-        nonce_at = len(b".".join(fields[:_NONCE])) + 1
-        nonce_end = nonce_at + len(fields[_NONCE])
-        signature_at = len(token.prefix) + 1
-        #: Up to the nonce, and from there to the signature.
-        self.head: Final = value[:nonce_at]
-        self.nonce_end: Final = nonce_end
-        self.middle: Final = value[nonce_end:signature_at]
-        self.signature_at: Final = signature_at
-        self.size: Final = len(value)
-        self.kid: Final = token.kid.encode()
-        #: What session nonces of one connection begin with, as text and as octets; none of another nonce.
+        self._token: Final = token
+        self._created = token.created
+        self._expires = token.expires
+        self.kid: Final = token.kid
+        #: Up to the kid, and the dot behind it. All that follows is counted from there.
+        self.start: Final = value[: value.index(b".", KID_AT) + 1]
+        rest = value[len(self.start) :]
+        created, expires, nonce = rest.split(b".")[:3]
+        times_bytes = len(created) + len(expires) + 2
+        nonce_end = times_bytes + len(nonce)
+        signature_at = len(token.prefix) + 1 - len(self.start)
         is_session = token.sequence >= 0
-        self.nonce_text: Final = value[nonce_at : nonce_at + _CONSTANT_TEXT] if is_session else b""
-        self.nonce_start: Final = token.nonce[:CONSTANT_BYTES] if is_session else b""
-        self.sequence_start: Final = token.sequence & ~COUNT_MASK if is_session else 0
+        self._times_bytes: Final = times_bytes
+        #: The times, and of session nonces what those of one connection begin with.
+        self._head = rest[: times_bytes + _CONSTANT_TEXT if is_session else times_bytes]
+        self._nonce_end: Final = nonce_end
+        #: From the nonce to the signature.
+        self._middle: Final = rest[nonce_end:signature_at]
+        self._signature_at: Final = signature_at
+        self._is_session: Final = is_session
+        #: What that beginning stands for.
+        self._nonce_start: Final = token.nonce[:CONSTANT_BYTES] if is_session else b""
+        self._sequence_start: Final = token.sequence & ~COUNT_MASK if is_session else 0
 
-    def read(self, text: bytes, at: int) -> Token | None:
-        """The token `text[at:]`, its signature left as text; None when it differs in more, or is wrong."""
-        if len(text) - at != self.size:
+    def read(self, text: bytes, at: i64, kid: str, rest_at: i64) -> Token | None:
+        """The token `text[at:]`, its signature left as text; None when it differs in more, or is wrong.
+
+        It is known to be of `kid` up to `rest_at`, behind the dot that ends it. The text of the signature
+        must be compared with one that is right.
+        """
+        if len(text) - at > TOKEN_BYTES_MAX:
             return None
-        head = self.head
-        nonce_at = at + len(head)
-        nonce_end = at + self.nonce_end
-        signature_at = at + self.signature_at
-        if text[at:nonce_at] != head or text[nonce_end:signature_at] != self.middle:
+        count_at = rest_at + len(self._head)
+        nonce_end = rest_at + self._nonce_end
+        signature_at = rest_at + self._signature_at
+        if text[nonce_end:signature_at] != self._middle:
+            return None
+        if text[rest_at:count_at] != self._head and not self._take_times(text, rest_at, count_at):
             return None
         nonce = b""
         sequence = -1
-        if self.nonce_text:
-            count_at = nonce_at + _CONSTANT_TEXT
-            if text[nonce_at:count_at] != self.nonce_text:
-                return None
+        if self._is_session:
             count: int = number_48(text, count_at)
             if count < 0:
                 return None
-            sequence = self.sequence_start + count
+            sequence = self._sequence_start + count
         else:
-            octets = decoded(text[nonce_at:nonce_end])
+            octets = decoded(text[count_at:nonce_end])
             if octets is None:
                 return None
             nonce = octets
-        like = self.token
+        like = self._token
         return Token(
-            like.kid,
-            like.created,
-            like.expires,
+            kid,
+            self._created,
+            self._expires,
             nonce,
             like.snapshot,
             like.target,
             b"",
             text[signature_at:],
             text[at : signature_at - 1],
-            self.nonce_start,
+            self._nonce_start,
             sequence,
         )
 
+    def _take_times(self, text: bytes, at: i64, count_at: i64) -> bool:
+        """Take over the times at `at`; False when more differs, or they are none."""
+        nonce_at = at + self._times_bytes
+        if text[nonce_at:count_at] != self._head[self._times_bytes :]:
+            return False
+        match = _TIMES.fullmatch(text, at, nonce_at)
+        if match is None:
+            return False
+        created, expires = int(match[1]), int(match[2])
+        if expires <= created:
+            return False
+        self._created = created
+        self._expires = expires
+        self._head = text[at:count_at]
+        return True
+
 
 class TokenReader:
-    """Reads the tokens of one producer, most of which differ in nonce and signature alone within a second.
+    """Reads the tokens of one client, whoever they say they are of: most are like the one before."""
 
-    What equals the text of a remembered one byte for byte is not parsed again. That is the last one, whoever
-    made it, and of those that were kept because they were good the last of each key.
-    """
-
-    __slots__ = ("_kept", "_last")
+    __slots__ = ("_last",)
 
     def __init__(self) -> None:
         self._last: TokenShape | None = None
-        #: By kid.
-        self._kept: Final[dict[bytes, TokenShape]] = {}
 
     def read(self, value: bytes) -> Token:
         """As `parse_token`."""
-        token = self.alike(value, 0)
-        if token is not None:
-            signature = decoded(token.signature_text)
-            if signature is not None:
-                return Token(
-                    token.kid,
-                    token.created,
-                    token.expires,
-                    token.nonce,
-                    token.snapshot,
-                    token.target,
-                    signature,
-                    token.signature_text,
-                    token.prefix,
-                    token.nonce[:CONSTANT_BYTES],
-                    token.sequence,
-                )
+        last = self._last
+        if last is not None and value.startswith(last.start):
+            token = last.read(value, 0, last.kid, len(last.start))
+            if token is not None:
+                signature = decoded(token.signature_text)
+                if signature is not None:
+                    return Token(
+                        token.kid,
+                        token.created,
+                        token.expires,
+                        token.nonce,
+                        token.snapshot,
+                        token.target,
+                        signature,
+                        token.signature_text,
+                        token.prefix,
+                        token.nonce[:CONSTANT_BYTES],
+                        token.sequence,
+                    )
         token = parse_token(value)
         self._last = TokenShape(value, token)
         return token
-
-    def alike(self, text: bytes, at: int) -> Token | None:
-        """The token `text[at:]` if it is like a remembered one, else None.
-
-        Its signature is left as text, of the grammar or not: it must be compared with one that is.
-        """
-        last = self._last
-        if last is None:
-            return None
-        token = last.read(text, at)
-        if token is not None or not self._kept:
-            return token
-        kid_at = at + _KID_AT
-        shape = self._kept.get(text[kid_at : text.find(b".", kid_at, kid_at + _KID_BYTES_MAX + 1)])
-        if shape is None or shape is last:
-            return None
-        token = shape.read(text, at)
-        if token is not None:
-            self._last = shape
-        return token
-
-    def keep(self) -> None:
-        """The last token was good: remember it when those of other keys come between."""
-        last = self._last
-        if last is None or self._kept.get(last.kid) is last:
-            return
-        if last.kid not in self._kept and len(self._kept) >= KIDS_MAX:
-            self._kept.clear()
-        self._kept[last.kid] = last

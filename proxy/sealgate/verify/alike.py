@@ -55,17 +55,16 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     policy = known.policy
     if len(message.body) > policy.body_bytes_max:
         return None
-    token = peer.tokens.alike(alike.texts[known.token_at], LENGTH_BYTES)
-    if token is None:
-        return None
-    sender = known.sender(token.kid)
+    text = alike.texts[known.token_at]
+    sender = known.sender(text, LENGTH_BYTES)
     if sender is None:
         return None
     key = sender.key
+    token = known.token(text, LENGTH_BYTES, sender)
     check_now(key, now)
     check_lifetime(key, token)
     check_times(token, now, policy)
-    signed = sender.covered_by(message, token.prefix)
+    signed = sender.inputs.covered_by(message, token.prefix)
     if not sender.signed(signed, token.signature_text):
         return None
     if token.target is not known.target:
@@ -84,6 +83,8 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
             if alike.texts[at][LENGTH_BYTES:].decode() in controls.revoked:
                 return None
     claim = claim_of(task, message, value, peer, token, signed, policy, now, None, sender.nonce_head)
+    if token.signature or not sender.is_kept:
+        known.proven(text, LENGTH_BYTES, sender, token)
     skew_s = float(token.created) - now
     return Accepted(key.kid, task, claim, (), None, skew_s, None, "", token.expires)
 

@@ -52,7 +52,6 @@ def learn_delivery(
     if not isinstance(memory, Memory):
         memory = peer.known = Memory()
     memory.learn(message, peer, key, keyring, policy, rules, _UNREAD)
-    peer.tokens.keep()
 
 
 def prove_alike(known: Known, message: Message, peer: Peer, now: float) -> Proven:
@@ -66,23 +65,24 @@ def prove_alike(known: Known, message: Message, peer: Peer, now: float) -> Prove
     policy = known.policy
     if len(message.body) > policy.body_bytes_max:
         raise GateError(Reason.BODY_SIZE, "")
-    token = peer.tokens.alike(alike.texts[known.token_at], LENGTH_BYTES)
-    if token is None:
-        raise GateError(Reason.SIG_MALFORMED, "")
-    sender = known.sender(token.kid)
+    text = alike.texts[known.token_at]
+    sender = known.sender(text, LENGTH_BYTES)
     if sender is None:
         raise GateError(Reason.SIG_KID, "")
     key = sender.key
+    token = known.token(text, LENGTH_BYTES, sender)
     check_now(key, now)
     check_lifetime(key, token)
     _check_end(token, now, policy)
-    signed = sender.covered_by(message, token.prefix)
+    signed = sender.inputs.covered_by(message, token.prefix)
     if not sender.signed(signed, token.signature_text):
         raise GateError(Reason.SIG_BAD, "")
     if not is_target(message, token):
         raise GateError(Reason.TARGET_MISMATCH, "")
     task, value = check_differences(known, message, key, token, now)
     check_revoked_ids(message, CELERY, value, policy, now)
+    if token.signature or not sender.is_kept:
+        known.proven(text, LENGTH_BYTES, sender, token)
     return Proven(key, token, signed, task)
 
 

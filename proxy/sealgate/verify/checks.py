@@ -254,7 +254,6 @@ class Verifier:
             if not isinstance(memory, Memory):
                 memory = peer.known = Memory()
             memory.learn(message, peer, key, self.keyring, policy, examination.rules)
-            peer.tokens.keep()
         skew_s = token.created - now
         return Accepted(key.kid, envelope.task, claim, flags, None, skew_s, edits, parked, token.expires)
 

@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.canonical import TOKEN_NAME, Snapshot
-from sealgate.signing.hashing import sha256
 from sealgate.signing.keyring import Key, Keyring
+from sealgate.signing.token import Token, parse_token
+from sealgate.signing.token_reader import TokenShape
 from sealgate.verify.canvas import names_no_other
 from sealgate.verify.celery import ID_NAMES, TASK_HEADER, TaskBody, parse_moment
 from sealgate.verify.content import COMPRESSION, Form, form_of
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import CELERY, ContentRules, Policy
-from sealgate.verify.seals import context_of, nonce_head
+from sealgate.verify.senders import GRANTS_MAX, Grant, Sender, Senders
 from sealgate.wire.table import Table
 from sealgate.wire.values import Likeness
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 #: What `check_fields` reads beside the ids.
 _FIELDS: Final = frozenset({"retries", "timelimit", "eta", "expires", "stamped_headers", "stamps"})
@@ -37,55 +40,11 @@ UNREAD: Final = frozenset(
 )
 #: What no check reads may differ, and this, which is checked again.
 _CHECKED: Final = _FIELDS | {*ID_NAMES, TASK_HEADER, TOKEN_NAME}
-#: Kinds of messages that are known of one client, of each to how many targets, and how many keys may send
-#: them. All are of messages that were accepted, and take 200 bytes a key, 500 a kind, beside what
-#: `HeaderReader` knows of a kind.
+#: Kinds of messages that are known of one client, and of each to how many targets. All are of messages that
+#: were accepted, and take 500 bytes each, beside what `HeaderReader` knows of a kind.
 KINDS_MAX: Final = 40
 TARGETS_MAX: Final = 4
-KEYS_MAX: Final = 1024
 _NO_BODY: Final = TaskBody([], {}, {})
-
-
-class Sender:
-    """A key that may send messages of a kind."""
-
-    __slots__ = ("_body_bytes", "_context", "_head", "_hmac", "_prefix_bytes", "_size", "key", "nonce_head")
-
-    def __init__(self, key: Key, context: bytes, nonce_head: bytes) -> None:
-        self.key: Final = key
-        self.nonce_head: Final = nonce_head
-        self._context: Final = context
-        #: What is signed up to the token's prefix, for one of `_prefix_bytes`.
-        self._head = b""
-        self._prefix_bytes = -1
-        #: The length of the last body, as it is signed.
-        self._size = b""
-        self._body_bytes = -1
-        #: The algorithm, where it is that of most keys: it is then called directly.
-        self._hmac: Final = key.algorithm if isinstance(key.algorithm, HmacSha256) else None
-
-    def signed(self, data: bytes, signature_text: bytes) -> bool:
-        """Whether it is this key's signature of `data`, as text."""
-        if self._hmac is not None:
-            return self._hmac.verify_text(data, signature_text)
-        return self.key.algorithm.verify_text(data, signature_text)
-
-    def covered_by(self, message: Message, prefix: bytes) -> bytes:
-        """The bytes that are signed of a message; `prefix` is its token's. As `signing_input_in`."""
-        if len(prefix) != self._prefix_bytes:
-            self._prefix_bytes = len(prefix)
-            self._head = self._context + len(prefix).to_bytes(4, "big")
-        if len(message.body) != self._body_bytes:
-            self._body_bytes = len(message.body)
-            self._size = self._body_bytes.to_bytes(8, "big")
-        return b"%b%b%b%b%b%b" % (
-            self._head,
-            prefix,
-            sha256(message.section_p),
-            sha256(message.header.table.canonical),
-            self._size,
-            message.body_sha256,
-        )
 
 
 class Known:
@@ -96,8 +55,8 @@ class Known:
     """
 
     __slots__ = (
+        "_grants",
         "_last",
-        "_senders",
         "checks_fields",
         "end",
         "eta",
@@ -107,21 +66,24 @@ class Known:
         "likeness",
         "policy",
         "routing_key",
+        "senders",
         "shape",
         "target",
         "task",
         "task_at",
         "token_at",
+        "tokens",
         "usable",
     )
 
-    def __init__(self, message: Message, likeness: Likeness, keyring: Keyring, policy: Policy) -> None:
+    def __init__(self, message: Message, likeness: Likeness, senders: Senders) -> None:
         self.shape: Final = message.header.shape
         self.likeness: Final = likeness
         self.exchange: Final = message.exchange
         self.routing_key: Final = message.routing_key
-        self.keyring: Final = keyring
-        self.policy: Final = policy
+        self.senders: Final = senders
+        self.keyring: Final = senders.keyring
+        self.policy: Final = senders.policy
         self.usable = False
         self.task = ""
         #: Where the token, the task (unless it is the same in all) and the ids are in `Alike.texts`.
@@ -133,10 +95,13 @@ class Known:
         #: The ETA and the end of all of them, Unix seconds, where they have them.
         self.eta: float | None = None
         self.end: float | None = None
+        #: What their tokens are like; None while none was read for that.
+        self.tokens: TokenShape | None = None
         #: A token's that was found to be theirs, where nothing of it can differ in them.
         self.target: Snapshot | None = None
-        self._senders: Final[dict[str, Sender]] = {}
-        self._last: Sender | None = None
+        #: Of the keys that one was accepted under.
+        self._grants: Final[set[Grant]] = set()
+        self._last: Grant | None = None
 
     def holds_for(self, message: Message, keyring: Keyring, policy: Policy) -> bool:
         """Whether `message` is like the one that was accepted."""
@@ -151,18 +116,50 @@ class Known:
             and keyring is self.keyring
         )
 
-    def sender(self, kid: str) -> Sender | None:
-        """The key of that name, if a message of this kind was accepted under it."""
-        last = self._last
-        if last is None or last.key.kid != kid:
-            last = self._senders.get(kid)
-            if last is not None:
-                self._last = last
-        return last
+    def sender(self, text: bytes, at: i64) -> Sender | None:
+        """Whose key a token of such a message names, which begins at `text[at]`.
 
-    def admit(self, sender: Sender) -> None:
-        """A message of this kind was accepted under this key."""
-        self._senders[sender.key.kid] = self._last = sender
+        None unless a message of this kind was accepted under a key that may do all that this one may.
+        """
+        sender = self.senders.named(text, at)
+        if sender is None or (sender.grant is not self._last and not self.admits(sender.grant)):
+            return None
+        return sender
+
+    def token(self, text: bytes, at: i64, sender: Sender) -> Token:
+        """The token `text[at:]`, which names `sender`. Raises `GateError` as `parse_token`.
+
+        Its signature may be left as text: then it must be compared with one that is right.
+        """
+        tokens = self.tokens
+        if tokens is not None:
+            token = tokens.read(text, at, sender.kid, at + len(sender.start))
+            if token is not None:
+                return token
+        return parse_token(text[at:])
+
+    def proven(self, text: bytes, at: i64, sender: Sender, token: Token) -> None:
+        """A message with this token was good, and more than usual is new about it."""
+        self.senders.keep(sender)
+        if token.signature:
+            self.tokens = TokenShape(text[at:], token)
+
+    def admits(self, grant: Grant) -> bool:
+        """Whether a message of this kind was accepted under a key that may do just that."""
+        if grant not in self._grants:
+            return False
+        self._last = grant
+        return True
+
+    def admit(self, grant: Grant) -> None:
+        """A message of this kind was accepted under such a key."""
+        self._grants.add(grant)
+        self._last = grant
+
+    @property
+    def grants(self) -> int:
+        """How many were admitted."""
+        return len(self._grants)
 
     def learn(self, message: Message, table: Table, rules: ContentRules, unread: frozenset[str]) -> None:
         """Find out whether what decides on such messages can be known from this accepted one."""
@@ -185,12 +182,15 @@ class Known:
 class Memory:
     """What is known of one client's messages, all of it from those that were accepted."""
 
-    __slots__ = ("_keys", "_kinds", "_last")
+    __slots__ = ("_grants", "_kinds", "_last", "_senders")
 
     def __init__(self) -> None:
         self._last: Known | None = None
         self._kinds: Final[dict[Likeness, list[Known]]] = {}
-        self._keys = 0
+        #: The keys they came under, as they are in force: when others are, all this is forgotten.
+        self._senders: Senders | None = None
+        #: How many are admitted in all kinds.
+        self._grants = 0
 
     def all(self) -> list[Known]:
         """Everything, to look at."""
@@ -229,33 +229,50 @@ class Memory:
         table = message.header.table
         if table.alike is None or message.header.shape is None:
             return
+        senders = self._senders
+        if (
+            senders is None
+            or senders.keyring is not keyring
+            or senders.policy is not policy
+            or senders.is_full
+            or self._grants >= GRANTS_MAX
+        ):
+            self._forget_all()
+            senders = self._senders = Senders(keyring, policy)
+        sender = senders.of(key, peer)
+        senders.keep(sender)
         known = self.find(message, keyring, policy)
-        if known is not None and known.sender(key.kid) is not None:
-            return
-        if self._keys >= KEYS_MAX:
-            self._kinds.clear()
-            self._keys = 0
-            known = None
         if known is None:
-            known = Known(message, table.alike.likeness, keyring, policy)
+            known = Known(message, table.alike.likeness, senders)
             known.learn(message, table, rules, unread)
             self._remember(known)
-        known.admit(Sender(key, context_of(key, peer, policy), nonce_head(policy.deployment, key.kid)))
-        self._keys += 1
+        if not known.admits(sender.grant):
+            known.admit(sender.grant)
+            self._grants += 1
+
+    def _forget_all(self) -> None:
+        self._last = None
+        self._kinds.clear()
+        self._grants = 0
 
     def _remember(self, known: Known) -> None:
         self._last = known
         kind = self._kinds.get(known.likeness)
         if kind is not None:
             kind.insert(0, known)
+            self._forget(kind[TARGETS_MAX:])
             del kind[TARGETS_MAX:]
             return
         if len(self._kinds) >= KINDS_MAX:
             # The oldest goes: its tables may have long been known by another likeness.
             for oldest in self._kinds:
-                del self._kinds[oldest]
+                self._forget(self._kinds.pop(oldest))
                 break
         self._kinds[known.likeness] = [known]
+
+    def _forget(self, gone: list[Known]) -> None:
+        for known in gone:
+            self._grants -= known.grants
 
 
 def _usable(
