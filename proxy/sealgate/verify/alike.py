@@ -152,7 +152,6 @@ def _check_ids(known: Known, alike: Alike) -> None:
         text = alike.texts[at]
         # A task that starts a workflow is its root.
         if text != before:
-            octets = text[LENGTH_BYTES:]
-            if not is_plain_id(octets):
-                check_id(octets.decode())
+            if not is_plain_id(text):
+                check_id(text[LENGTH_BYTES:].decode())
             before = text

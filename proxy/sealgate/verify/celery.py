@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
 from sealgate.reason import GateError, Reason
+from sealgate.wire.values import LENGTH_BYTES
 
 TASK_HEADER: Final = "task"
 #: What an embed may hold. A worker merges it over its request, so another name would replace what was
@@ -32,7 +33,8 @@ _PLAIN_TO_ZERO: Final = bytes(
     ord("0") if octet < 128 and (chr(octet).isalnum() or octet == ord("-")) else ord("!")
     for octet in range(256)
 )
-_ZEROS: Final = b"0" * _ID_CHARACTERS_MAX
+#: By how many.
+_ZEROS: Final = [b"0" * characters for characters in range(_ID_CHARACTERS_MAX + 1)]
 ID_NAMES: Final = ("id", "group", "root_id", "parent_id", "taskset")
 _PROTOCOL_1_NAMES: Final = frozenset({"task", "id", "args", "kwargs"})
 #: The headers of a task that Celery writes itself, but for its name.
@@ -170,9 +172,12 @@ def _is_plain_id(text: str) -> bool:
     return len(text) <= _ID_CHARACTERS_MAX and text.isascii() and text.replace("-", "0").isalnum()
 
 
-def is_plain_id(octets: bytes) -> bool:
-    """Whether `check_id` takes this text, at one look: False means it must be asked."""
-    return 0 < len(octets) <= _ID_CHARACTERS_MAX and _ZEROS.startswith(octets.translate(_PLAIN_TO_ZERO))
+def is_plain_id(long_text: bytes) -> bool:
+    """Whether `check_id` takes this long string, its length in front, at one look: else it must be asked."""
+    characters = len(long_text) - LENGTH_BYTES
+    return 0 < characters <= _ID_CHARACTERS_MAX and long_text.translate(_PLAIN_TO_ZERO).endswith(
+        _ZEROS[characters]
+    )
 
 
 def read_body_2(value: object) -> TaskBody:

@@ -104,7 +104,10 @@ class ContentHeader:
         changed: list[int] | None = None,
         changes: list[bytes] | None = None,
     ) -> None:
-        """`changes` are the values at the indices `changed`: `fields` has others there, and may be shared."""
+        """`changes` are the values at the indices `changed`: `fields` has others there, and may be shared.
+
+        Those of them that are text have their length in front.
+        """
         self.data = data
         self.start = start
         self.stop = stop
@@ -146,7 +149,7 @@ class ContentHeader:
         if changed is not None and changes is not None:
             fields = self._fields.copy()
             for index, value in zip(changed, changes, strict=True):
-                fields[index] = value
+                fields[index] = value if index == TIMESTAMP else value[1:]
             self._fields = fields
             self._changes = None
         return self._fields
@@ -155,7 +158,8 @@ class ContentHeader:
         """As `fields[index]`, without a look at the others."""
         changes = self._changes
         if changes is not None and self._changed is not None and index in self._changed:
-            return changes[self._changed.index(index)]
+            value = changes[self._changed.index(index)]
+            return value if index == TIMESTAMP else value[1:]
         return self._fields[index]
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from sealgate.wire.constants import BODY_SIZE_LOWER_AT
-from sealgate.wire.numbers import u32
+from sealgate.wire.numbers import joined, u32
 from sealgate.wire.properties import (
     CORRELATION_ID,
     DELIVERY_MODE,
@@ -57,6 +57,7 @@ class PropertyShape:
         "_flags",
         "_indices",
         "_last",
+        "_no_changes",
         "_parts",
         "_properties",
         "head",
@@ -74,6 +75,7 @@ class PropertyShape:
         self._properties: Final[list[_Property]] = []
         self._last: Final = self._cut(section_p)
         self._indices: Final = [changing.index for changing in self._properties]
+        self._no_changes: Final = [b""] * len(self._properties)
 
     def _cut(self, section_p: SectionP) -> bytes:
         """Fill `_parts` with section P and `_properties` with the gaps; returns what is behind the last."""
@@ -123,7 +125,8 @@ class PropertyShape:
         """
         at = table_stop
         parts = self._parts
-        changes: list[bytes] = []
+        changes = self._no_changes.copy()
+        number: i64 = 0
         for changing in self._properties:
             run_end = at + changing.size
             if run_end >= end or data[at:run_end] != changing.run:
@@ -132,17 +135,19 @@ class PropertyShape:
                 at = run_end + _TIMESTAMP_BYTES
                 if at > end:
                     return None
-                changes.append(data[run_end:at])
+                changes[number] = data[run_end:at]
+                number += 1
                 continue
             size: i64 = data[run_end]
             at = run_end + 1 + size
             if at > end:
                 return None
             piece = data[run_end:at]
-            value = piece[1:]
-            if 0 in value or not _is_ascii(value):
+            # Its length is plain text as well, or the text is looked at by the scanner.
+            if size and (0 in piece or not _is_ascii(piece)):
                 return None
-            changes.append(value)
+            changes[number] = piece
+            number += 1
             if changing.place >= 0:
                 parts[changing.place] = piece
         if data[at:end] != self._last:
@@ -157,7 +162,7 @@ class PropertyShape:
             table,
             table_at,
             table_stop,
-            b"".join(parts),
+            joined(parts),
             self,
             self._indices,
             changes,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError
 from sealgate.wire.constants import TABLE_BYTES_MAX
-from sealgate.wire.numbers import u32
+from sealgate.wire.numbers import joined, u32
 from sealgate.wire.table import Scanner, Table, scan_table
 from sealgate.wire.values import LENGTH_BYTES, Alike, Likeness, Value
 
@@ -27,14 +27,16 @@ _is_ascii: Final = bytes.isascii
 class _Gap:
     """A table entry whose value changes. `run` is what stands before the value, from the last gap on."""
 
-    __slots__ = ("name", "place", "run", "size", "text")
+    __slots__ = ("index", "name", "place", "run", "size", "text")
 
-    def __init__(self, run: bytes, name: str, text: bool, place: int) -> None:
+    def __init__(self, run: bytes, name: str, text: bool, index: int, place: int) -> None:
         self.run: Final = run
         self.size: Final = len(run)
         self.name: Final = name
         #: A long string, whose type is the last octet of `run`; else the type is read with the value.
         self.text: Final = text
+        #: Which of those that are.
+        self.index: Final = index
         #: Where its canonical bytes go among the parts of section H, -1 when it is left out.
         self.place: Final = place
 
@@ -49,6 +51,7 @@ class TableShape:
         "_last",
         "_likeness",
         "_names",
+        "_no_texts",
         "_omitted",
         "_parts",
         "_raw",
@@ -64,6 +67,8 @@ class TableShape:
         #: Of section H. What is in the gaps is the last table's.
         self._parts: Final[list[bytes]] = [b""]
         self._gaps: Final[list[_Gap]] = []
+        #: As many as there are gaps for text.
+        self._no_texts: Final[list[bytes]] = []
         raws = _raws(table)
         places = self._canonical(table, raws)
         run = b""
@@ -73,7 +78,10 @@ class TableShape:
                 continue
             text = _is_text(table, name, raw)
             run += raw[: 1 + raw[0] + text]
-            self._gaps.append(_Gap(run, name, text, places.get(name, -1)))
+            index = len(self._no_texts)
+            if text:
+                self._no_texts.append(b"")
+            self._gaps.append(_Gap(run, name, text, index, places.get(name, -1)))
             run = b""
         self._last: Final = run
         texts = [gap.name for gap in self._gaps if gap.text]
@@ -116,7 +124,7 @@ class TableShape:
             return None
         at = start
         parts = self._parts
-        texts: list[bytes] = []
+        texts = self._no_texts.copy()
         others: dict[str, Value] | None = None
         for gap in self._gaps:
             stop = at + gap.size
@@ -140,7 +148,7 @@ class TableShape:
             # Its length is plain text as well, or the text is looked at alone.
             if (length > _ASCII_MAX or not _is_ascii(piece)) and not _is_utf8(piece):
                 return None
-            texts.append(piece)
+            texts[gap.index] = piece
             if gap.place >= 0:
                 parts[gap.place] = piece
         if data[at:end] != self._last:
@@ -149,7 +157,7 @@ class TableShape:
             data,
             start,
             end,
-            b"".join(parts),
+            joined(parts),
             self._size,
             self._foreign,
             alike=Alike(self._likeness, texts, others),
