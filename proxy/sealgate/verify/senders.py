@@ -130,7 +130,8 @@ class Senders:
                 self._last = sender
                 return sender
         kid_at = at + KID_AT
-        start = text[at : text.find(b".", kid_at, kid_at + KID_BYTES_MAX) + 1]
+        # A slice that ends before it begins is an error where it is compiled.
+        start = text[at : max(text.find(b".", kid_at, kid_at + KID_BYTES_MAX) + 1, at)]
         sender = self._by_start.get(start)
         if sender is not None:
             self._last = sender
