@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from pamqp import commands
+from pamqp import body, commands
 
 from sealgate.net.leg import Leg
 from sealgate.net.passage import Passage
 from sealgate.session import commands as do
 from sealgate.session.conversation import Role
+from sealgate.session.incoming import TURN_BYTES
 from sealgate.session.states import Side, State
 from support.talk import Talk, decode, methods_of, on, sealed, unsealed
 
@@ -28,9 +29,12 @@ class Transport:
     def set_write_buffer_limits(self, high: int) -> None:
         pass
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.data += data
         self.seen.append(self._written())
+
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        self.write(b"".join(parts))
 
 
 class Carrier:
@@ -133,3 +137,50 @@ def test_a_session_in_error_forwards_nothing(side: Side) -> None:
     leg.data_received(on(1, *unsealed()))
     assert it.talk.session.conversation.state is State.ERROR
     assert (it.to_broker.data, it.to_client.data, it.carrier.commands) == (b"", b"", [])
+
+
+def many(talk: Talk) -> list[bytes]:
+    """Publishes that are taken in two turns."""
+    publishes: list[bytes] = []
+    while sum(map(len, publishes)) < 3 * TURN_BYTES:
+        publishes.append(on(1, *unsealed(b"%04d" % len(publishes) * 500)))
+    return publishes
+
+
+def test_what_one_turn_has_taken_is_sent_before_the_next_one() -> None:
+    it = Set(Role.SIGN, lambda _: len(it.to_broker.data))
+    publishes = many(it.talk)
+    it.client.data_received(b"".join(publishes))
+    bodies = [part.value for _, part in decode(it.to_broker.data) if isinstance(part, body.ContentBody)]
+    assert bodies == [b"%04d" % number * 500 for number in range(len(publishes))]
+    first, all_of_it = it.to_broker.seen
+    assert all_of_it == len(it.to_broker.data)
+    assert TURN_BYTES < cast("int", first) < 2 * TURN_BYTES
+    assert _signed(it.talk) == len(publishes)
+    assert it.carrier.commands == []
+
+
+def test_what_is_more_than_bytes_waits_for_all_turns() -> None:
+    """What the store is asked goes there in one, with all that is to be sent."""
+    it = Set(Role.VERIFY)
+    now = time.time()
+    publishes = [on(1, *sealed(b"x" * 2000, now=now)) for _ in range(50)]
+    it.client.data_received(b"".join(publishes))
+    (asked,) = it.carrier.commands
+    assert isinstance(asked, do.RequestClaims)
+    assert len(asked.publications) == 50
+
+
+def test_a_bug_in_a_later_turn_sends_nothing_more() -> None:
+    writes: list[int] = []
+
+    def broken(_: Talk) -> object:
+        writes.append(1)
+        if len(writes) == 2:
+            raise RuntimeError("a bug")
+        return None
+
+    it = Set(Role.SIGN, broken)
+    it.client.data_received(b"".join(many(it.talk)))
+    assert it.carrier.failures == 1
+    assert len(writes) == 2

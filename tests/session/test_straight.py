@@ -9,8 +9,8 @@ from pamqp import body, commands, header
 
 from sealgate.session.conversation import Confirmed, Role
 from sealgate.session.events import Ticked
+from sealgate.session.incoming import AWAITED_BYTES_MAX
 from sealgate.session.limits import Limits
-from sealgate.session.session import AWAITED_BYTES_MAX
 from sealgate.wire.constants import FRAME_HEADER
 from sealgate.wire.frames import encode_frame
 from support.talk import Talk, methods_of, on, sealed, unsealed

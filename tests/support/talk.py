@@ -176,6 +176,9 @@ class Talk:
             commands = self.session.handle(event, self.now)
         elif self.session.receive(event.side, event.data, more, self.now.mono, self.now.wall):
             commands = self._received()
+            while self.session.interrupted:
+                self.session.proceed()
+                commands += self._received()
         else:
             return
         for command in commands:
@@ -186,10 +189,10 @@ class Talk:
         out = self.session.conversation.out
         if out.has_more:
             return out.take()
-        upstream, settles = out.take_upstream(), out.settles
+        upstream, settles = b"".join(out.take_upstream()), out.settles
         commits, releases = out.take_settled()
         assert settles == bool(commits or releases)
-        client = out.take_client()
+        client = b"".join(out.take_client())
         assert out.take() == []
         commands: list[do.Command] = []
         if upstream:

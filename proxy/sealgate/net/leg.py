@@ -138,10 +138,17 @@ class Leg:
         self.hold(Hold.OWED, False)
         self._owner.congested(self, False)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
+        self.send_parts([data])
+
+    def send_parts(self, parts: list[bytes | memoryview]) -> None:
+        """Send these, one behind the other."""
         if self.transport is None or self._closing or self.closed:
             return
-        self.transport.write(data)
+        if len(parts) == 1:
+            self.transport.write(parts[0])
+        else:
+            self.transport.writelines(parts)
         if self._congested and self.transport.get_write_buffer_size() > OWED_BYTES_MAX:
             self.hold(Hold.OWED, True)
 

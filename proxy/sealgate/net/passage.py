@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from sealgate.net.leg import Leg
 from sealgate.session.commands import Command
+from sealgate.session.outbox import Outbox
 from sealgate.session.records import Histogram
 from sealgate.session.session import Session
 from sealgate.session.states import Side
@@ -77,20 +78,15 @@ class Passage:
         try:
             if not session.receive(side, data, more, began, self._time()):
                 return
+            while session.interrupted:
+                spent += self._monotonic() - began
+                self._carry_out(conversation.out)
+                began = self._monotonic()
+                session.proceed()
             examined = conversation.examined - examined
             if examined:
-                spent = self._monotonic() - began
-            out = conversation.out
-            if out.has_more:
-                self._carrier.carry_out(out.take())
-            else:
-                if out.sends_upstream:
-                    self._upstream.send(out.take_upstream())
-                if out.settles:
-                    commits, releases = out.take_settled()
-                    self._store.settle(commits, releases)
-                if out.sends_client:
-                    self._client.send(out.take_client())
+                spent += self._monotonic() - began
+            self._carry_out(conversation.out)
             session.count_later()
         except Exception:
             self._carrier.failed()
@@ -99,3 +95,15 @@ class Passage:
             self._verify_seconds.observe(spent / examined, examined)
         if conversation.cause is not None:
             self._carrier.tell_cause()
+
+    def _carry_out(self, out: Outbox) -> None:
+        if out.has_more:
+            self._carrier.carry_out(out.take())
+            return
+        if out.sends_upstream:
+            self._upstream.send_parts(out.take_upstream())
+        if out.settles:
+            commits, releases = out.take_settled()
+            self._store.settle(commits, releases)
+        if out.sends_client:
+            self._client.send_parts(out.take_client())

@@ -11,6 +11,7 @@
     sealing   the headers that publishes leave with
     prefetch  what consumers may hold unacknowledged    declaring reply queues, and how long they stay
     lost      publishes that come back from such a queue, because it is gone
+    incoming  the bytes of both peers, to who takes them; by turns, so that a broker works meanwhile
     straight  publishes that came whole, in one step    outbox    commands, collected until the event is done
     deliveries they are judged and handed over          answers   what the client says of them
     arriving   their assembly; refused_deliveries what is kept; delivery_book what these share

@@ -213,6 +213,12 @@ class Conversation:
         if self.cause is None:
             self.cause = GateError(reason, detail)
 
+    def raise_fault(self) -> None:
+        """Raises what the client did wrong in what was carried out just now."""
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
+
     def hold(self, channel: Channel, item: Held) -> None:
         """Let `item` wait on its channel behind what is undecided."""
         channel.held.append(item)

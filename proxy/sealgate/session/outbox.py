@@ -32,8 +32,11 @@ from sealgate.wire.constants import FRAME_METHOD
 from sealgate.wire.frames import encode_frame
 
 _CLIENT: Final = Side.CLIENT
-#: Of a part that will be joined with others: up to here a copy costs less than looking into it.
+#: Up to here a copy of a part costs less than looking into it.
 _SLICED_BYTES_MAX: Final = 4096
+#: Parts of fewer octets than this, on average, cost less joined than sent in one call; and more of them.
+_JOINED_BYTES_MAX: Final = 8192
+_PARTS_MAX: Final = 8
 
 
 class Lane:
@@ -42,7 +45,7 @@ class Lane:
     __slots__ = ("_data", "_parts", "_start", "_stop")
 
     def __init__(self) -> None:
-        self._parts: Final[list[bytes | memoryview]] = []
+        self._parts: list[bytes | memoryview] = []
         #: The last part of all: `_data[_start:_stop]`, none while `_stop` is 0.
         self._data = b""
         self._start = 0
@@ -69,28 +72,45 @@ class Lane:
         self._stop = stop
 
     def _cut(self) -> None:
-        if self._stop - self._start > _SLICED_BYTES_MAX:
-            self._parts.append(memoryview(self._data)[self._start : self._stop])
+        data = self._data
+        size = self._stop - self._start
+        if size == len(data):
+            # Compiled, a slice of all bytes is a copy of them.
+            self._parts.append(data)
+        elif size > _SLICED_BYTES_MAX:
+            self._parts.append(memoryview(data)[self._start : self._stop])
         else:
-            self._parts.append(self._data[self._start : self._stop])
+            self._parts.append(data[self._start : self._stop])
         self._data = b""
         self._stop = 0
 
     def take(self) -> bytes:
         """All of it. Nothing is left then."""
-        if not self._parts:
-            data = self._data
-            # Compiled, a slice of all bytes is a copy of them.
-            if self._stop - self._start != len(data):
-                data = data[self._start : self._stop]
-            self._data = b""
-            self._start = self._stop = 0
-            return data
+        return b"".join(self.take_parts())
+
+    def take_parts(self) -> list[bytes | memoryview]:
+        """All of it, joined where that costs less than sending it in parts. Nothing is left then."""
         if self._stop:
             self._cut()
-        data = b"".join(self._parts)
-        self._parts.clear()
-        return data
+        parts = self._parts
+        self._parts = []
+        return parts if _are_kept_apart(parts) else [b"".join(parts)]
+
+
+def _are_kept_apart(parts: list[bytes | memoryview]) -> bool:
+    """Whether parts are large, and keep in memory, while they wait to be sent, at most twice their octets."""
+    if len(parts) > _PARTS_MAX:
+        return False
+    size = kept = 0
+    last: object = None
+    for part in parts:
+        size += len(part)
+        whole = part.obj if isinstance(part, memoryview) else part
+        if whole is not last:
+            assert isinstance(whole, bytes)  # of nothing else parts are made
+            kept += len(whole)
+            last = whole
+    return (len(parts) == 1 or size >= len(parts) * _JOINED_BYTES_MAX) and kept <= 2 * size
 
 
 class Outbox:
@@ -264,13 +284,13 @@ class Outbox:
         """Whether anything is to be sent to the broker."""
         return not self._upstream.empty
 
-    def take_client(self) -> bytes:
+    def take_client(self) -> list[bytes | memoryview]:
         """What is to be sent to the client; nothing of it is left then."""
-        return self._client.take()
+        return self._client.take_parts()
 
-    def take_upstream(self) -> bytes:
+    def take_upstream(self) -> list[bytes | memoryview]:
         """What is to be sent to the broker; nothing of it is left then."""
-        return self._upstream.take()
+        return self._upstream.take_parts()
 
     def take(self) -> list[Command]:
         """The commands, in the order they must be carried out. What is asked comes last: its answer may
