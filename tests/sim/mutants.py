@@ -19,6 +19,7 @@ from sealgate.session.holding import ReadyQueues, Waits
 from sealgate.session.outbox import Outbox
 from sealgate.session.publishing import Publishing
 from sealgate.session.refuse import Refuser
+from sealgate.session.sealing import Sealing
 from sealgate.session.states import ChannelState
 from sealgate.session.timers import Timers
 from sealgate.signing.algorithms import HmacSha256
@@ -148,9 +149,9 @@ def _bodies_are_sent_last_frame_first(right: Any) -> Replacement:
     return forward
 
 
-@_mutant(Publishing, "_header")
+@_mutant(Sealing, "header")
 def _headers_of_the_broker_are_not_stripped(right: Any) -> Replacement:
-    def header(self: Publishing, message: Any, accepted: Accepted) -> bytes | None:
+    def header(self: Sealing, message: Any, accepted: Accepted) -> bytes | None:
         verify = self._conversation.terms.role is Role.VERIFY
         return None if verify else right(self, message, accepted)
 
