@@ -171,7 +171,8 @@ class Gate:
 
     def _tick(self) -> bool:
         paused = [side in self.sockets and self.sockets[side].paused for side in Side]
-        self._feed(Ticked(*paused))
+        if any(paused) or not self.session.rests(self.world.now, 0.0):
+            self._feed(Ticked(*paused))
         self.oracle.look_at_leases()
         return not self.over
 

@@ -22,6 +22,7 @@ from sealgate.session.events import (
     DeliveryKept,
     Event,
     Instant,
+    Ticked,
     UpstreamConnected,
 )
 from sealgate.session.holding import HoldingQueue
@@ -110,6 +111,9 @@ class Talk:
     ) -> None:
         """`keeps`: what is told of refused deliveries, None for nothing. `prompt` answers claims at once."""
         self.mono = 0.0
+        #: A tick that would do nothing is left out; how many were.
+        self.looks_first = True
+        self.rested = 0
         self._tally = Tally()
         self.terms = Terms(
             role=role,
@@ -172,6 +176,9 @@ class Talk:
     def give(self, event: Event, more: bool = False) -> None:
         """Give the session an event and carry out what it asks. Bytes go the shorter way of `net.passage`,
         as those of a read with `more` behind it."""
+        if isinstance(event, Ticked) and self.looks_first and self._rests(event):
+            self.rested += 1
+            return
         if not isinstance(event, BytesReceived):
             commands = self.session.handle(event, self.now)
         elif self.session.receive(event.side, event.data, more, self.now.mono, self.now.wall):
@@ -184,6 +191,11 @@ class Talk:
         for command in commands:
             self._carry_out(command)
         self.session.count_later()
+
+    def _rests(self, event: Ticked) -> bool:
+        """As the relay asks."""
+        paused = event.client_paused or event.upstream_paused
+        return not paused and self.session.rests(self.now.mono, event.late_s)
 
     def _received(self) -> list[do.Command]:
         out = self.session.conversation.out

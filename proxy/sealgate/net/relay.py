@@ -164,7 +164,11 @@ class Relay:
     def tick(self, late_s: float) -> None:
         """About once a second; `late_s` later than that."""
         upstream = self._dialing.upstream
-        self.feed(Ticked(self.client.paused, upstream is not None and upstream.paused, late_s))
+        paused = self.client.paused, upstream is not None and upstream.paused
+        # In the handshake the relay itself has to see each event.
+        session = None if self.client.passage is None or any(paused) else self.session
+        if session is None or not session.rests(time.monotonic(), late_s):
+            self.feed(Ticked(*paused, late_s))
 
     def drain(self) -> None:
         """Ask the session to finish and to send its client away."""

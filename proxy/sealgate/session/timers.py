@@ -41,6 +41,7 @@ class Timers:
         "_client",
         "_client_frames",
         "_conversation",
+        "_late_s",
         "_legs",
         "_refuser",
         "_renewed",
@@ -63,6 +64,8 @@ class Timers:
         self._refuser: Final = refuser
         self._started: Final = started
         self._renewed = started
+        #: How late the ticks came that were no more than a look (`rests`).
+        self._late_s = 0.0
         #: Since when something waits on a channel for content that the client does not read.
         self._unread_since: float | None = None
         self._client: Final = _Pulse(started)
@@ -80,6 +83,33 @@ class Timers:
         if conversation.out.sends_upstream:
             self._upstream.sent = conversation.now.mono
 
+    def rests(self, now: float, late_s: float) -> bool:
+        """Whether a tick at `now`, so much late, would do nothing. Then this was it."""
+        conversation = self._conversation
+        if (
+            conversation.state is not State.RUNNING
+            or conversation.draining
+            or conversation.blocked
+            or conversation.partial_bytes
+            or conversation.held_bytes
+        ):
+            return False
+        interval = conversation.heartbeat_s
+        if interval:
+            for pulse in (self._client, self._upstream):
+                if now - pulse.heard > _silence_s(interval) or now - pulse.sent >= _beat_s(interval):
+                    return False
+        renews = now - self._renewed >= conversation.terms.limits.renew_s
+        for channel in conversation.channels.values():
+            ledger = channel.ledger
+            if channel.waiting_close or (renews and ledger is not None and len(ledger)):
+                return False
+        if renews:
+            # Nothing waits for the broker.
+            self._renewed = now
+        self._late_s += late_s
+        return True
+
     def tick(self, event: Ticked) -> None:
         """Raises GateError conn.handshake or conn.stall when a deadline of the client's has passed."""
         conversation = self._conversation
@@ -95,9 +125,10 @@ class Timers:
                     conversation.upstream_failure = "silent"
                 raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
             return
+        late_s, self._late_s = self._late_s + event.late_s, 0.0
         for pulse in (self._client, self._upstream):
             # A process that was held up itself did not hear its peers (protocol.md K6).
-            pulse.heard = min(pulse.heard + event.late_s, conversation.now.mono)
+            pulse.heard = min(pulse.heard + late_s, conversation.now.mono)
         self._channels()
         self._unread(event.upstream_paused)
         self._renew()
@@ -168,15 +199,27 @@ class Timers:
         if paused or (conversation.blocked and side is Side.CLIENT):
             # A broker that blocks publishers does not read, and so does not judge, either (protocol.md B4).
             pulse.heard = now
-        elif now - pulse.heard > 2 * interval + 1:
+        elif now - pulse.heard > _silence_s(interval):
             conversation.terms.tally.limits_hit["heartbeat"] += 1
             reason = Reason.CONN_HEARTBEAT if side is Side.CLIENT else Reason.CONN_UPSTREAM
             conversation.blame(reason, f"the {side.value} was silent for {now - pulse.heard:.0f} s")
             self._legs.disconnected(side)
             return
-        # The tick is a second long: do not let the half interval pass in between.
-        if now - pulse.sent >= max(interval / 2 - 1, 0.5):
+        if now - pulse.sent >= _beat_s(interval):
             if side is Side.CLIENT:
                 conversation.out.client(_HEARTBEAT)
             else:
                 conversation.out.upstream(_HEARTBEAT)
+
+
+def _silence_s(interval: int) -> int:
+    """Who was silent for longer is gone."""
+    return 2 * interval + 1
+
+
+def _beat_s(interval: int) -> float:
+    """How long after the last octet a heartbeat is sent.
+
+    The tick is a second long: the half interval must not pass in between.
+    """
+    return max(interval / 2 - 1, 0.5)
