@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,3 +243,25 @@ def test_what_is_answered_is_let_go() -> None:
             assert ledger.confirmed(tag, False) == [CLAIM]
         assert len(ledger._entries) <= 2 * len(ledger) + 128
     assert len(ledger) == 0
+
+
+def test_what_is_answered_is_not_kept_for_the_sake_of_what_never_is() -> None:
+    ledger = ConfirmLedger()
+    late = {1: 1, 2: 2, 3001: 3003, 9001: 9003}  # broker tag -> client tag
+    for tag in range(1, 20_001):
+        ledger.forwarded(CLAIM, None)
+        if tag not in late and ledger.confirmed(tag, False) is None:
+            ledger.answered(tag, False)
+        if tag == 3000:
+            assert [ledger.answered_here(), ledger.answered_here()] == [3001, 3002]
+    assert len(ledger) == len(late)
+    assert [entry.client_tag for entry in ledger.outstanding()] == list(late.values())
+    assert sys.getsizeof(ledger._entries) < 100_000
+    assert ledger.confirmed(20_000, True) is None, "it would pass over what is answered late"
+    assert ledger.answered(2, False).answers == [(2, False)]
+    assert not ledger.answered(2, False).answers
+    # What was refused is below all that is left but the first.
+    assert ledger.answered(3001, True).answers == [(1, True), (3003, True)]
+    assert ledger.answered(0, True).answers == [(9003, True)]
+    assert not len(ledger)
+    assert not ledger.owes_claims()

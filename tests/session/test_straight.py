@@ -197,3 +197,11 @@ def test_frame_that_must_be_refused_is_refused_at_once_whatever_comes_behind_it(
     talk = Talk().shake_hands().open_channel(1)
     talk.client_bytes(on(1, *talk.sealed()) + encode_frame(4, 1, b""), more=True)
     assert methods_of(talk.heard_by_client()) == ["Connection.Close"]
+
+
+def test_publish_that_is_all_here_waits_for_nothing_whatever_frames_it_came_in() -> None:
+    talk = Talk().shake_hands().open_channel(1)
+    method, header, _ = talk.sealed(b"hello")
+    publish = on(1, method, header, body.ContentBody(b"he"), body.ContentBody(b"llo"))
+    talk.client_bytes(publish, more=True)
+    assert talk.to_broker == publish

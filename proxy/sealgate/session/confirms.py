@@ -47,6 +47,10 @@ class Outstanding:
 _ANSWERED: Final = Outstanding(0, None, None)
 #: Answered ones are kept at the head of the list until they are so many, and half of it.
 _HEAD_MIN: Final = 64
+#: A list of so many of which one in so many is not answered is let go, and those are kept apart: a queue that
+#: has lost its majority may answer nothing for hours, while others answer on the same channel.
+_SPARSE_MIN: Final = 4096
+_SPARSE_PARTS: Final = 8
 
 
 class Answered:
@@ -67,7 +71,7 @@ class Answered:
 class ConfirmLedger:
     """Client tags and broker tags of one channel, from its first `confirm.select` on."""
 
-    __slots__ = ("_base", "_by_seal", "_count", "_entries", "_gaps", "_head", "_next_client")
+    __slots__ = ("_apart", "_base", "_by_seal", "_count", "_entries", "_gaps", "_head", "_next_client")
 
     def __init__(self) -> None:
         self._next_client = 1
@@ -76,7 +80,9 @@ class ConfirmLedger:
         self._entries: Final[list[Outstanding | Claim | None]] = []
         self._base = 1
         self._head = 0
-        #: Of them those that are not answered.
+        #: Those before `_base` that are not answered, by their broker tag, rising: hardly ever any.
+        self._apart: Final[dict[int, Outstanding]] = {}
+        #: How many are not answered, in all.
         self._count = 0
         #: client tags answered here while earlier tags were outstanding, rising
         self._gaps: Final[deque[int]] = deque()
@@ -89,7 +95,7 @@ class ConfirmLedger:
     def outstanding(self) -> list[Outstanding]:
         """The publishes the broker still owes an answer for, oldest first."""
         found = [self._whole(at) for at in range(self._head, len(self._entries))]
-        return [entry for entry in found if entry is not _ANSWERED]
+        return [*self._apart.values(), *[entry for entry in found if entry is not _ANSWERED]]
 
     def owes_claims(self) -> bool:
         """Whether a claim still waits for the broker's answer."""
@@ -158,6 +164,8 @@ class ConfirmLedger:
             first = last
             if last < self._head or last >= size or entries[last] is _ANSWERED:
                 return None
+        elif self._apart:
+            return None
         elif last >= size:
             last = size - 1
         claims: list[Claim] = []
@@ -185,7 +193,12 @@ class ConfirmLedger:
         return Outstanding(self._base + at, entry, None)
 
     def _take(self, at: int) -> Outstanding | None:
-        """Take a publish out of the list; None for what is not there, or is answered."""
+        """Take a publish out; None for what is not there, or is answered."""
+        if at < 0:
+            apart = self._apart.pop(self._base + at, None)
+            if apart is not None:
+                self._count -= 1
+            return apart
         if at < self._head or at >= len(self._entries):
             return None
         entry = self._whole(at)
@@ -199,9 +212,16 @@ class ConfirmLedger:
         """Do not keep what is answered."""
         entries = self._entries
         size = len(entries)
-        head = size if not self._count else self._head
+        count = self._count - len(self._apart)
+        head = size if not count else self._head
         while head < size and entries[head] is _ANSWERED:
             head += 1
+        if size >= _SPARSE_MIN and size >= _SPARSE_PARTS * count:
+            for at in range(head, size):
+                entry = self._whole(at)
+                if entry is not _ANSWERED:
+                    self._apart[self._base + at] = entry
+            head = size
         if head == size or (head >= _HEAD_MIN and 2 * head >= size):
             del entries[:head]
             self._base += head
@@ -222,7 +242,10 @@ class ConfirmLedger:
     def _settle_up_to(self, tag: int, answered: Answered) -> None:
         last = tag - self._base if tag else len(self._entries) - 1
         covered = 0
-        for at in range(self._head, min(last + 1, len(self._entries))):
+        apart = [broker_tag - self._base for broker_tag in self._apart]
+        for at in [*apart, *range(self._head, min(last + 1, len(self._entries)))]:
+            if at > last:
+                break
             entry = self._take(at)
             if entry is None:
                 continue
@@ -250,6 +273,12 @@ class ConfirmLedger:
 
     def _forget_gaps(self) -> None:
         """A gap below every outstanding tag can no longer be spanned."""
-        lowest = self._whole(self._head).client_tag if self._count else self._next_client
+        lowest = self._next_client
+        if self._apart:
+            for first in self._apart.values():
+                lowest = first.client_tag
+                break
+        elif self._count:
+            lowest = self._whole(self._head).client_tag
         while self._gaps and self._gaps[0] < lowest:
             self._gaps.popleft()

@@ -92,9 +92,13 @@ class FrameSplitter(Pieces):
     def begins(self, method: bytes, bytes_max: int) -> bool:
         """Whether all that is left may be the beginning of a `method` with its content, in one body frame.
 
-        Of no more than `bytes_max` in all.
+        Of no more than `bytes_max` in all. What is all here begins nothing: it is to be taken, in whatever
+        frames it came.
         """
-        return self._error is None and self.buffered <= bytes_max and self._extent(method) <= bytes_max
+        if self._error is not None or self.buffered > bytes_max:
+            return False
+        extent = self._extent(method)
+        return not extent or self.buffered < extent <= bytes_max
 
     def _extent(self, method: bytes) -> int:
         """Octets of the `method` with its content that lies next; 0 while there are too few to tell.
