@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 
 import pytest
 
@@ -168,11 +169,11 @@ def a_reader(kind_name: str = "") -> HeaderReader:
     return HeaderReader(OMITTED_FOR_SEAL, ABSOLUTE_NAMES, TOKEN_NAME, canonical_properties, kind_name)
 
 
-def celery(number: int, task: str = "shop.tasks.send_email") -> bytes:
+def celery(number: int, task: str = "shop.tasks.send_email", id_octets: int = 36) -> bytes:
     values = {
         "lang": b"S" + long(b"py"),
         "task": b"S" + long(task.encode()),
-        "id": b"S" + long(b"%036d" % number),
+        "id": b"S" + long(b"%0*d" % (id_octets, number)),
         "eta": b"V",
         "retries": b"I" + struct.pack(">i", number),
         "x-seal": b"S" + long(b"seal1.%d" % number),
@@ -219,6 +220,22 @@ def test_what_lies_where_a_kind_would_is_no_kind() -> None:
             for table in (head, head + rest, rest + head):
                 payload = content_header({2: long(table), 5: short(b"7")}, 9)
                 assert read(reader, payload) == scanned(payload)
+
+
+def test_nothing_is_kept_of_a_table_that_has_become_large() -> None:
+    reader = a_reader("task")
+    for number in range(1, 4):
+        reader.read(celery(number))
+    scans = reader.scans
+    payload = celery(4, id_octets=60_000)
+    tracemalloc.start()
+    try:
+        assert reader.read(payload).table.size == 6
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reader.scans == scans
+    assert kept < 10_000
 
 
 def test_large_tables_are_read_and_not_remembered() -> None:

@@ -22,7 +22,8 @@ from sealgate.wire.values import LENGTH_BYTES, Likeness
 
 #: How long a seal is valid from its creation, or from the ETA of its task (seal1.md, "Two clocks").
 LIFETIME_S: Final = 24 * 3600
-#: Kinds of messages of one connection whose seals are known by their shape: about 500 bytes each.
+#: Kinds of messages of one connection whose seals are known by their shape: about 500 bytes each, beside what
+#: `HeaderReader` knows of a kind.
 _SHAPES_MAX: Final = 40
 #: What the end of a seal depends on, beside the properties.
 _TIMES: Final = frozenset({"eta", "expires"})

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LONG_TEXT: Final = ord("S")
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 _ASCII_MAX: Final = 127
+#: A shape keeps the pieces of the last table, as it keeps the first: for as long as its connection lives.
+_KEPT_BYTES_MAX: Final = 4096
 # Called so, a method of a value is not looked up each time.
 _is_ascii: Final = bytes.isascii
 
@@ -123,7 +125,8 @@ class TableShape:
         if end - start > TABLE_BYTES_MAX:
             return None
         at = start
-        parts = self._parts
+        # The pieces of a large one are not to be kept.
+        parts = self._parts if end - start <= _KEPT_BYTES_MAX else self._parts.copy()
         texts = self._no_texts.copy()
         others: dict[str, Value] | None = None
         for gap in self._gaps:
