@@ -91,12 +91,12 @@ def test_signature_as_text_is_good_in_one_spelling_alone(algorithm: Algorithm) -
     """Every change of one character of it, among all 256 octets, is bad, and so is every other length."""
     signature = algorithm.sign(b"data")
     text = b64url_encode(signature)
-    assert algorithm.verify_text(b"data", text)
-    assert not algorithm.verify_text(b"other", text)
+    assert algorithm.proven(b"data", text)
+    assert not algorithm.proven(b"other", text)
     for at in range(len(text)):
         for octet in range(256):
             changed = text[:at] + bytes((octet,)) + text[at + 1 :]
-            assert algorithm.verify_text(b"data", changed) is (changed == text)
+            assert bool(algorithm.proven(b"data", changed)) is (changed == text)
     for wrong in (
         b"",
         text[:-1],
@@ -106,7 +106,7 @@ def test_signature_as_text_is_good_in_one_spelling_alone(algorithm: Algorithm) -
         b"=" + text,
         base64.b64encode(signature),
     ):
-        assert not algorithm.verify_text(b"data", wrong)
+        assert not algorithm.proven(b"data", wrong)
 
 
 def test_characters_of_the_other_base64_are_bad_where_they_stand_for_the_same(algorithm: Algorithm) -> None:
@@ -117,6 +117,23 @@ def test_characters_of_the_other_base64_are_bad_where_they_stand_for_the_same(al
         for ours, theirs in ((b"-", b"+"), (b"_", b"/")):
             if ours in text:
                 seen += 1
-                assert algorithm.verify_text(data, text)
-                assert not algorithm.verify_text(data, text.replace(ours, theirs))
+                assert algorithm.proven(data, text)
+                assert not algorithm.proven(data, text.replace(ours, theirs))
     assert seen > 9
+
+
+def test_a_fingerprint_tells_data_and_keys_apart_and_is_no_signature() -> None:
+    one, other = HmacSha256(b"1" * 32), HmacSha256(b"2" * 32)
+    of_one = {one.fingerprint(data) for data in (b"data", b"", b"data2")}
+    assert len(of_one) == 3
+    assert (
+        one.fingerprint(b"data") == HmacSha256(b"1" * 32).fingerprint(b"data") != other.fingerprint(b"data")
+    )
+    assert one.fingerprint(b"data") != one.sign(b"data")
+    key = Ed25519.of_private(bytes(32))
+    assert key.fingerprint(b"data") == Ed25519.of_public(key.public_bytes).fingerprint(b"data")
+    assert key.fingerprint(b"data") != key.fingerprint(b"data2")
+    for algorithm in (one, key):
+        text = b64url_encode(algorithm.sign(b"data"))
+        assert algorithm.proven(b"data", text) == algorithm.fingerprint(b"data")
+        assert algorithm.proven(b"other", text) == b""

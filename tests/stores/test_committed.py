@@ -176,3 +176,10 @@ def test_nothing_is_made_before_the_first_nonce() -> None:
     assert len(table._buckets) == 1
     table.add(key(1), os.urandom(32), 10)
     assert len(table._buckets) == 131_072
+
+
+def test_what_was_looked_for_before_the_first_nonce_came_is_found_after_it() -> None:
+    table, each = Committed(1_000_000), key(1)
+    assert not table.may_have(each)
+    table.add(each, digest(1), 10)
+    assert table.digest(bytes(bytearray(each)), 0) == digest(1)

@@ -45,8 +45,14 @@ class Algorithm(Protocol):
     def verify(self, data: bytes, signature: bytes) -> bool:
         """Whether `signature` is one of `data`. Takes the same time wherever a signature is wrong."""
 
-    def verify_text(self, data: bytes, text: bytes) -> bool:
-        """As `verify`, of a signature in canonical base64url. Any other text is none."""
+    def fingerprint(self, data: bytes) -> bytes:
+        """What tells `data` from other data under this key as surely as SHA-256; no part of a signature."""
+
+    def proven(self, data: bytes, text: bytes) -> bytes:
+        """The `fingerprint` of `data` where `verify` is true of a signature in canonical base64url, else b"".
+
+        Any other text is no signature.
+        """
 
 
 class HmacSha256:
@@ -74,19 +80,27 @@ class HmacSha256:
         return "HmacSha256(...)"
 
     def sign(self, data: bytes) -> bytes:
-        inner = copy_of(self._inner)
-        feed(inner, data)
-        outer = copy_of(self._outer)
-        feed(outer, digest_of(inner))
-        return digest_of(outer)
+        return self._signature(self.fingerprint(data))
 
     def verify(self, data: bytes, signature: bytes) -> bool:
         return same_bytes(self.sign(data), signature)
 
-    def verify_text(self, data: bytes, text: bytes) -> bool:
+    def fingerprint(self, data: bytes) -> bytes:
+        # The inner hash is at hand of each verification. Who has it still needs the secret for the outer one.
+        inner = copy_of(self._inner)
+        feed(inner, data)
+        return digest_of(inner)
+
+    def proven(self, data: bytes, text: bytes) -> bytes:
+        fingerprint = self.fingerprint(data)
         # Encoding the right one costs less than decoding the other.
-        right, given = encodes_32(self.sign(data), text)
-        return same_bytes(right, given)
+        right, given = encodes_32(self._signature(fingerprint), text)
+        return fingerprint if same_bytes(right, given) else b""
+
+    def _signature(self, fingerprint: bytes) -> bytes:
+        outer = copy_of(self._outer)
+        feed(outer, fingerprint)
+        return digest_of(outer)
 
 
 class Ed25519:
@@ -138,8 +152,11 @@ class Ed25519:
             return False
         return True
 
-    def verify_text(self, data: bytes, text: bytes) -> bool:
+    def fingerprint(self, data: bytes) -> bytes:
+        return hashlib.sha256(data).digest()
+
+    def proven(self, data: bytes, text: bytes) -> bytes:
         signature = decoded(text)
-        return (
-            signature is not None and len(signature) == self.signature_bytes and self.verify(data, signature)
-        )
+        if signature is None or len(signature) != self.signature_bytes or not self.verify(data, signature):
+            return b""
+        return self.fingerprint(data)

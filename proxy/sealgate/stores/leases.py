@@ -32,11 +32,12 @@ class Leases:
         if lease.remember_until < self._earliest:
             self._earliest = lease.remember_until
 
-    def forget(self, now: float, budget: int) -> None:
+    def forget(self, now: float, budget: int) -> list[Claim]:
         """Look at `budget` of them at most; forget those whose moment is over at `now` (Unix seconds)."""
+        forgotten: list[Claim] = []
         if not self._to_see:
             if self._earliest >= now:
-                return
+                return forgotten
             self._to_see = list(self.by_key)
             self._earliest = _NEVER
         for _ in range(min(budget, len(self._to_see))):
@@ -46,6 +47,8 @@ class Leases:
                 continue
             if lease.remember_until < now:
                 del self.by_key[nonce_key]
+                forgotten.append(lease)
                 self.forgotten_until = max(self.forgotten_until, lease.remember_until)
             elif lease.remember_until < self._earliest:
                 self._earliest = lease.remember_until
+        return forgotten

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import ceil
-from struct import Struct
 from typing import Final
 
-from sealgate.stores.committed import DIGEST_BYTES
 from sealgate.stores.journal import Journal
 from sealgate.stores.limiter import MICROSECONDS, VALUES_MAX, BucketState, LocalLimiter
 from sealgate.stores.nonces import Fate, NonceTable, Remembered
@@ -25,12 +22,6 @@ _DUPLICATE: Final = ClaimOutcome(ClaimStatus.DUPLICATE)
 _UNAVAILABLE: Final = ClaimOutcome(ClaimStatus.UNAVAILABLE)
 _INFLIGHT: Final = ClaimOutcome(ClaimStatus.INFLIGHT)
 _GRANTED: Final = GRANTED
-
-#: Without a journal what is remembered of a signing input is Python's own hash of it: SipHash of 64 bits,
-#: under a key that is drawn at each start. It tells a repeat (which did arrive) from a conflict, never what
-#: may pass, and takes a tenth of SHA-256's time. Pythons may be built with other hashes, or shorter ones.
-_SHORT: Final = Struct("q")
-_HAS_SHORT: Final = sys.hash_info.algorithm.startswith("siphash") and sys.hash_info.hash_bits == 64
 
 
 class _Moment:
@@ -109,8 +100,7 @@ class MemoryStore:
         self._lease_s: Final = lease_s
         self._wall: Final = wall
         self._monotonic: Final = monotonic
-        self._short: Final = journal is None and _HAS_SHORT
-        self._nonces: Final = NonceTable(entries_max, _SHORT.size if self._short else DIGEST_BYTES)
+        self._nonces: Final = NonceTable(entries_max)
         #: Of the last claims that were answered at once, and how many these were.
         self._moment: _Moment | None = None
         self._claims = 0
@@ -203,7 +193,7 @@ class MemoryStore:
         self._unwritten.extend([_record(claims[index], Fate.LEASED) for index in leased])
         if not self._write_journal():
             for index in leased:
-                del self._nonces.leases.by_key[claims[index].nonce_key]
+                self._nonces.release(claims[index])
                 outcomes[index] = _UNAVAILABLE
         return outcomes
 
@@ -222,7 +212,7 @@ class MemoryStore:
         if nonce_key:
             self._owner = claim.owner = self._owner + 1
             claim.lease_until = at.monotonic + self._lease_s
-            self._nonces.leases.put(claim)
+            self._nonces.lease(claim)
         return granted
 
     def _nonce_refusal(self, claim: Claim, at: _Moment) -> ClaimOutcome | None:
@@ -246,21 +236,26 @@ class MemoryStore:
         return _FULL if len(nonces) >= self._entries_max else None
 
     def _digest(self, claim: Claim) -> bytes:
-        """What tells a repeat of `claim` from a conflict here."""
-        if self._short and claim.signed:
-            claim.digest = _SHORT.pack(hash(claim.signed))
+        """What tells a repeat of `claim` from a conflict here.
+
+        Nobody else reads it without a journal, and no SHA-256 has to be made for it.
+        """
+        if self._journal is None and claim.fingerprint:
+            claim.digest = claim.fingerprint
         return claim.digest
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         for claim in commits:
             if claim.nonce_key:
                 # Always recorded, whoever holds the nonce now: the message did reach the broker.
-                self._nonces.commit(claim.nonce_key, self._digest(claim), claim.remember_until)
+                self._digest(claim)
+                self._nonces.commit(claim)
                 if self._journal is not None:
                     self._write_later(_record(claim, Fate.COMMITTED))
         for claim in releases:
-            if self._leased_by(claim) is not None:
-                del self._nonces.leases.by_key[claim.nonce_key]
+            lease = self._leased_by(claim)
+            if lease is not None:
+                self._nonces.release(lease)
                 if self._journal is not None and self._journal.ahead:
                     self._write_later(_record(claim, Fate.RELEASED))
 

@@ -1,7 +1,7 @@
 """The memory store's table of nonces: leased or committed, each until its own moment.
 
-A nonce is leased for milliseconds and committed for minutes: leases are their claims, committed nonces are
-packed (`stores.committed`).
+A nonce is leased for milliseconds and committed for minutes. Both are packed records (`stores.committed`);
+that one is leased, and by whom, tells its claim (`stores.leases`).
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Remembered(NamedTuple):
 
 
 class NonceTable:
-    """A nonce that counts is in `leases` or in `committed`. `nonce_key` is what `nonce_name` makes; another
-    form of it is a ValueError at the latest when it is committed. Times are Unix seconds."""
+    """A nonce that counts is in `leases`, or counted in `committed`. `nonce_key` is what `nonce_name` makes;
+    another form of it is a ValueError. Times are Unix seconds."""
 
     __slots__ = ("committed", "leases")
 
-    def __init__(self, entries_max: int, digest_bytes: int = DIGEST_BYTES) -> None:
-        """Made for `entries_max` nonces; more are kept, only slower. All digests have `digest_bytes`."""
+    def __init__(self, entries_max: int) -> None:
+        """Made for `entries_max` nonces; more are kept, only slower."""
         self.leases: Final = Leases()
-        self.committed: Final = Committed(entries_max, digest_bytes)
+        self.committed: Final = Committed(entries_max)
 
     def __len__(self) -> int:
         return len(self.committed) + len(self.leases.by_key)
@@ -56,16 +56,36 @@ class NonceTable:
         have been here, whatever the wall clock says since."""
         return max(self.committed.forgotten_until, self.leases.forgotten_until)
 
-    def commit(self, nonce_key: bytes, digest: bytes, remember_until: int) -> None:
+    def lease(self, claim: Claim) -> None:
+        """Remember `claim` as leased, in place of a lease that is over. Its `lease_until` is set."""
+        before = self.leases.by_key.get(claim.nonce_key)
+        if before is not None:
+            self.committed.take_out(before.nonce_key, before.place)
+        claim.place = self.committed.put(claim.nonce_key, claim.digest, claim.remember_until)
+        self.leases.put(claim)
+
+    def commit(self, claim: Claim) -> None:
         """Remember as committed, in place of what was there."""
-        if self.leases.by_key.pop(nonce_key, None) is None:
-            # Hardly ever; what is leased is not committed.
-            self.committed.drop(nonce_key)
-        self.committed.add(nonce_key, digest, remember_until)
+        nonce_key = claim.nonce_key
+        lease = self.leases.by_key.pop(nonce_key, None)
+        if lease is claim:
+            self.committed.count(claim.place, claim.remember_until)
+            return
+        # Hardly ever: somebody has taken the lease over, or it is forgotten.
+        if lease is not None:
+            self.committed.take_out(nonce_key, lease.place)
+        self.committed.drop(nonce_key)
+        self.committed.add(nonce_key, claim.digest, claim.remember_until)
+
+    def release(self, lease: Claim) -> None:
+        """Forget a lease as if it had never been there."""
+        del self.leases.by_key[lease.nonce_key]
+        self.committed.take_out(lease.nonce_key, lease.place)
 
     def forget(self, now: float, claims: int = 1) -> None:
         """Forget what is over at `now`; work is bounded for each of so many `claims`."""
-        self.leases.forget(now, _LEASES_SEEN_PER_CLAIM * claims)
+        for lease in self.leases.forget(now, _LEASES_SEEN_PER_CLAIM * claims):
+            self.committed.take_out(lease.nonce_key, lease.place)
         self.committed.forget(now, claims)
 
     def read(self, record: Remembered, owner: int, lease_until: float) -> None:
@@ -73,24 +93,23 @@ class NonceTable:
         nonce_key, digest, until, fate = record
         if len(digest) != DIGEST_BYTES or not 0 <= until <= UNTIL_MAX:
             raise ValueError("no record of a nonce")
+        claim = Claim(nonce_key, b"", 0, until, (), owner)
+        claim.digest = digest
+        claim.lease_until = lease_until
         if fate is Fate.COMMITTED:
-            self.commit(nonce_key, digest, until)
+            self.commit(claim)
             return
-        self.leases.by_key.pop(nonce_key, None)
+        lease = self.leases.by_key.get(nonce_key)
+        if lease is not None:
+            self.release(lease)
         self.committed.drop(nonce_key)
         if fate is Fate.LEASED:
-            lease = Claim(nonce_key, b"", 0, until, (), owner)
-            lease.digest = digest
-            lease.lease_until = lease_until
-            self.leases.put(lease)
+            self.lease(claim)
 
     def records(self, leased: bool) -> Iterator[Remembered]:
         """All that is committed, and leases if wanted: each as it is when its turn comes."""
         for nonce_key, digest, until in self.committed.records():
-            yield Remembered(nonce_key, digest, until)
-        if not leased:
-            return
-        for nonce_key in list(self.leases.by_key):
-            lease = self.leases.by_key.get(nonce_key)
-            if lease is not None:
-                yield Remembered(nonce_key, lease.digest, lease.remember_until, Fate.LEASED)
+            if nonce_key not in self.leases.by_key:
+                yield Remembered(nonce_key, digest, until)
+            elif leased:
+                yield Remembered(nonce_key, digest, until, Fate.LEASED)

@@ -65,7 +65,8 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
     check_lifetime(key, token)
     check_times(token, now, policy)
     signed = sender.inputs.covered_by(message, token.prefix)
-    if not sender.signed(signed, token.signature_text):
+    fingerprint = sender.proven(signed, token.signature_text)
+    if not fingerprint:
         return None
     if token.target is not known.target:
         check_snapshot(message, token)
@@ -83,6 +84,8 @@ def _examine(known: Known, message: Message, peer: Peer, now: float) -> Accepted
             if alike.texts[at][LENGTH_BYTES:].decode() in controls.revoked:
                 return None
     claim = claim_of(task, message, value, peer, token, signed, policy, now, None, sender.nonce_head)
+    if claim is not None:
+        claim.fingerprint = fingerprint
     if token.signature or not sender.is_kept:
         known.proven(text, LENGTH_BYTES, sender, token)
     skew_s = float(token.created) - now

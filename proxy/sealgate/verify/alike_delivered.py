@@ -75,7 +75,7 @@ def prove_alike(known: Known, message: Message, peer: Peer, now: float) -> Prove
     check_lifetime(key, token)
     _check_end(token, now, policy)
     signed = sender.inputs.covered_by(message, token.prefix)
-    if not sender.signed(signed, token.signature_text):
+    if not sender.proven(signed, token.signature_text):
         raise GateError(Reason.SIG_BAD, "")
     if not is_target(message, token):
         raise GateError(Reason.TARGET_MISMATCH, "")

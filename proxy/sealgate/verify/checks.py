@@ -249,6 +249,8 @@ class Verifier:
         edits = self._bound(message, peer, task, envelope.body.value, now, is_result)
         head = nonce_head(policy.deployment, key.kid)
         claim = claim_of(task, message, envelope.body.value, peer, token, signed, policy, now, edits, head)
+        if claim is not None:
+            claim.fingerprint = key.algorithm.fingerprint(signed)
         if task is not None:
             memory = peer.known
             if not isinstance(memory, Memory):

@@ -83,11 +83,11 @@ class Sender:
         #: The algorithm, where it is that of most keys: it is then called directly.
         self._hmac: Final = key.algorithm if isinstance(key.algorithm, HmacSha256) else None
 
-    def signed(self, data: bytes, signature_text: bytes) -> bool:
-        """Whether it is this key's signature of `data`, as text."""
+    def proven(self, data: bytes, signature_text: bytes) -> bytes:
+        """The fingerprint of `data` where that is this key's signature of it, as text; else b""."""
         if self._hmac is not None:
-            return self._hmac.verify_text(data, signature_text)
-        return self.key.algorithm.verify_text(data, signature_text)
+            return self._hmac.proven(data, signature_text)
+        return self.key.algorithm.proven(data, signature_text)
 
 
 class Senders:

@@ -53,13 +53,14 @@ class Claim:
     """One message's request to the store: its nonce and its tokens, all or nothing. Once granted, its lease.
 
     `nonce_key` names (deployment, kid, nonce) and is empty for session nonces, which need no memory.
-    `signed` is the signing input, until `digest` is made of it. `created` is the token's created time and
+    `signed` is the signing input, until `digest` is made of it; `fingerprint` is what its key calls so (b"":
+    not known). `created` is the token's created time and
     `remember_until` the moment after which no gateway could accept the nonce again, both in Unix seconds.
     `wait_us` is how long the message may wait for its tokens; 0: it is sent at once, or refused.
 
     The session notes when it asks (`asked_at`, monotonic seconds: no lease began before). The store that
-    grants a lease writes `owner`, and only the same owner's release is honoured; `lease_until` is for a store
-    that keeps the lease here.
+    grants a lease writes `owner`, and only the same owner's release is honoured; `lease_until` and `place`
+    are for a store that keeps the lease here.
     """
 
     __slots__ = (
@@ -67,9 +68,11 @@ class Claim:
         "asked_at",
         "created",
         "debits",
+        "fingerprint",
         "lease_until",
         "nonce_key",
         "owner",
+        "place",
         "remember_until",
         "signed",
         "wait_us",
@@ -87,6 +90,7 @@ class Claim:
     ) -> None:
         self.nonce_key: Final = nonce_key
         self.signed = signed
+        self.fingerprint = b""
         self._digest = b""
         self.created: Final = created
         self.remember_until: Final = remember_until
@@ -95,13 +99,14 @@ class Claim:
         self.wait_us = wait_us
         self.asked_at = 0.0
         self.lease_until = 0.0
+        self.place = 0
 
     @property
     def digest(self) -> bytes:
         """What tells a repeat of the same signing input from a conflict: its SHA-256.
 
-        Made when it is asked for first. A store whose memory ends with its process may have put something
-        shorter in its place before that.
+        Made when it is asked for first. A store whose memory ends with its process may have put the
+        fingerprint in its place before that.
         """
         if self.signed:
             self._digest = sha256(self.signed)
