@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import socket
 import ssl
@@ -65,6 +66,33 @@ def exit_code(process: GatewayProcess) -> int:
     with pytest.raises(AssertionError, match="the gateway ended at once"):
         process.start()
     return process.stop()
+
+
+# Memory
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other bounds")
+def test_memory_does_not_come_and_go_with_large_messages(rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+    """Else the kernel clears some eighty pages for each of them."""
+    with (
+        gateway(tmp_path, rabbitmq.port, [key("k1", new_secret())], {**ANYTHING, **SIGN}) as process,
+        pika.BlockingConnection(parameters(process.port)) as connection,
+    ):
+        channel = connection.channel()
+
+        def faults() -> int:
+            return int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+        def publish(count: int) -> None:
+            for _ in range(count):
+                channel.basic_publish("amq.fanout", "anywhere", bytes(262_144))
+            channel.queue_declare("", exclusive=True)
+
+        publish(50)
+        before = faults()
+        publish(200)
+        each = (faults() - before) / 200
+        assert each < 10
 
 
 # Signals
