@@ -41,6 +41,8 @@ class Committed:
     __slots__ = (
         "_buckets",
         "_by_second",
+        "_counted",
+        "_counted_until",
         "_heads",
         "_keep_from",
         "_live",
@@ -75,6 +77,9 @@ class Committed:
         self._looked_for = b""
         self._place: i64 = 0
         self._nonce = b""
+        #: The second that was counted for last.
+        self._counted: array[int] = array("I")
+        self._counted_until = -1
         #: The second of the last record, and the same as it is written.
         self._until = 0
         self._until_packed = self._keep_from
@@ -147,14 +152,17 @@ class Committed:
 
     def count(self, place: int, until: int) -> None:
         """The record that was put there, until that second, is to be remembered so long."""
-        second = self._by_second.get(until)
-        if second is None:
-            if until <= self.forgotten_until:
-                self._free(place)
-                return
-            second = self._by_second[until] = array("I")
-            heappush(self._seconds, until)
-        second.append(place)
+        if until <= self.forgotten_until:
+            self._free(place)
+            return
+        if until != self._counted_until:
+            second = self._by_second.get(until)
+            if second is None:
+                second = self._by_second[until] = array("I")
+                heappush(self._seconds, until)
+            self._counted = second
+            self._counted_until = until
+        self._counted.append(place)
         self._live += 1
 
     def take_out(self, nonce_key: bytes, place: int) -> None:

@@ -26,11 +26,16 @@ class Leases:
         self._earliest = _NEVER
         self.forgotten_until = -1
 
-    def put(self, lease: Claim) -> None:
-        """Remember `lease`, in place of what was there; its `lease_until` is on the monotonic clock."""
-        self.by_key[lease.nonce_key] = lease
+    def put(self, lease: Claim) -> Claim | None:
+        """Remember `lease`, in place of what is returned; its `lease_until` is on the monotonic clock."""
         if lease.remember_until < self._earliest:
             self._earliest = lease.remember_until
+        count = len(self.by_key)
+        before = self.by_key.setdefault(lease.nonce_key, lease)
+        if len(self.by_key) > count:
+            return None
+        self.by_key[lease.nonce_key] = lease
+        return before
 
     def forget(self, now: float, budget: int) -> list[Claim]:
         """Look at `budget` of them at most; forget those whose moment is over at `now` (Unix seconds)."""

@@ -218,16 +218,15 @@ class MemoryStore:
     def _nonce_refusal(self, claim: Claim, at: _Moment) -> ClaimOutcome | None:
         """The rows of seal1.md's table that refuse; None for a new nonce and for a lease that is over."""
         nonces = self._nonces
-        committed = nonces.committed
-        nonce_key = claim.nonce_key
         digest = self._digest(claim)
-        lease = nonces.leases.by_key.get(nonce_key)
-        if lease is not None and lease.remember_until >= at.now:
-            if lease.digest != digest:
-                return _CONFLICT
-            return _INFLIGHT if at.monotonic < lease.lease_until else None
-        if committed.may_have(nonce_key):
-            before = committed.digest(nonce_key, at.now)
+        # What is leased has a record as well.
+        if nonces.committed.may_have(claim.nonce_key):
+            lease = nonces.leases.by_key.get(claim.nonce_key)
+            if lease is not None and lease.remember_until >= at.now:
+                if lease.digest != digest:
+                    return _CONFLICT
+                return _INFLIGHT if at.monotonic < lease.lease_until else None
+            before = nonces.committed.digest(claim.nonce_key, at.now)
             if before is not None:
                 return _DUPLICATE if before == digest else _CONFLICT
         # A nonce not found passes only when it was certainly never here, and there is room.

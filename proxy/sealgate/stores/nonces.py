@@ -58,11 +58,10 @@ class NonceTable:
 
     def lease(self, claim: Claim) -> None:
         """Remember `claim` as leased, in place of a lease that is over. Its `lease_until` is set."""
-        before = self.leases.by_key.get(claim.nonce_key)
+        before = self.leases.put(claim)
         if before is not None:
             self.committed.take_out(before.nonce_key, before.place)
         claim.place = self.committed.put(claim.nonce_key, claim.digest, claim.remember_until)
-        self.leases.put(claim)
 
     def commit(self, claim: Claim) -> None:
         """Remember as committed, in place of what was there."""
