@@ -128,6 +128,26 @@ def test_client_that_is_silent_is_judged_at_the_same_moment(
     assert closed[0] == closed[1]
 
 
+def test_how_late_ticks_came_before_a_peer_was_heard_is_no_excuse_for_its_silence() -> None:
+    closed = []
+    for looks_first in (True, False):
+        talk = Talk().shake_hands(tune=(2047, 131072, 60)).open_channel(1)
+        talk.looks_first = looks_first
+        second = 0
+        while Side.CLIENT not in talk.closed:
+            second += 1
+            talk.wait(1.5)
+            if second < 400:
+                # What each side says goes to the other one: neither is sent a heartbeat.
+                talk.client_bytes(on(1, *talk.sealed()))
+                delivered_to(talk, second)
+            told(talk, second)
+            talk.give(Ticked(late_s=0.5))
+        assert (talk.rested > 0) is looks_first
+        closed.append(second)
+    assert closed[0] == closed[1]
+
+
 @pytest.mark.parametrize("part", range(3))
 def test_ticks_left_out_change_nothing(part: int) -> None:
     rested = 0

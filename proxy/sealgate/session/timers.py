@@ -41,7 +41,6 @@ class Timers:
         "_client",
         "_client_frames",
         "_conversation",
-        "_late_s",
         "_legs",
         "_refuser",
         "_renewed",
@@ -64,8 +63,6 @@ class Timers:
         self._refuser: Final = refuser
         self._started: Final = started
         self._renewed = started
-        #: How late the ticks came that were no more than a look (`rests`).
-        self._late_s = 0.0
         #: Since when something waits on a channel for content that the client does not read.
         self._unread_since: float | None = None
         self._client: Final = _Pulse(started)
@@ -107,8 +104,14 @@ class Timers:
         if renews:
             # Nothing waits for the broker.
             self._renewed = now
-        self._late_s += late_s
+        self._excuse(late_s, now)
         return True
+
+    def _excuse(self, late_s: float, now: float) -> None:
+        """A process that was held up itself did not hear its peers (protocol.md K6)."""
+        if late_s:
+            for pulse in (self._client, self._upstream):
+                pulse.heard = min(pulse.heard + late_s, now)
 
     def tick(self, event: Ticked) -> None:
         """Raises GateError conn.handshake or conn.stall when a deadline of the client's has passed."""
@@ -125,10 +128,7 @@ class Timers:
                     conversation.upstream_failure = "silent"
                 raise GateError(Reason.CONN_HANDSHAKE, "the handshake took too long")
             return
-        late_s, self._late_s = self._late_s + event.late_s, 0.0
-        for pulse in (self._client, self._upstream):
-            # A process that was held up itself did not hear its peers (protocol.md K6).
-            pulse.heard = min(pulse.heard + late_s, conversation.now.mono)
+        self._excuse(event.late_s, conversation.now.mono)
         self._channels()
         self._unread(event.upstream_paused)
         self._renew()
