@@ -185,15 +185,25 @@ class Conversation:
     def _received(self, side: Side, data: bytes) -> None:
         """As `net.passage` has it."""
         session = self.session
-        if session.receive(side, data, False, self.instant.mono, self.instant.wall):
-            out = session.conversation.out
-            if out.has_more:
-                self.carry_out(out.take())
-            else:
-                self.sent += len(out.take_upstream())
-                self.store.settle(*out.take_settled())
-                out.take_client()
-            session.count_later()
+        if not session.receive(side, data, False, self.instant.mono, self.instant.wall):
+            return
+        while session.interrupted:
+            self._send()
+            session.proceed()
+        self._send()
+        session.count_later()
+
+    def _send(self) -> None:
+        out = self.session.conversation.out
+        if out.has_more:
+            self.carry_out(out.take())
+            return
+        if out.sends_upstream:
+            self.sent += sum(map(len, out.take_upstream()))
+        if out.settles:
+            self.store.settle(*out.take_settled())
+        if out.sends_client:
+            out.take_client()
 
     def carry_out(self, commands: Sequence[object]) -> None:
         from sealgate.session.commands import Send, SettleClaims
