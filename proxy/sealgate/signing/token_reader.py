@@ -141,7 +141,8 @@ class TokenReader:
             token = last.read(value, 0, last.kid, len(last.start))
             if token is not None:
                 signature = decoded(token.signature_text)
-                if signature is not None:
+                # None has no characters at all.
+                if signature:
                     return Token(
                         token.kid,
                         token.created,
