@@ -13,7 +13,6 @@ import asyncio
 import os
 import pickle
 import re
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -112,6 +111,7 @@ class Conversation:
         from sealgate.session.session import Session
         from sealgate.signing.algorithms import HmacSha256
         from sealgate.signing.keyring import Key, Keyring
+        from sealgate.signing.randomness import RandomPool
         from sealgate.stores import ENTRIES_MAX
         from sealgate.stores.memory import MemoryStore
         from sealgate.verify.checks import Verifier
@@ -135,7 +135,7 @@ class Conversation:
             verifier=Verifier(policy, ring),
             limits=Limits(),
             tally=Tally(),
-            sealer=Sealer(ring, workload.keys[0].kid, DEPLOYMENT, secrets.token_bytes),
+            sealer=Sealer(ring, workload.keys[0].kid, DEPLOYMENT, RandomPool(os.urandom).take),
             store=self.store.prompt,
         )
         self.session = Session(terms, "127.0.0.1", CHALLENGE, self.instant)

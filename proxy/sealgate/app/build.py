@@ -27,6 +27,7 @@ from sealgate.session.limits import Limits
 from sealgate.session.records import Tally
 from sealgate.signing.canonical import COUNTERSIGN_NAME, TOKEN_NAME
 from sealgate.signing.keyring import Keyring, KeyState
+from sealgate.signing.randomness import RandomPool
 from sealgate.stores import open_store
 from sealgate.verify.checks import Verifier
 from sealgate.verify.policy import ContentRules, Policy, Rule
@@ -147,15 +148,16 @@ def _sealer(last: Sealer | None, keyring: Keyring, name: str, deployment: str, h
         kid = keyring.first_signer(name, time.time()).kid
     except GateError:
         if last is None:
-            return Sealer(keyring, name, deployment, os.urandom, header)
+            return Sealer(keyring, name, deployment, RandomPool(os.urandom).take, header)
         signed = keyring.get(last.kid)
         if signed is None or signed.state is not KeyState.REVOKED:
             return last
-        return Sealer(keyring, last.kid, deployment, os.urandom, header)
+        return Sealer(keyring, last.kid, deployment, RandomPool(os.urandom).take, header)
     if last is not None and last.keyring is keyring and last.kid == kid:
         return last
     # Between two looks at the clock (`follow_signer`) the time of a key may be over.
-    return Sealer(keyring, kid, deployment, os.urandom, header, name if name.endswith("*") else "")
+    pattern = name if name.endswith("*") else ""
+    return Sealer(keyring, kid, deployment, RandomPool(os.urandom).take, header, pattern)
 
 
 def follow_signer(terms: Terms, settings: Settings) -> None:

@@ -5,7 +5,7 @@ The map:
 - `canonical`: what a signature covers, as bytes: names, properties, target, and the signing input.
 - `table`: headers as bytes from Python values, for who signs without a wire.
 - `token`: the text of `x-seal` and `x-countersign`, and the nonces in it.
-- `hashing`: SHA-256 alone.
+- `hashing`: SHA-256 alone. `randomness`: octets for nonces, of a source that is given.
 - `algorithms`: HMAC-SHA-256 and Ed25519; the only place that compares signatures.
 - `keyring`: keys by kid, their states and their limits.
 - `material`: the printed form of secrets; refuses short and known ones.
