@@ -86,8 +86,11 @@ class KeyUse:
         if passed < 0:
             # The clock was set back. What was counted is taken to be of now: it goes, but not too early.
             kept, passed = sum(self._counts), MINUTES
-        for number in range(min(passed, MINUTES)):
-            self._counts[(minute - number) % MINUTES] = 0
+        if passed >= MINUTES:
+            self._counts = [0] * MINUTES
+        else:
+            for number in range(passed):
+                self._counts[(minute - number) % MINUTES] = 0
         self._begin(minute)
         self._counts[self._place] = kept
         for user in [name for name, at in self.users.items() if at < now - _HOUR_S]:
