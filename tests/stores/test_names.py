@@ -41,9 +41,9 @@ def test_no_two_nonces_share_a_name() -> None:
 def test_what_stands_before_a_usual_nonce_is_found_by_cutting_it_off() -> None:
     names = Names()
     usual, longer = nonce_name("d", "k", b"n" * 16), nonce_name("d", "k", b":" + b"n" * 16)
-    assert names.short(usual) == names.usual[usual[:-NONCE_BYTES_MIN]] + usual[-16:]
+    assert names.short(usual) == names._usual[usual[:-NONCE_BYTES_MIN]] + usual[-16:]
     names.short(longer)
-    assert longer[:-NONCE_BYTES_MIN] not in names.usual
+    assert longer[:-NONCE_BYTES_MIN] not in names._usual
 
 
 @pytest.mark.parametrize(

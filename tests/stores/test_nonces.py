@@ -49,7 +49,7 @@ def test_each_nonce_has_one_record_until_it_is_over(seed: int, claims: int) -> N
         elif roll < 0.75 and leased:
             each = leased.pop(dice.randrange(len(leased)))
             # Whoever holds the nonce now: it did arrive.
-            nonces.commit(each)
+            nonces.commit([each])
             if each.remember_until > nonces.committed.forgotten_until:
                 model[each.nonce_key] = each, True
             else:
@@ -76,4 +76,16 @@ def test_each_nonce_has_one_record_until_it_is_over(seed: int, claims: int) -> N
     assert committed_alone == {key for key, (_, committed) in model.items() if committed}
     nonces.forget(now + 100, 5000)
     nonces.forget(now + 100, 5000)
+    assert (len(nonces), held(nonces)) == (0, 0)
+
+
+def test_two_messages_with_one_nonce_are_committed_in_one_go() -> None:
+    """The lease of the first was over when the second came, and both did arrive."""
+    nonces = NonceTable(100)
+    first, other, second = claim(1, 50), claim(2, 50), claim(1, 50)
+    for each in (first, other):
+        nonces.lease(each)
+    nonces.commit([other, first, second])
+    assert (len(nonces), held(nonces), len(nonces.leases.by_key)) == (2, 2, 0)
+    nonces.forget(51, 10)
     assert (len(nonces), held(nonces)) == (0, 0)

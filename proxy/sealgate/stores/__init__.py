@@ -2,8 +2,8 @@
 
     memory      one process: a table of nonces, buckets, and optionally a journal
       nonces      the table: bounded, forgets in bounded work per call
-      leases      nonces whose message waits for the broker: objects, with an owner
-      committed   all others: records in few octets; names: what is short in them
+      leases      nonces whose message waits for the broker: the claims they were granted to
+      committed   all of them: records in few octets; names: what is short in them
       limiter     token buckets of this process (also Redis's stand-in while it is away)
       journal     nonces on disk, so that a restart forgets nothing
     redis       several gateways: one script call per loop turn for all connections of the process

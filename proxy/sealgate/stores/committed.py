@@ -41,9 +41,6 @@ class Committed:
     __slots__ = (
         "_buckets",
         "_by_second",
-        "_counted",
-        "_counted_until",
-        "_heads",
         "_keep_from",
         "_live",
         "_looked_for",
@@ -64,7 +61,6 @@ class Committed:
         self._buckets: list[bytes] = [b""]
         self._mask: i64 = 0
         self._names: Final = Names()
-        self._heads: Final = self._names.usual
         self._live = 0
         #: Of each record that counts and ends with a second its bucket, and these seconds as a heap.
         self._by_second: Final[dict[int, array[int]]] = {}
@@ -77,9 +73,6 @@ class Committed:
         self._looked_for = b""
         self._place: i64 = 0
         self._nonce = b""
-        #: The second that was counted for last.
-        self._counted: array[int] = array("I")
-        self._counted_until = -1
         #: The second of the last record, and the same as it is written.
         self._until = 0
         self._until_packed = self._keep_from
@@ -128,7 +121,7 @@ class Committed:
     def add(self, nonce_key: bytes, digest: bytes, until: int) -> None:
         """Remember a nonce that is not in here, until Unix seconds."""
         if until > self.forgotten_until:
-            self.count(self.put(nonce_key, digest, until), until)
+            self.count([self.put(nonce_key, digest, until)], until)
         # Else the wall clock went back. Who asks for it once more is refused with or without it.
 
     def put(self, nonce_key: bytes, digest: bytes, until: int) -> int:
@@ -139,9 +132,7 @@ class Committed:
             self._mask = self._size - 1
             self._looked_for = b""
         self._look_for(nonce_key)
-        head = self._heads.get(nonce_key[:-NONCE_BYTES_MIN])
-        if head is None:
-            head = self._names.short(nonce_key)[:-NONCE_BYTES_MIN]
+        head = self._names.head(nonce_key)
         if until != self._until:
             self._until = until
             self._until_packed = _packed(until)
@@ -150,20 +141,18 @@ class Committed:
         self._buckets[place] = b"".join(parts)
         return place
 
-    def count(self, place: int, until: int) -> None:
-        """The record that was put there, until that second, is to be remembered so long."""
+    def count(self, places: list[int], until: int) -> None:
+        """The records that were put there, until that second, are to be remembered so long."""
         if until <= self.forgotten_until:
-            self._free(place)
+            for place in places:
+                self._free(place)
             return
-        if until != self._counted_until:
-            second = self._by_second.get(until)
-            if second is None:
-                second = self._by_second[until] = array("I")
-                heappush(self._seconds, until)
-            self._counted = second
-            self._counted_until = until
-        self._counted.append(place)
-        self._live += 1
+        second = self._by_second.get(until)
+        if second is None:
+            second = self._by_second[until] = array("I")
+            heappush(self._seconds, until)
+        second.fromlist(places)
+        self._live += len(places)
 
     def take_out(self, nonce_key: bytes, place: int) -> None:
         """Take out a record that was put there and is not counted."""

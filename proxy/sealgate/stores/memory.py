@@ -244,13 +244,13 @@ class MemoryStore:
         return claim.digest
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
-        for claim in commits:
-            if claim.nonce_key:
-                # Always recorded, whoever holds the nonce now: the message did reach the broker.
-                self._digest(claim)
-                self._nonces.commit(claim)
-                if self._journal is not None:
-                    self._write_later(_record(claim, Fate.COMMITTED))
+        # Always recorded, whoever holds the nonce now: the message did reach the broker.
+        recorded = [claim for claim in commits if claim.nonce_key]
+        for claim in recorded:
+            self._digest(claim)
+            if self._journal is not None:
+                self._write_later(_record(claim, Fate.COMMITTED))
+        self._nonces.commit(recorded)
         for claim in releases:
             lease = self._leased_by(claim)
             if lease is not None:

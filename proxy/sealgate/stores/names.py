@@ -21,19 +21,34 @@ _NUMBER_BYTES: Final = 3
 class Names:
     """As many entries as keys that were used since the start, times the lengths of their nonces."""
 
-    __slots__ = ("_known", "_numbers", "usual")
+    __slots__ = ("_before", "_head", "_known", "_numbers", "_usual")
 
     def __init__(self) -> None:
         #: The name up to the nonce, by what stood before it: for nonces of 16 octets. As what stands there is
         #: whole, up to the colon before the nonce, cutting off 16 octets finds no longer nonce in here.
-        self.usual: Final[dict[bytes, bytes]] = {}
+        self._usual: Final[dict[bytes, bytes]] = {}
+        #: The last of these.
+        self._before = b""
+        self._head = b""
         self._numbers: Final[dict[tuple[bytes, int], int]] = {}
         self._known: Final[list[tuple[bytes, int]]] = []
 
     def short(self, nonce_key: bytes) -> bytes:
         """The name of `nonce_key`. Raises ValueError for what is no name that `nonce_name` makes."""
-        head = self.usual.get(nonce_key[:-NONCE_BYTES_MIN])
-        return self._first(nonce_key) if head is None else head + nonce_key[-NONCE_BYTES_MIN:]
+        return self.head(nonce_key) + nonce_key[-NONCE_BYTES_MIN:]
+
+    def head(self, nonce_key: bytes) -> bytes:
+        """The same, up to the last 16 octets."""
+        before = self._before
+        if before and len(nonce_key) - len(before) == NONCE_BYTES_MIN and nonce_key.startswith(before):
+            return self._head
+        before = nonce_key[:-NONCE_BYTES_MIN]
+        head = self._usual.get(before)
+        if head is None:
+            return self._first(nonce_key)[:-NONCE_BYTES_MIN]
+        self._before = before
+        self._head = head
+        return head
 
     def _first(self, nonce_key: bytes) -> bytes:
         """The same for a key that is new here, and for nonces of another length."""
@@ -48,7 +63,7 @@ class Names:
             self._known.append((before, size))
         head = number.to_bytes(_NUMBER_BYTES, "big") + bytes(_NONCE_BYTES_MAX - size)
         if size == NONCE_BYTES_MIN:
-            self.usual[before] = head
+            self._usual[before] = head
         return head + nonce
 
     def long(self, name: bytes) -> bytes:

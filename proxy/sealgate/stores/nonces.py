@@ -63,14 +63,30 @@ class NonceTable:
             self.committed.take_out(before.nonce_key, before.place)
         claim.place = self.committed.put(claim.nonce_key, claim.digest, claim.remember_until)
 
-    def commit(self, claim: Claim) -> None:
+    def commit(self, claims: list[Claim]) -> None:
         """Remember as committed, in place of what was there."""
+        leases = self.leases.by_key
+        places: list[int] = []
+        until = -1
+        for claim in claims:
+            leased = leases.get(claim.nonce_key) is claim
+            # Nearly all of an event are leased, and end with one second.
+            if places and (not leased or claim.remember_until != until):
+                self.committed.count(places, until)
+                places = []
+            if leased:
+                del leases[claim.nonce_key]
+                until = claim.remember_until
+                places.append(claim.place)
+            else:
+                self._commit_anew(claim)
+        if places:
+            self.committed.count(places, until)
+
+    def _commit_anew(self, claim: Claim) -> None:
+        """Somebody has taken the lease over, or it is forgotten. Hardly ever."""
         nonce_key = claim.nonce_key
         lease = self.leases.by_key.pop(nonce_key, None)
-        if lease is claim:
-            self.committed.count(claim.place, claim.remember_until)
-            return
-        # Hardly ever: somebody has taken the lease over, or it is forgotten.
         if lease is not None:
             self.committed.take_out(nonce_key, lease.place)
         self.committed.drop(nonce_key)
@@ -96,7 +112,7 @@ class NonceTable:
         claim.digest = digest
         claim.lease_until = lease_until
         if fate is Fate.COMMITTED:
-            self.commit(claim)
+            self.commit([claim])
             return
         lease = self.leases.by_key.get(nonce_key)
         if lease is not None:
