@@ -52,7 +52,7 @@ class Sealing:
         header = message.header
         out = self._conversation.out
         alike = header.table.alike
-        if alike is None or header.data is not whole.data or not alike.likeness.lacks(SIGNER_STRIPS):
+        if alike is None or not alike.likeness.lacks(SIGNER_STRIPS):
             payload = self._fitting(splice(header, SIGNER_STRIPS, sealed))
             out.upstream_stretch(whole.data, whole.start, whole.header_at)
             out.upstream(encode_frame(FRAME_HEADER, whole.channel, payload))
@@ -61,6 +61,7 @@ class Sealing:
             return
         # All but two sizes leaves as a part of the bytes it came in, with the seal behind the last entry.
         data = whole.data
+        assert header.data is data  # what is known by likeness was read where it lies
         size = header.stop - header.start + len(sealed)
         self._check_size(size)
         entries_at = header.table_at + LENGTH_BYTES
