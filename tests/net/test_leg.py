@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -126,6 +127,32 @@ async def test_broker_that_does_not_read_stops_its_own_client_only(
             await upstream.expect(commands.Basic.Publish)
             await upstream.expect(header.ContentHeader)
             assert len((await upstream.expect(body.ContentBody)).value) == len(CHUNK)
+
+
+async def test_burst_of_all_sizes_arrives_in_order_over_a_broker_that_pauses(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None,
+) -> None:
+    """Messages end anywhere in a read, and parts of reads wait to be sent."""
+    dice = random.Random(7)
+    sizes = [dice.choice((0, 30, 900, 16_384, 60_000, 300_000)) for _ in range(400)]
+    bodies = [dice.randbytes(size) for size in sizes]
+    async with flowing(contexts) as (place, _, client, upstream):
+        upstream.stop_reading()
+        now = instant().wall
+        for content in bodies:
+            method, header_, *_ = sealed(content, now=now)
+            parts = [content[at : at + 100_000] for at in range(0, len(content), 100_000)]
+            client.say(1, method, header_, *map(body.ContentBody, parts))
+        assert await at_rest(lambda: place.tally.messages["publish", "accepted", "ok"]) < len(bodies)
+        upstream.resume_reading()
+        for content in bodies:
+            await upstream.expect(commands.Basic.Publish)
+            announced = await upstream.expect(header.ContentHeader)
+            assert announced.body_size == len(content)
+            came = b""
+            while len(came) < len(content):
+                came += (await upstream.expect(body.ContentBody)).value
+            assert came == content
 
 
 async def test_publisher_that_reads_nothing_until_it_is_done_gets_every_nack(
