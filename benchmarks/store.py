@@ -45,14 +45,15 @@ class Costs(dict[str, float]):
 
 
 def make_claims(count: int, with_nonce: bool, debits: tuple[Debit, ...]) -> list[Claim]:
-    """As `verify.checks` makes them: 16 random bytes per nonce, the digest of a signing input."""
+    """As `verify.checks` makes them: 16 random bytes per nonce; and the digest of a signing input."""
     created = int(time.time())
     name = b"%d:%b:k1:" % (len(DEPLOYMENT), DEPLOYMENT.encode())
     claims = []
     for number in range(count):
         nonce = name + os.urandom(16) if with_nonce else b""
-        digest = hashlib.sha256(b"%d" % number).digest()
-        claims.append(Claim(nonce, digest, created, created + 365, debits))
+        claim = Claim(nonce, b"", created, created + 365, debits)
+        claim.digest = hashlib.sha256(b"%d" % number).digest()
+        claims.append(claim)
     return claims
 
 
