@@ -13,7 +13,7 @@ from sealgate.net.leg import Leg
 from sealgate.net.passage import Passage
 from sealgate.session import commands as do
 from sealgate.session.conversation import Role
-from sealgate.session.incoming import TURN_BYTES
+from sealgate.session.incoming import TURN_PUBLISHES
 from sealgate.session.states import Side, State
 from support.talk import Talk, decode, methods_of, on, sealed, unsealed
 
@@ -141,10 +141,7 @@ def test_a_session_in_error_forwards_nothing(side: Side) -> None:
 
 def many(talk: Talk) -> list[bytes]:
     """Publishes that are taken in two turns."""
-    publishes: list[bytes] = []
-    while sum(map(len, publishes)) < 3 * TURN_BYTES:
-        publishes.append(on(1, *unsealed(b"%04d" % len(publishes) * 500)))
-    return publishes
+    return [on(1, *unsealed(b"%04d" % number * 5)) for number in range(3 * TURN_PUBLISHES)]
 
 
 def test_what_one_turn_has_taken_is_sent_before_the_next_one() -> None:
@@ -152,10 +149,11 @@ def test_what_one_turn_has_taken_is_sent_before_the_next_one() -> None:
     publishes = many(it.talk)
     it.client.data_received(b"".join(publishes))
     bodies = [part.value for _, part in decode(it.to_broker.data) if isinstance(part, body.ContentBody)]
-    assert bodies == [b"%04d" % number * 500 for number in range(len(publishes))]
+    assert bodies == [b"%04d" % number * 5 for number in range(len(publishes))]
     first, all_of_it = it.to_broker.seen
     assert all_of_it == len(it.to_broker.data)
-    assert TURN_BYTES < cast("int", first) < 2 * TURN_BYTES
+    sent = decode(it.to_broker.data[: cast("int", first)])
+    assert sum(isinstance(part, body.ContentBody) for _, part in sent) == TURN_PUBLISHES
     assert _signed(it.talk) == len(publishes)
     assert it.carrier.commands == []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealgate.reason import GateError
 from sealgate.session.broker import BrokerFrames
@@ -17,16 +17,20 @@ from sealgate.session.straight import PUBLISH, Straight
 from sealgate.wire.frames import Frame
 from sealgate.wire.splitter import FrameSplitter
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 #: RabbitMQ ignores frame_max for its own content headers (protocol.md N4); this only bounds memory.
 UPSTREAM_PAYLOAD_BYTES_MAX: Final = 16_777_216
 PROTOCOL_HEADER_BYTES: Final = 8
 #: A publish of so many octets at most that ends in the next read is waited for, to be taken whole: frame by
 #: frame it costs several times as much.
 AWAITED_BYTES_MAX: Final = 32_768
-#: Of one read so much is taken, then what was accepted is sent, so that the broker works while the rest is
-#: looked at. It confirms a read at once, and the client sends no more before that: else each waits for the
-#: other (measured). Then as many times more: a broker is slower than the gate, and each sending costs.
-TURN_BYTES: Final = 32_768
+#: Of one read so many publishes are taken, then what was accepted is sent, so that the broker works while
+#: the rest is looked at. It confirms a read at once, and the client sends no more before that: else each
+#: waits for the other (measured). Then as many times more: a broker is slower than the gate, and each sending
+#: costs. It is publishes that count, not octets: a read has few large ones, and is soon through.
+TURN_PUBLISHES: Final = 32
 TURN_GROWTH: Final = 4
 _RUNNING: Final = State.RUNNING
 _LEG_OPEN: Final = Leg.OPEN
@@ -46,7 +50,7 @@ class Incoming:
         "_login",
         "_more_comes",
         "_straight",
-        "_turn_bytes",
+        "_turn_publishes",
         "_upstream_splitter",
         "interrupted",
     )
@@ -72,8 +76,8 @@ class Incoming:
         self._header = b""
         #: More of the client's was there to be read when the last of it was.
         self._more_comes = False
-        #: How much of the client's is taken before what that led to is sent; 0 for all of it.
-        self._turn_bytes = 0
+        #: How many of the client's publishes are taken before what they led to is sent; 0 for all of them.
+        self._turn_publishes = 0
         #: A turn is over and there is more to take: `proceed` goes on.
         self.interrupted = False
 
@@ -96,12 +100,12 @@ class Incoming:
 
     def by_turns(self, on: bool) -> None:
         """Whether `go_on` stops at the end of a turn, or takes all there is."""
-        self._turn_bytes = TURN_BYTES if on else 0
+        self._turn_publishes = TURN_PUBLISHES if on else 0
 
     def proceed(self) -> None:
         """Go on behind the end of a turn, for a longer one."""
         self.interrupted = False
-        self._turn_bytes *= TURN_GROWTH
+        self._turn_publishes *= TURN_GROWTH
         if self._conversation.state is not State.ERROR:
             self.go_on()
 
@@ -199,8 +203,8 @@ class Incoming:
         """Take what comes next in one step each, as long as that can be; whether there was any."""
         conversation = self._conversation
         splitter = self._client_splitter
-        taken = False
-        turn_ends = splitter.buffered - self._turn_bytes if self._turn_bytes else 0
+        taken: i64 = 0
+        turn_ends: i64 = self._turn_publishes
         while (
             not splitter.spent()
             and conversation.state is _RUNNING
@@ -209,11 +213,11 @@ class Incoming:
             and self._legs.client_may_speak
             and self._straight.take(splitter)
         ):
-            taken = True
-            if turn_ends > 0 and splitter.buffered <= turn_ends and not conversation.out.has_more:
+            taken += 1
+            if taken == turn_ends and not splitter.spent() and not conversation.out.has_more:
                 self.interrupted = True
                 break
-        return taken
+        return taken > 0
 
     def _upstream_bytes(self, data: bytes) -> None:
         conversation = self._conversation
