@@ -12,6 +12,7 @@ from sealgate.net import leg
 from sealgate.net import relay as relay_module
 from sealgate.net.endpoints import Route
 from sealgate.session.limits import Limits
+from sealgate.session.session import Session
 from support.listening import Listening, listening
 from support.peers import (
     PROTOCOL_HEADER,
@@ -222,6 +223,32 @@ async def test_lost_broker_is_told_as_320_and_logged_once(how: str) -> None:
         assert await client.wait_for_end() == b""
         await eventually(lambda: place.idle, "both legs to close")
         assert place.reasons == ["conn.upstream"]
+        await client.close()
+
+
+@pytest.mark.replaces_core
+async def test_a_bug_at_a_tick_ends_its_own_session_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken: list[Session] = []
+
+    def rests(session: Session, mono: float, late_s: float) -> bool:
+        if session in broken:
+            raise RuntimeError("a bug")
+        ticked.append(session)
+        return True
+
+    ticked: list[Session] = []
+    monkeypatch.setattr(Session, "rests", rests)
+    async with ScriptedBroker() as broker, listening(broker.port) as place:
+        client, upstream = await meet(place.port, broker)
+        await eventually(lambda: bool(ticked), "a tick of the first")
+        broken.append(ticked[0])
+        other, other_upstream = await meet(place.port, broker)
+        assert await client.wait_for_end() == b""
+        assert await upstream.wait_for_end() == b""
+        await eventually(lambda: ticked[-1] is not broken[0], "a tick of the second")
+        assert place.tally.client_connections == 1
+        await other.close()
+        await other_upstream.answer_close()
         await client.close()
 
 

@@ -167,7 +167,13 @@ class Relay:
         paused = self.client.paused, upstream is not None and upstream.paused
         # In the handshake the relay itself has to see each event.
         session = None if self.client.passage is None or any(paused) else self.session
-        if session is None or not session.rests(time.monotonic(), late_s):
+        try:
+            rests = session is not None and session.rests(time.monotonic(), late_s)
+        except Exception:
+            # Nobody else's tick is to be lost for it.
+            self.failed()
+            return
+        if not rests:
             self.feed(Ticked(*paused, late_s))
 
     def drain(self) -> None:

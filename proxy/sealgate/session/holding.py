@@ -5,9 +5,9 @@ The broker itself brings it on: such a queue dead-letters to where the publicati
 there is over (a wait queue), or when a consumer of the gateway's rejects it (a park queue). Nothing is
 published a second time, and nothing of it is encoded anew but the expiration.
 
-Who holds something makes a `Detour` and calls `detours.Detours.hold`; all else is here and there: the queue
-is declared before it is first used (`DeclareQueue`, `QueueDeclared`), and declared again while it is in use,
-so that the broker does not let it go.
+Who holds something makes a `Detour` and calls `detours.Detours.hold`; all else is done here and in `detours`:
+the queue is declared before it is first used (`DeclareQueue`, `QueueDeclared`), and declared again while it
+is in use, so that the broker does not let it go.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from typing import Final
 from sealgate.reason import GateError, Reason
 from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.base64url import b64url_encode
-from sealgate.signing.hashing import sha256
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import TOKEN_BYTES_MAX
 from sealgate.verify.message import Message
+from sealgate.verify.seals import Inputs
 from sealgate.wire.values import Likeness
 
 
@@ -24,20 +24,17 @@ class SealShape:
     """
 
     __slots__ = (
-        "_body_bytes",
-        "_context",
         "_created",
         "_exchange",
         "_head",
         "_hmac",
+        "_inputs",
         "_key",
         "_keyring",
         "_kid",
         "_prefix_bytes",
         "_routing_key",
         "_shape",
-        "_size",
-        "_start",
         "_tail",
         "_until",
         "_vhost",
@@ -73,15 +70,11 @@ class SealShape:
         self._until: Final = inf if key.not_after is None else float(key.not_after)
         self._created: Final = created
         self.expires: Final = expires
-        self._context: Final = context
+        self._inputs: Final = Inputs(context)
         self._head: Final = head
         self._tail: Final = tail
-        #: What is signed up to the token's prefix, for one of `_prefix_bytes`.
-        self._start = b""
+        #: Of a prefix that leaves room for a signature.
         self._prefix_bytes = -1
-        #: The length of the last body, as it is signed.
-        self._size = b""
-        self._body_bytes = -1
 
     def holds_for(
         self, message: Message, vhost: str, keyring: Keyring, kid: str, created: int, now: float
@@ -108,19 +101,8 @@ class SealShape:
         if len(prefix) != self._prefix_bytes:
             if len(prefix) + 1 + (self._key.algorithm.signature_bytes * 4 + 2) // 3 > TOKEN_BYTES_MAX:
                 raise GateError(Reason.SIG_MALFORMED, f"token over {TOKEN_BYTES_MAX} bytes")
-            self._start = self._context + len(prefix).to_bytes(4, "big")
             self._prefix_bytes = len(prefix)
-        if len(message.body) != self._body_bytes:
-            self._body_bytes = len(message.body)
-            self._size = self._body_bytes.to_bytes(8, "big")
-        data = b"%b%b%b%b%b%b" % (
-            self._start,
-            prefix,
-            sha256(message.section_p),
-            sha256(message.header.table.canonical),
-            self._size,
-            message.body_sha256,
-        )
+        data = self._inputs.covered_by(message, prefix)
         hmac = self._hmac
         signature = hmac.sign(data) if hmac is not None else self._key.algorithm.sign(data)
         return prefix, b64url_encode(signature)

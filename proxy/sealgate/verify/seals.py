@@ -61,6 +61,38 @@ def covered_by(context: bytes, message: Message, token_prefix: bytes) -> bytes:
     )
 
 
+class Inputs:
+    """Makes signing inputs within one `signing_context`, as `covered_by`, of messages mostly alike."""
+
+    __slots__ = ("_body_bytes", "_context", "_head", "_prefix_bytes", "_size")
+
+    def __init__(self, context: bytes) -> None:
+        self._context: Final = context
+        #: What is signed up to the token's prefix, for one of `_prefix_bytes`.
+        self._head = b""
+        self._prefix_bytes = -1
+        #: The length of the last body, as it is signed.
+        self._size = b""
+        self._body_bytes = -1
+
+    def covered_by(self, message: Message, prefix: bytes) -> bytes:
+        """The bytes that are signed of a message; `prefix` is its token's."""
+        if len(prefix) != self._prefix_bytes:
+            self._prefix_bytes = len(prefix)
+            self._head = self._context + len(prefix).to_bytes(4, "big")
+        if len(message.body) != self._body_bytes:
+            self._body_bytes = len(message.body)
+            self._size = self._body_bytes.to_bytes(8, "big")
+        return b"%b%b%b%b%b%b" % (
+            self._head,
+            prefix,
+            sha256(message.section_p),
+            sha256(message.header.table.canonical),
+            self._size,
+            message.body_sha256,
+        )
+
+
 def check_snapshot(message: Message, token: Token) -> None:
     """Raises `GateError` target.mismatch."""
     target = token.target

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sealgate.signing.algorithms import HmacSha256
-from sealgate.signing.hashing import sha256
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import SCHEME, is_kid
 from sealgate.signing.token_reader import KID_AT, KID_BYTES_MAX
-from sealgate.verify.message import Message, Peer
+from sealgate.verify.message import Peer
 from sealgate.verify.policy import Policy
-from sealgate.verify.seals import context_of, nonce_head
+from sealgate.verify.seals import Inputs, context_of, nonce_head
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -31,38 +30,6 @@ class Grant:
     """All that a key may do: two keys with the same one are the same to every check but those of `alike`."""
 
     __slots__ = ()
-
-
-class Inputs:
-    """Makes the signing inputs of one client's messages, for keys of one algorithm. As `signing_input_in`."""
-
-    __slots__ = ("_body_bytes", "_context", "_head", "_prefix_bytes", "_size")
-
-    def __init__(self, context: bytes) -> None:
-        self._context: Final = context
-        #: What is signed up to the token's prefix, for one of `_prefix_bytes`.
-        self._head = b""
-        self._prefix_bytes = -1
-        #: The length of the last body, as it is signed.
-        self._size = b""
-        self._body_bytes = -1
-
-    def covered_by(self, message: Message, prefix: bytes) -> bytes:
-        """The bytes that are signed of a message; `prefix` is its token's."""
-        if len(prefix) != self._prefix_bytes:
-            self._prefix_bytes = len(prefix)
-            self._head = self._context + len(prefix).to_bytes(4, "big")
-        if len(message.body) != self._body_bytes:
-            self._body_bytes = len(message.body)
-            self._size = self._body_bytes.to_bytes(8, "big")
-        return b"%b%b%b%b%b%b" % (
-            self._head,
-            prefix,
-            sha256(message.section_p),
-            sha256(message.header.table.canonical),
-            self._size,
-            message.body_sha256,
-        )
 
 
 class Sender:

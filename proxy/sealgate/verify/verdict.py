@@ -53,10 +53,10 @@ class Claim:
     """One message's request to the store: its nonce and its tokens, all or nothing. Once granted, its lease.
 
     `nonce_key` names (deployment, kid, nonce) and is empty for session nonces, which need no memory.
-    `signed` is the signing input, until `digest` is made of it; `fingerprint` is what its key calls so (b"":
-    not known). `created` is the token's created time and
-    `remember_until` the moment after which no gateway could accept the nonce again, both in Unix seconds.
-    `wait_us` is how long the message may wait for its tokens; 0: it is sent at once, or refused.
+    `signed` is the signing input, until `digest` is made of it; `fingerprint` is what `Algorithm.fingerprint`
+    makes of it (b"": not known). `created` is the token's created time and `remember_until` the moment after
+    which no gateway could accept the nonce again, both in Unix seconds. `wait_us` is how long the message may
+    wait for its tokens; 0: it is sent at once, or refused.
 
     The session notes when it asks (`asked_at`, monotonic seconds: no lease began before). The store that
     grants a lease writes `owner`, and only the same owner's release is honoured; `lease_until` and `place`
