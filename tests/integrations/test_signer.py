@@ -139,7 +139,8 @@ def test_whatever_py_amqp_encodes_is_sealed_as_the_gateway_reads_it(
     message = Message("", "celery", False, header, body, received(payload, body).body_sha256)
     token = parse_token(str(header.table.values[TOKEN_NAME]).encode())
     # Not `gateway_verdict`: its other checks refuse some of what can be encoded, such as half characters.
-    from sealgate.verify.seals import check_snapshot, context_of, covered_by
+    from sealgate.verify.inputs import covered_by
+    from sealgate.verify.seals import check_snapshot, context_of
 
     check_snapshot(message, token)
     context = context_of(Key("k1", HmacSha256(KEY)), a_peer(), a_policy())

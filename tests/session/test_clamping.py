@@ -27,10 +27,10 @@ from sealgate.signing.canonical import (
 from sealgate.signing.token_reader import TokenReader
 from sealgate.verify.bounds import Bound, BoundTable, Limit
 from sealgate.verify.expiry import Expiry
+from sealgate.verify.inputs import covered_by
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import Policy
 from sealgate.verify.sealer import Sealer, SignerSession
-from sealgate.verify.seals import covered_by
 from sealgate.wire.properties import EXPIRATION, ContentHeader, scan_content_header, splice
 from support.sealed import BODY, a_message, task_headers
 from support.talk import DEPLOYMENT, KEY, KEYRING, START_S, RawHeader, Spoken, Talk, on

@@ -15,9 +15,10 @@ from sealgate.signing.canonical import ABSOLUTE_NAMES, OMITTED_FOR_SEAL, TOKEN_N
 from sealgate.signing.keyring import Key, Keyring, KeyState
 from sealgate.verify.alike import examine_alike
 from sealgate.verify.checks import Verifier
+from sealgate.verify.inputs import covered_by
 from sealgate.verify.known import KINDS_MAX, TARGETS_MAX, Memory
 from sealgate.verify.message import Message
-from sealgate.verify.seals import context_of, covered_by
+from sealgate.verify.seals import context_of
 from sealgate.verify.senders import GRANTS_MAX, KEYS_MAX
 from sealgate.verify.verdict import Accepted, Refused, Verdict
 from sealgate.wire.entries import entry_longstr

@@ -5,8 +5,8 @@ The map:
 - `message`, `verdict`: what is judged, and the answers; `verdict` also holds the port of the claim store.
 - `policy`: what the operator allows, as one frozen value; `globs` and `rates` are its pieces.
 - `checks`: the `Verifier`, which asks everything in the order of seal1.md, "Order of checks"; `seals` has the
-  steps. `alike`: the short way for messages that are like an accepted one; `known` and `senders`: what it
-  remembers of those, and of their keys.
+  steps, `inputs` what is signed. `alike`: the short way for messages that are like an accepted one; `known`
+  and `senders`: what it remembers of those, and of their keys.
 - `delivery`: the `DeliveryVerifier`, which asks again when a consumer is handed a message; `targets`: whether
   it was meant to arrive there. `alike_delivered`: its short way.
 - `naming`: what a message runs, for rules that name tasks, before it is proven.

@@ -19,6 +19,7 @@ from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.content import read_body
 from sealgate.verify.envelopes import Envelope, check_envelope
 from sealgate.verify.fields import check_headers, check_properties
+from sealgate.verify.inputs import covered_by
 from sealgate.verify.known import Known, Memory
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task, header_names, run_tasks
@@ -29,7 +30,6 @@ from sealgate.verify.seals import (
     check_times,
     claim_of,
     context_of,
-    covered_by,
     nonce_head,
     read_token,
 )

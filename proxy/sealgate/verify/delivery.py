@@ -33,12 +33,13 @@ from sealgate.verify.checks import OTHER, Examination, Verifier
 from sealgate.verify.classes import MessageClass
 from sealgate.verify.fields import check_delivered_headers, check_properties
 from sealgate.verify.globs import compiled
+from sealgate.verify.inputs import covered_by
 from sealgate.verify.known import Known
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import claimed_task
 from sealgate.verify.ordered import check_revoked
 from sealgate.verify.policy import CELERY
-from sealgate.verify.seals import STORE_MARGIN_S, context_of, covered_by, nonce_name, read_token
+from sealgate.verify.seals import STORE_MARGIN_S, context_of, nonce_name, read_token
 from sealgate.verify.targets import TargetPolicy, check_delivered_target
 from sealgate.verify.verdict import Accepted, Claim, Refused, Verdict
 from sealgate.wire.constants import TIMESTAMP_S_MAX

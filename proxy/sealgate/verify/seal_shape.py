@@ -10,8 +10,8 @@ from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.base64url import b64url_encode
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import TOKEN_BYTES_MAX
+from sealgate.verify.inputs import Inputs
 from sealgate.verify.message import Message
-from sealgate.verify.seals import Inputs
 from sealgate.wire.values import Likeness
 
 

@@ -11,9 +11,10 @@ from sealgate.signing.algorithms import HmacSha256
 from sealgate.signing.keyring import Key, Keyring
 from sealgate.signing.token import SCHEME, is_kid
 from sealgate.signing.token_reader import KID_AT, KID_BYTES_MAX
+from sealgate.verify.inputs import Inputs
 from sealgate.verify.message import Peer
 from sealgate.verify.policy import Policy
-from sealgate.verify.seals import Inputs, context_of, nonce_head
+from sealgate.verify.seals import context_of, nonce_head
 
 if TYPE_CHECKING:
     from mypy_extensions import i64

@@ -24,10 +24,11 @@ from sealgate.verify.classes import MessageClass, class_of_target
 from sealgate.verify.content import Body, read_body
 from sealgate.verify.envelopes import Envelope, check_envelope
 from sealgate.verify.fields import check_headers, check_properties
+from sealgate.verify.inputs import covered_by
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.naming import header_names
 from sealgate.verify.policy import CELERY, ContentRules, Policy
-from sealgate.verify.seals import check_snapshot, check_times, context_of, covered_by, read_token
+from sealgate.verify.seals import check_snapshot, check_times, context_of, read_token
 from sealgate.verify.verdict import Refused
 from sealgate.wire.properties import CONTENT_ENCODING, CONTENT_TYPE, EXPIRATION, TIMESTAMP
 
