@@ -22,7 +22,7 @@ from sealgate.session.events import (
 from sealgate.session.holding import HoldingQueue
 from sealgate.session.session import Session
 from sealgate.session.states import Side, State
-from sealgate.verify.verdict import Claim, ClaimOutcome
+from sealgate.verify.verdict import Claim, ClaimOutcome, PromptStore
 from sim.oracle import Oracle
 from sim.shared import Run
 from sim.world import EPOCH_S, Wire, World
@@ -117,7 +117,7 @@ class Socket:
             self._gate.lost(self.side)
 
 
-class Prompt:
+class Prompt(PromptStore):
     """The store as a session asks it itself; the oracle sees what it does."""
 
     def __init__(self, gate: Gate) -> None:

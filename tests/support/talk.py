@@ -39,7 +39,7 @@ from sealgate.verify.delivery import DeliveryPolicy, DeliveryVerifier
 from sealgate.verify.message import Message, Peer
 from sealgate.verify.policy import ContentRules, Policy
 from sealgate.verify.sealer import Sealer, SignerSession
-from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome
+from sealgate.verify.verdict import GRANTED, Claim, ClaimOutcome, PromptStore
 from sealgate.wire.constants import FRAME_HEADER
 from sealgate.wire.frames import encode_frame
 from sealgate.wire.properties import scan_content_header, splice
@@ -343,7 +343,7 @@ class Talk:
         return sealed(payload, routing_key, mandatory, self.now.wall, self._dice)
 
 
-class Prompt:
+class Prompt(PromptStore):
     """A store that answers at once what it likes to; those claims are in `Talk.claimed`."""
 
     def __init__(self, talk: Talk, outcomes: Callable[[Claim], ClaimOutcome | None]) -> None:

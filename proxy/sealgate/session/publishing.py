@@ -33,11 +33,11 @@ class Publishing:
 
     __slots__ = (
         "_bounds",
-        "_claim_now",
         "_clamping",
         "_conversation",
         "_role",
         "_sealing",
+        "_store",
         "counts",
         "detours",
         "refuser",
@@ -46,9 +46,8 @@ class Publishing:
     def __init__(self, conversation: Conversation, refuser: Refuser) -> None:
         self._conversation: Final = conversation
         self._role: Final = conversation.terms.role
-        #: What answers a claim at once, if anything does. Here, because else it is looked up at every use.
-        store = conversation.terms.store
-        self._claim_now: Final = None if store is None else store.claim_now
+        #: What answers a claim at once, if anything does.
+        self._store: Final = conversation.terms.store
         self._clamping: Final = Clamping(conversation)
         self._sealing: Final = Sealing(conversation)
         self.detours: Final = Detours(conversation)
@@ -107,7 +106,7 @@ class Publishing:
         """Ask for `claim`. None: it has to be asked for with a command, and nothing has happened."""
         now = self._conversation.now
         claim.asked_at = now.mono
-        return None if self._claim_now is None else self._claim_now(claim, now.wall, now.mono)
+        return None if self._store is None else self._store.claim_now(claim, now.wall, now.mono)
 
     def _judged(
         self,

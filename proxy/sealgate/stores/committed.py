@@ -95,7 +95,7 @@ class Committed:
         self._look_for(nonce_key)
         bucket = self._buckets[self._place]
         nonce = self._nonce
-        if not bucket or not nonce:
+        if len(bucket) == 0 or len(nonce) == 0:
             return False
         # Octet by octet is native; `in` and `find` are calls, with half the cost of all that is done here.
         last: i64 = nonce[-1]
@@ -137,8 +137,8 @@ class Committed:
             self._until = until
             self._until_packed = _packed(until)
         place = self._place
-        parts = (self._buckets[place], self._until_packed, head, self._nonce, digest)
-        self._buckets[place] = b"".join(parts)
+        before = self._buckets[place]
+        self._buckets[place] = b"%b%b%b%b%b" % (before, self._until_packed, head, self._nonce, digest)
         return place
 
     def count(self, places: list[int], until: int) -> None:

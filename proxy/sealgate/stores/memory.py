@@ -75,7 +75,7 @@ def _moved(state: BucketState, by_us: int) -> BucketState:
     return BucketState(state.key, max(state.tat + by_us, 0), max(held_until, 0), state.valued)
 
 
-class MemoryStore:
+class MemoryStore(PromptStore):
     """A `ClaimStore` that answers at once. `wall` gives Unix seconds (nonces), `monotonic` seconds (leases
     and buckets). `lease_s` is `HELD_S` for leases that nobody takes over; the journal is then to be written
     ahead."""
@@ -199,9 +199,9 @@ class MemoryStore:
 
     def _decide(self, claim: Claim, at: _Moment) -> ClaimOutcome:
         nonce_key = claim.nonce_key
-        refusal = self._nonce_refusal(claim, at) if nonce_key else None
+        refusal = self._nonce_refusal(claim, at) if len(nonce_key) > 0 else None
         granted = _GRANTED
-        if refusal is None and claim.debits:
+        if refusal is None and len(claim.debits) > 0:
             taken = self._limiter.take(claim.debits, int(at.monotonic * MICROSECONDS), claim.wait_us)
             if taken is not None and taken.held:
                 granted = taken
@@ -209,7 +209,7 @@ class MemoryStore:
                 refusal = taken
         if refusal is not None:
             return refusal
-        if nonce_key:
+        if len(nonce_key) > 0:
             self._owner = claim.owner = self._owner + 1
             claim.lease_until = at.monotonic + self._lease_s
             self._nonces.lease(claim)
@@ -239,13 +239,13 @@ class MemoryStore:
 
         Nobody else reads it without a journal, and no SHA-256 has to be made for it.
         """
-        if self._journal is None and claim.fingerprint:
+        if self._journal is None and len(claim.fingerprint) > 0:
             claim.digest = claim.fingerprint
         return claim.digest
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         # Always recorded, whoever holds the nonce now: the message did reach the broker.
-        recorded = [claim for claim in commits if claim.nonce_key]
+        recorded = [claim for claim in commits if len(claim.nonce_key) > 0]
         for claim in recorded:
             self._digest(claim)
             if self._journal is not None:

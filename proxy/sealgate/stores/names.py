@@ -40,7 +40,8 @@ class Names:
     def head(self, nonce_key: bytes) -> bytes:
         """The same, up to the last 16 octets."""
         before = self._before
-        if before and len(nonce_key) - len(before) == NONCE_BYTES_MIN and nonce_key.startswith(before):
+        size = len(nonce_key) - NONCE_BYTES_MIN
+        if size > 0 and size == len(before) and nonce_key.startswith(before):
             return self._head
         before = nonce_key[:-NONCE_BYTES_MIN]
         head = self._usual.get(before)

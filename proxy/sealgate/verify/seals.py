@@ -96,7 +96,7 @@ def claim_of(
         raise GateError(Reason.REPLAY_SESSION, "a stored nonce, where only session nonces are taken")
     else:
         nonce_key = head + token.nonce
-    if not nonce_key and not debits:
+    if len(nonce_key) == 0 and len(debits) == 0:
         return None
     remember_until = token.created + policy.max_age_s + 2 * policy.clock_skew_s + STORE_MARGIN_S
     return Claim(nonce_key, signed, token.created, remember_until, debits, 0, longest_us)

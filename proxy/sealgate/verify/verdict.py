@@ -49,6 +49,7 @@ class Debit:
     other: Debit | None = None
 
 
+@mypyc_attr(acyclic=True)
 class Claim:
     """One message's request to the store: its nonce and its tokens, all or nothing. Once granted, its lease.
 
@@ -108,7 +109,7 @@ class Claim:
         Made when it is asked for first. A store whose memory ends with its process may have put the
         fingerprint in its place before that.
         """
-        if self.signed:
+        if len(self.signed) > 0:
             self._digest = sha256(self.signed)
             self.signed = b""
         return self._digest
@@ -156,14 +157,21 @@ class ClaimOutcome:
 GRANTED = ClaimOutcome(ClaimStatus.GRANTED)
 
 
-class PromptStore(Protocol):
-    """Who may answer a claim at once, while a message is being decided."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class PromptStore:
+    """Who may answer a claim at once, while a message is being decided.
+
+    A class, where the other ports are protocols: compiled code calls its method without asking Python for it.
+    """
+
+    __slots__ = ()
 
     def claim_now(self, claim: Claim, wall: float, monotonic: float) -> ClaimOutcome | None:
         """The outcome of `claim`, as `ClaimStore.claim` decides it, at this time of both clocks.
 
         None: nothing has happened, and it is to be asked for with `claim`.
         """
+        raise NotImplementedError
 
 
 class ClaimStore(Protocol):
