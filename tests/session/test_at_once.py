@@ -204,9 +204,10 @@ def whole(data: bytes) -> list[bytes]:
 @pytest.mark.parametrize("start", range(0, 18, 6))
 def test_who_asks_the_store_shows_in_nothing(start: int, full: bool) -> None:
     for seed in range(start, start + (400 if full else 6)):
-        in_one, in_pieces = [
-            _same(seed, [Play(seed, at_once, cut) for at_once in (True, False)]) for cut in (whole, in_octets)
-        ]
+        in_one = _same(seed, [Play(seed, at_once, whole) for at_once in (True, False)])
+        if seed % 3 and not full:
+            continue  # octet by octet it takes ten times as long
+        in_pieces = _same(seed, [Play(seed, at_once, in_octets) for at_once in (True, False)])
         if all(Play(seed, True, whole).confirms.values()):
             # Without confirms a nonce is committed at the end of an event.
             assert in_one == in_pieces, f"seed {seed}"

@@ -26,10 +26,12 @@ _FOLDERS = (
     "/usr/local/opt/rabbitmq/sbin",
 )
 _START_SECONDS_MAX = 60
+#: Where several lanes of tests share a processor a handshake may take longer than RabbitMQ's ten seconds.
 _CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
 loopback_users = none
 disk_free_limit.absolute = 20MB
+handshake_timeout = 60000
 log.console = true
 log.console.level = warning
 """
