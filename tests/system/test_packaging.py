@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 from hatch_build import COLD
 from sealgate.variant import core_variant
-from support.compiled import project_config
+from support.compiled import TREE, project_config
 from support.gateway import key, new_secret, toml
 from support.processes import end, free_port, spawn, wait_until
 
@@ -274,6 +274,15 @@ def test_cold_functions_are_as_the_compiler_declares_them() -> None:
     assert len(names) == COLD.count("__attribute__((cold))") > 0
     for name in names:
         assert re.search(rf"^void {name}\(", declared, re.MULTILINE), name
+
+
+@pytest.mark.skipif(not COMPILED, reason="this is a test of VARIANT=compiled")
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("nm"), reason="asks GNU's nm")
+def test_what_leads_to_cold_functions_lies_apart_from_what_runs() -> None:
+    """gcc gives such parts of a function a name that ends with this: 130 were there without `COLD`."""
+    (library,) = TREE.glob("sealgate__mypyc.*.so")
+    named = subprocess.run(["nm", library], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert len(re.findall(r"\.cold$", named, re.MULTILINE)) > 2000
 
 
 def test_image_carries_the_compiled_core(stages: list[list[tuple[str, str]]]) -> None:
