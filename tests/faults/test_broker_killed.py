@@ -55,6 +55,7 @@ def prepare(servers: list[RabbitMQServer]) -> str:
             channel = connection.channel()
             channel.queue_declare(CELERY, durable=True, arguments={"x-max-priority": 10})
             channel.queue_declare(ROBUST, durable=True)
+        server.write_definitions()
     return vhost
 
 

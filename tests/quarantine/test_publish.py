@@ -163,6 +163,7 @@ async def test_records_kept_while_the_broker_is_down_arrive_when_it_is_back(
     async with running(rabbitmq.url_of(vhost)) as it:
         it.keep(10)
         await until(lambda: it.confirmed() == 10, "the first confirms")
+        rabbitmq.write_definitions()
         rabbitmq.kill()
         try:
             await until(lambda: not it.quarantine.healthy, "the loss to be seen")
@@ -203,6 +204,7 @@ async def test_records_in_flight_when_the_broker_dies_arrive_when_it_is_back(
 ) -> None:
     async with running(rabbitmq.url_of(vhost)) as it:
         await until(lambda: it.quarantine.healthy, "the link")
+        rabbitmq.write_definitions()
         os.kill(rabbitmq.pid, signal.SIGSTOP)
         it.keep(200)
         # Several turns of the loop: the first batch is written and waits for its confirms.
