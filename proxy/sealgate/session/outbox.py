@@ -100,7 +100,7 @@ class Lane:
 def _are_kept_apart(parts: list[bytes | memoryview]) -> bool:
     """Whether parts are large, and keep in memory, while they wait to be sent, at most twice their octets."""
     if len(parts) == 1 and isinstance(parts[0], bytes):
-        return True
+        return True  # as what follows would say, after a while: messages that come alone have no other
     if len(parts) > _PARTS_MAX:
         return False
     size = kept = 0
