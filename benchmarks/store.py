@@ -19,6 +19,7 @@ import re
 import statistics
 import sys
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def make_claims(count: int, with_nonce: bool, debits: tuple[Debit, ...]) -> list
     name = b"%d:%b:k1:" % (len(DEPLOYMENT), DEPLOYMENT.encode())
     claims = []
     for number in range(count):
-        nonce = name + os.urandom(16) if with_nonce else b""
+        nonce = name + urlsafe_b64encode(os.urandom(16)).rstrip(b"=") if with_nonce else b""
         claim = Claim(nonce, b"", created, created + 365, debits)
         claim.digest = hashlib.sha256(b"%d" % number).digest()
         claims.append(claim)

@@ -12,15 +12,21 @@ from sealgate.signing.base64url import (
     b64url_decode,
     b64url_encode,
     decoded,
+    is_decodable,
     number_48,
 )
 
 
 def general(text: bytes) -> bytes | None:
+    """Also asked is whether it would be decoded, amid others."""
+    decodable = is_decodable(b"-." + text + b"!", 2, 2 + len(text))
     try:
-        return b64url_decode(text)
+        data = b64url_decode(text)
     except GateError:
+        assert not decodable
         return None
+    assert decodable
+    return data
 
 
 @pytest.mark.parametrize("size", range(40))
@@ -28,7 +34,7 @@ def test_what_is_encoded_is_decoded_by_every_way(size: int) -> None:
     dice = random.Random(size)
     data = dice.randbytes(size)
     text = b64url_encode(data)
-    assert b64url_decode(text) == decoded(text) == data
+    assert general(text) == decoded(text) == data
 
 
 @pytest.mark.parametrize("at", range(22))
@@ -59,6 +65,7 @@ def test_eight_characters_are_six_octets() -> None:
 def test_one_text_alone_stands_for_some_octets(size: int) -> None:
     """Of the last characters that leave other octets the same, only one is taken."""
     head = b"A" * (size - 1)
-    taken = [last for last in ALPHABET if decoded(head + bytes([last])) is not None]
+    taken = [last for last in ALPHABET if general(head + bytes([last])) is not None]
+    assert taken == [last for last in ALPHABET if decoded(head + bytes([last])) is not None]
     assert len(taken) == {0: 64, 1: 0, 2: 4, 3: 16}[size % 4]
     assert all(b64url_encode(b64url_decode(head + bytes([last]))) == head + bytes([last]) for last in taken)

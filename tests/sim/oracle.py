@@ -22,6 +22,7 @@ from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus
 from sim import octets
 from sim.expect import answer_to, decide, is_guess, needs_store, returned_header
 from sim.libraries import results
+from sim.messages import text64
 from sim.script import Life, Method, Publish
 from sim.shared import Marks, Run, Said, is_awaited
 from sim.watch_broker import BrokerWatch
@@ -188,7 +189,7 @@ class Oracle:
 
     def _note_claim(self, publish: Publish, claim: Claim) -> None:
         assert claim.digest == publish.message.digest, "the digest of a claim"
-        assert claim.nonce_key.endswith(publish.message.nonce), "the nonce of a claim"
+        assert claim.nonce_key.endswith(text64(publish.message.nonce)), "the nonce of a claim"
         assert bool(claim.nonce_key) == bool(publish.message.nonce)
         self._claims[id(claim)] = publish
         publish.claim = claim

@@ -11,6 +11,7 @@ from sealgate.stores.batch import Call, KeySpace, ReplyMismatch, Terms
 from sealgate.stores.blocks import Wanted
 from sealgate.stores.pending import Part, Waiting
 from sealgate.stores.settlements import NO_STEPS, RELEASE, Settlement, Steps
+from sealgate.verify.seals import nonce_name
 from sealgate.verify.verdict import Claim, ClaimOutcome, ClaimStatus
 from support.claims import debit, make_claim
 
@@ -82,9 +83,10 @@ def test_a_call_is_one_command_whose_keys_are_in_one_slot() -> None:
     assert (name, script, int(keys)) == (b"EVALSHA", b"a" * 40, len(rest) - 2)
     assert rest[:-2] == [
         b"sealgate:{prod}:identity",
-        b"sealgate:{prod}:n:" + commit.nonce_key,
-        b"sealgate:{prod}:n:" + release.nonce_key,
-        b"sealgate:{prod}:n:" + first.nonce_key,
+        # In Redis a nonce has always been its octets, not the text that a token has.
+        b"sealgate:{prod}:n:4:test:k1:" + b"c".ljust(16, b"\0"),
+        b"sealgate:{prod}:n:4:test:k1:" + b"release".ljust(16, b"\0"),
+        b"sealgate:{prod}:n:4:test:k1:" + b"n1".ljust(16, b"\0"),
         b"sealgate:{prod}:b:b",
         b"sealgate:{prod}:b:w",
     ]
@@ -96,7 +98,8 @@ def test_a_call_is_one_command_whose_keys_are_in_one_slot() -> None:
 def test_claims_that_are_alike_are_packed_alike(count: int) -> None:
     """Each claim adds its number, its digest, and one octet for all that it shares with others."""
     debits = (debit("b", 1, 1),)
-    claims = [Claim(b"nonce%05d" % number, b"d" * 32, 1000, 2000, debits) for number in range(count)]
+    names = [nonce_name("prod", "k1", b"%016d" % number) for number in range(count)]
+    claims = [Claim(name, b"d" * 32, 1000, 2000, debits) for name in names]
     text = words(Call(TERMS, 7, 0, [part(*claims)], NO_STEPS, []).data)[-1]
     assert len(text) == 16 + 8 + 8 + 4 + 10 + (27 + 27) + count * (1 + 8 + 32)
 

@@ -12,7 +12,7 @@ import pytest
 from sealgate.stores.committed import UNTIL_MAX, Committed
 from sealgate.verify.seals import nonce_name
 
-RECORD_BYTES = 63
+RECORD_BYTES = 71
 
 
 def key(number: int, size: int = 16) -> bytes:

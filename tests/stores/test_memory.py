@@ -20,7 +20,7 @@ HORIZON = ClaimStatus.HORIZON
 NOW = 1_800_000_000
 ENTRIES_MAX = 10
 #: Of a nonce, packed.
-RECORD_BYTES = 63
+RECORD_BYTES = 71
 
 
 class Clocks:

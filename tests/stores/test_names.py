@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sealgate.stores.names import NAME_BYTES, NONCE_BYTES_MIN, Names
+from sealgate.stores.names import NAME_BYTES, NONCE_CHARACTERS_MIN, Names, of_kept, to_keep
 from sealgate.verify.seals import nonce_name
 
 
@@ -18,6 +18,22 @@ def test_every_name_is_of_one_length_and_leads_back() -> None:
                 nonce_key = nonce_name(deployment, kid, bytes(range(size)))
                 assert len(names.short(nonce_key)) == NAME_BYTES
                 assert names.long(names.short(nonce_key)) == nonce_key
+
+
+def test_what_is_kept_has_the_octets_of_the_nonce() -> None:
+    befores = {"": b"0::k1:", "4:prod": b"6:4:prod:k1:", "ünï": b"5:\xc3\xbcn\xc3\xaf:k1:"}
+    for deployment, before in befores.items():
+        for size in range(16, 24):
+            for nonce in (bytes(range(size)), b":" * size, b"k1:" * 5 + b"-" * (size - 15)):
+                nonce_key = nonce_name(deployment, "k1", nonce)
+                assert to_keep(nonce_key) == before + nonce
+                assert of_kept(before + nonce) == nonce_key
+
+
+@pytest.mark.parametrize("name", [b"", b"n", b"1:d:k", b"1:dd:k:" + bytes(16), b"01:d:k:" + bytes(16)])
+def test_what_names_no_nonce_was_never_kept(name: bytes) -> None:
+    with pytest.raises(ValueError):
+        of_kept(name)
 
 
 def test_no_two_nonces_share_a_name() -> None:
@@ -41,9 +57,9 @@ def test_no_two_nonces_share_a_name() -> None:
 def test_what_stands_before_a_usual_nonce_is_found_by_cutting_it_off() -> None:
     names = Names()
     usual, longer = nonce_name("d", "k", b"n" * 16), nonce_name("d", "k", b":" + b"n" * 16)
-    assert names.short(usual) == names._usual[usual[:-NONCE_BYTES_MIN]] + usual[-16:]
+    assert names.short(usual) == names._usual[usual[:-NONCE_CHARACTERS_MIN]] + usual[-22:]
     names.short(longer)
-    assert longer[:-NONCE_BYTES_MIN] not in names._usual
+    assert longer[:-NONCE_CHARACTERS_MIN] not in names._usual
 
 
 @pytest.mark.parametrize(
@@ -53,13 +69,13 @@ def test_what_stands_before_a_usual_nonce_is_found_by_cutting_it_off() -> None:
         b"n",
         b"1:d:k",
         b"1:d:kkkkkkkkkkkkkkkkkkkkkkk",
-        b"1:dd:k:" + bytes(16),
-        b"01:d:k:" + bytes(16),
-        b"-1:d:k:" + bytes(16),
-        b"9" * 5000 + b":d:k:" + bytes(16),
-        b":d:k:" + bytes(16),
-        b"1:d:k:" + bytes(15),
-        b"1:d:k:" + bytes(24),
+        b"1:dd:k:" + b"A" * 22,
+        b"01:d:k:" + b"A" * 22,
+        b"-1:d:k:" + b"A" * 22,
+        b"9" * 5000 + b":d:k:" + b"A" * 22,
+        b":d:k:" + b"A" * 22,
+        b"1:d:k:" + b"A" * 21,
+        b"1:d:k:" + b"A" * 32,
     ],
 )
 def test_what_is_no_name_of_a_stored_nonce_is_told(nonce_key: bytes) -> None:

@@ -10,7 +10,7 @@ from sealgate.stores.nonces import Fate, NonceTable
 from sealgate.verify.seals import nonce_name
 from sealgate.verify.verdict import Claim
 
-RECORD_BYTES = 63
+RECORD_BYTES = 71
 
 
 def claim(number: int, until: int, text: str = "a") -> Claim:

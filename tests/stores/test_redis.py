@@ -152,7 +152,7 @@ async def test_every_key_is_in_one_slot_and_passes_away(redis_server: RedisServe
         store.settle([committed], [])
         assert await status(store, fresh("n1")) is DUPLICATE
         prefix = f"sealgate:{{{deployment}}}:"
-        nonces = [f"n:{claim.nonce_key.decode()}" for claim in (committed, leased)]
+        nonces = [f"n:4:test:k1:{nonce.ljust(16, chr(0))}" for nonce in ("n1", "n2")]
         for name in ("identity", *nonces, "b:b"):
             assert int(redis_server.command("PTTL", prefix + name)[1:]) > 0, name
 

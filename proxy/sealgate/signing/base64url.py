@@ -67,6 +67,19 @@ def decoded(text: bytes) -> bytes | None:
     return data if len(data) == len(text) * 3 >> 2 else None
 
 
+def is_decodable(text: bytes, start: i64, end: i64) -> bool:
+    """Whether `b64url_decode` takes the octets from `start` to `end`, which are all there."""
+    bits: i64 = 0
+    seen: i64 = 0
+    for place in range(start, end):
+        bits = _BITS[text[place]]
+        seen |= bits
+    # What two or three characters have beyond whole octets is zero; one alone stands for none.
+    tail: i64 = (end - start) & 3
+    unused: i64 = 15 if tail == 2 else 3 if tail == 3 else 0
+    return tail != 1 and seen <= _BITS_MAX and bits & unused == 0
+
+
 def number_48(text: bytes, at: i64) -> i64:
     """The six bytes that eight characters at `at` stand for, as a number; -1 where they stand for none."""
     number: i64 = 0

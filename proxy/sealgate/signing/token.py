@@ -44,18 +44,18 @@ COUNT_MASK: Final = 2**48 - 1
 class Token:
     """A token whose grammar was right; nothing in it is to be believed before its signature was checked.
 
-    `created` and `expires` are Unix seconds; `target` is `snapshot` parsed; `prefix` is the text before the
-    last dot, which is what the signature covers. `signature_text` is what stands behind it; `signature` is
-    that decoded, and empty where `TokenReader.alike` left it as text. `sequence` is that of a session nonce,
-    -1 for any other.
+    `created` and `expires` are Unix seconds; `nonce_text` is the nonce as it stands there; `target` is
+    `snapshot` parsed; `prefix` is the text before the last dot, which is what the signature covers.
+    `signature_text` is what stands behind it; `signature` is that decoded, and empty where `TokenShape` left
+    it as text. `sequence` is that of a session nonce, -1 for any other.
     """
 
     __slots__ = (
-        "_constant",
-        "_nonce",
+        "constant",
         "created",
         "expires",
         "kid",
+        "nonce_text",
         "prefix",
         "profile",
         "sequence",
@@ -70,7 +70,7 @@ class Token:
         kid: str,
         created: int,
         expires: int,
-        nonce: bytes,
+        nonce_text: bytes,
         snapshot: bytes,
         target: Snapshot,
         signature: bytes,
@@ -79,12 +79,13 @@ class Token:
         constant: bytes = b"",
         sequence: int = -1,
     ) -> None:
-        """`nonce` may be empty where `constant`, all but its last six octets, and `sequence` tell it."""
+        """`nonce_text` may be empty where `constant`, the nonce but for its last six octets, and `sequence`
+        tell it."""
         self.kid: Final = kid
         self.created: Final = created
         self.expires: Final = expires
-        self._nonce = nonce
-        self._constant: Final = constant
+        self.nonce_text: Final = nonce_text
+        self.constant: Final = constant
         self.sequence: Final = sequence
         self.profile: Final = "c1"
         self.snapshot: Final = snapshot
@@ -96,14 +97,14 @@ class Token:
     @property
     def nonce(self) -> bytes:
         """The nonce, decoded."""
-        if not self._nonce:
-            self._nonce = self._constant + (self.sequence & COUNT_MASK).to_bytes(6, "big")
-        return self._nonce
+        if len(self.nonce_text) > 0:
+            return decode_known(self.nonce_text)
+        return self.constant + (self.sequence & COUNT_MASK).to_bytes(6, "big")
 
     def answers(self, challenge: bytes) -> bool:
         """Whether its nonce is one of the session that was given `challenge`, 16 octets."""
         return (
-            self.sequence >= 0 and len(challenge) == CHALLENGE_BYTES and self._constant.startswith(challenge)
+            self.sequence >= 0 and len(challenge) == CHALLENGE_BYTES and self.constant.startswith(challenge)
         )
 
     def __repr__(self) -> str:
@@ -136,7 +137,7 @@ def parse_token(value: bytes) -> Token:
         kid,
         created,
         expires,
-        nonce,
+        match[4],
         snapshot,
         target,
         signature,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from sealgate.signing.base64url import decoded, number_48
-from sealgate.signing.token import CONSTANT_BYTES, COUNT_MASK, SCHEME, TOKEN_BYTES_MAX, Token, parse_token
+from sealgate.signing.base64url import decoded, is_decodable, number_48
+from sealgate.signing.token import COUNT_MASK, SCHEME, TOKEN_BYTES_MAX, Token, parse_token
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -64,7 +64,7 @@ class TokenShape:
         self._signature_at: Final = signature_at
         self._is_session: Final = is_session
         #: What that beginning stands for.
-        self._nonce_start: Final = token.nonce[:CONSTANT_BYTES] if is_session else b""
+        self._nonce_start: Final = token.constant if is_session else b""
         self._sequence_start: Final = token.sequence & ~COUNT_MASK if is_session else 0
 
     def read(self, text: bytes, at: i64, kid: str, rest_at: i64) -> Token | None:
@@ -82,7 +82,7 @@ class TokenShape:
             return None
         if text[rest_at:count_at] != self._head and not self._take_times(text, rest_at, count_at):
             return None
-        nonce = b""
+        nonce_text = b""
         sequence = -1
         if self._is_session:
             count: int = number_48(text, count_at)
@@ -90,16 +90,15 @@ class TokenShape:
                 return None
             sequence = self._sequence_start + count
         else:
-            octets = decoded(text[count_at:nonce_end])
-            if octets is None:
+            if not is_decodable(text, count_at, nonce_end):
                 return None
-            nonce = octets
+            nonce_text = text[count_at:nonce_end]
         like = self._token
         return Token(
             kid,
             self._created,
             self._expires,
-            nonce,
+            nonce_text,
             like.snapshot,
             like.target,
             b"",
@@ -147,13 +146,13 @@ class TokenReader:
                         token.kid,
                         token.created,
                         token.expires,
-                        token.nonce,
+                        token.nonce_text,
                         token.snapshot,
                         token.target,
                         signature,
                         token.signature_text,
                         token.prefix,
-                        token.nonce[:CONSTANT_BYTES],
+                        token.constant,
                         token.sequence,
                     )
         token = parse_token(value)

@@ -11,6 +11,7 @@ from struct import Struct, error, pack
 from typing import Final, NamedTuple
 
 from sealgate.stores.blocks import REACH_US, Wanted
+from sealgate.stores.names import to_keep
 from sealgate.stores.pending import Part
 from sealgate.stores.settlements import Settlement, Steps
 from sealgate.verify.bucket import interval_us
@@ -144,14 +145,14 @@ class Call:
         codes = bytearray()
         numbers: list[int] = []
         digests: list[bytes] = []
-        keys = [claim.nonce_key for claim in self.steps.commits]
-        keys += [step.claim.nonce_key for step in self.steps.others]
+        keys = [_kept_name(claim) for claim in self.steps.commits]
+        keys += [_kept_name(step.claim) for step in self.steps.others]
         for part in self.parts:
             shared.encode(part.claims, codes)
             if part.nonces:
                 numbers += part.numbers
                 digests += [claim.digest for claim in part.claims]
-                keys += [claim.nonce_key for claim in part.claims]
+                keys += [_kept_name(claim) for claim in part.claims]
         blocks = [self._block(wanted) for wanted in self.wanted]
         head = _HEAD.pack(
             self._call_id,
@@ -290,6 +291,13 @@ class _SharedTerms:
         interval = interval_us(bucket)
         index = self._call.bucket(bucket)
         return _DEBIT.pack(index, cost * interval, bucket.burst * interval, bucket.delay_us, spare)
+
+
+def _kept_name(claim: Claim) -> bytes:
+    """What a claim's nonce is called in Redis: asked for once more when it is settled."""
+    if not claim.kept_name:
+        claim.kept_name = to_keep(claim.nonce_key)
+    return claim.kept_name
 
 
 def _packed_steps(steps: Steps) -> list[bytes]:

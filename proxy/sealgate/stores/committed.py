@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
-from sealgate.stores.names import NAME_BYTES, NONCE_BYTES_MIN, Names
+from sealgate.stores.names import NAME_BYTES, NONCE_CHARACTERS_MIN, Names
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -87,7 +87,7 @@ class Committed:
         if nonce_key is not self._looked_for:
             place: i64 = hash(nonce_key)
             self._place = place & self._mask
-            self._nonce = nonce_key[-NONCE_BYTES_MIN:]
+            self._nonce = nonce_key[-NONCE_CHARACTERS_MIN:]
             self._looked_for = nonce_key
 
     def may_have(self, nonce_key: bytes) -> bool:
@@ -103,7 +103,7 @@ class Committed:
         at: i64 = _DIGEST_AT - 1
         while at < size:
             octet: i64 = bucket[at]
-            if octet == last and bucket[at + 1 - NONCE_BYTES_MIN : at + 1] == nonce:
+            if octet == last and bucket[at + 1 - NONCE_CHARACTERS_MIN : at + 1] == nonce:
                 return True
             at += _RECORD_BYTES
         return False

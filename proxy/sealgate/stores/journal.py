@@ -37,6 +37,7 @@ from typing import BinaryIO, Final, Protocol
 
 from sealgate.reason import GateError, Reason
 from sealgate.stores.limiter import BucketState
+from sealgate.stores.names import of_kept, to_keep
 from sealgate.stores.nonces import Fate, NonceTable, Remembered
 from sealgate.stores.times import HELD_S
 
@@ -293,7 +294,7 @@ class Journal:
 
 def _record_text(record: Remembered) -> bytes:
     nonce_key, digest, until, fate = record
-    text = b"%d %b %b" % (until, nonce_key.hex().encode(), digest.hex().encode())
+    text = b"%d %b %b" % (until, to_keep(nonce_key).hex().encode(), digest.hex().encode())
     return text if fate is Fate.COMMITTED else b"%b %b" % (text, fate.value)
 
 
@@ -314,8 +315,8 @@ def _parse_bucket(text: bytes) -> BucketState | None:
 def _parse_record(text: bytes) -> Remembered | None:
     until, *rest = text.split(b" ")
     try:
-        nonce_key, digest = [bytes.fromhex(field.decode()) for field in rest[:2]]
-        return Remembered(nonce_key, digest, int(until), Fate(b" ".join(rest[2:])))
+        kept, digest = [bytes.fromhex(field.decode()) for field in rest[:2]]
+        return Remembered(of_kept(kept), digest, int(until), Fate(b" ".join(rest[2:])))
     except ValueError:
         return None
 

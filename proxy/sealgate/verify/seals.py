@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sealgate.reason import GateError, Reason
+from sealgate.signing.base64url import b64url_encode
 from sealgate.signing.canonical import TOKEN_NAME, signing_context
 from sealgate.signing.keyring import Key
 from sealgate.signing.token import Token
@@ -95,7 +96,7 @@ def claim_of(
     elif policy.session_nonces_only:
         raise GateError(Reason.REPLAY_SESSION, "a stored nonce, where only session nonces are taken")
     else:
-        nonce_key = head + token.nonce
+        nonce_key = head + token.nonce_text
     if len(nonce_key) == 0 and len(debits) == 0:
         return None
     remember_until = token.created + policy.max_age_s + 2 * policy.clock_skew_s + STORE_MARGIN_S
@@ -110,7 +111,7 @@ def nonce_head(deployment: str, kid: str) -> bytes:
 
 def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
     """The store's name for a nonce: no two of (deployment, kid, nonce) share one."""
-    return nonce_head(deployment, kid) + nonce
+    return nonce_head(deployment, kid) + b64url_encode(nonce)
 
 
 def _advance(peer: Peer, token: Token) -> None:

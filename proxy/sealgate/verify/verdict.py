@@ -61,7 +61,7 @@ class Claim:
 
     The session notes when it asks (`asked_at`, monotonic seconds: no lease began before). The store that
     grants a lease writes `owner`, and only the same owner's release is honoured; `lease_until` and `place`
-    are for a store that keeps the lease here.
+    are for a store that keeps the lease here, `kept_name` for one that keeps it elsewhere.
     """
 
     __slots__ = (
@@ -70,6 +70,7 @@ class Claim:
         "created",
         "debits",
         "fingerprint",
+        "kept_name",
         "lease_until",
         "nonce_key",
         "owner",
@@ -101,6 +102,7 @@ class Claim:
         self.asked_at = 0.0
         self.lease_until = 0.0
         self.place = 0
+        self.kept_name = b""
 
     @property
     def digest(self) -> bytes:
