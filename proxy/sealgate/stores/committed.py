@@ -1,4 +1,4 @@
-"""Committed nonces in 85 to 100 octets of memory each; a dict entry and its objects took 400.
+"""Committed nonces in some 100 octets of memory each; a dict entry and its objects took 400.
 
 A nonce is a record of one size, exact and whole, in one of many buckets, each of them a `bytes` object of a
 few records. So there is no object per nonce for the garbage collector to walk through, and no table that
