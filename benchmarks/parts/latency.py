@@ -1,8 +1,8 @@
 """Promise 6: what a proxy adds to the time from publish to confirm: at a rate, at window 1, at saturation.
 
-Added is the quantile through the proxy less the quantile on a direct connection, of the same run. What the floor
-adds is what copying, hashing and decoding alone add where a message comes by itself: memory and event loop
-included, and no caches that are warm from the message before.
+Added is the quantile through the proxy less the quantile on a direct connection, of the same run. What the
+floor adds is what copying, hashing and decoding alone add to a message that comes by itself, with no caches
+that are warm from the one before.
 """
 
 from __future__ import annotations

@@ -95,17 +95,18 @@ class Committed:
         self._look_for(nonce_key)
         bucket = self._buckets[self._place]
         nonce = self._nonce
-        if len(bucket) == 0 or len(nonce) == 0:
+        if len(bucket) == 0 or len(nonce) < NONCE_CHARACTERS_MIN:
             return False
         # Octet by octet is native; `in` and `find` are calls, with half the cost of all that is done here.
-        last: i64 = nonce[-1]
+        # The last character has two bits of the nonce, the one before it six.
+        wanted: i64 = nonce[-2]
         size: i64 = len(bucket)
-        at: i64 = _DIGEST_AT - 1
-        while at < size:
-            octet: i64 = bucket[at]
-            if octet == last and bucket[at + 1 - NONCE_CHARACTERS_MIN : at + 1] == nonce:
+        end: i64 = _DIGEST_AT
+        while end < size:
+            octet: i64 = bucket[end - 2]
+            if octet == wanted and bucket[end - NONCE_CHARACTERS_MIN : end] == nonce:
                 return True
-            at += _RECORD_BYTES
+            end += _RECORD_BYTES
         return False
 
     def digest(self, nonce_key: bytes, now: float) -> bytes | None:
