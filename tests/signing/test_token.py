@@ -249,7 +249,9 @@ def read(shape: TokenShape, text: bytes) -> Token | None:
     return shape.read(b"1234" + text, 4, kid.decode(), 4 + len(b"seal1.%b." % kid))
 
 
-@pytest.mark.parametrize("nonce", [bytes(range(16)), bytes(range(200, 223)), session_nonce(NONCE, 2**40 + 7)])
+@pytest.mark.parametrize(
+    "nonce", [bytes(range(16)), bytes(range(18)), bytes(range(200, 223)), session_nonce(NONCE, 2**40 + 7)]
+)
 @pytest.mark.parametrize("kid", [FIELDS[1], "another-one", "k" * 64])
 def test_what_is_read_like_another_one_is_what_all_of_the_grammar_says(nonce: bytes, kid: str) -> None:
     """Each change of one octet behind the kid."""
