@@ -21,7 +21,7 @@ from sealgate.session.events import (
 )
 from sealgate.session.holding import HoldingQueue
 from sealgate.session.session import Session
-from sealgate.session.states import Side, State
+from sealgate.session.states import CHANNEL_LIVE, Side, State
 from sealgate.verify.verdict import Claim, ClaimOutcome, PromptStore
 from sim.oracle import Oracle
 from sim.shared import Run
@@ -127,7 +127,7 @@ class Prompt(PromptStore):
         gate = self._gate
         assert Instant(monotonic, wall) == gate.now
         outcome = gate.run.store.claim_now(claim)
-        gate.oracle.asks_itself(claim, outcome)
+        gate.oracle.asks_itself(claim, outcome, gate.listens)
         return outcome
 
 
@@ -161,6 +161,12 @@ class Gate:
     @property
     def running(self) -> bool:
         return self.session.conversation.state is State.RUNNING
+
+    def listens(self, number: int) -> bool:
+        """Whether what the client publishes on this channel counts."""
+        conversation = self.session.conversation
+        channel = conversation.channels.get(number)
+        return channel is not None and channel.state in CHANNEL_LIVE and conversation.takes_frames_on(number)
 
     def accept(self, client: Peer, broker: Peer) -> Socket:
         """A client connects; the broker it is for is dialed when the session asks for it."""

@@ -9,6 +9,8 @@ direct connection; claims settled once; memory within its limits; and nothing le
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Final
 
 from sealgate.session.channel import Publication, held_size
@@ -138,9 +140,12 @@ class Oracle:
             publish.asked = True
             self._inflight += 1
 
-    def asks_itself(self, claim: Claim, outcome: ClaimOutcome | None) -> None:
-        """The session asks while it reads a publish. Without an outcome it asks once more, or later."""
-        publish = self._read.get(id(claim)) or self._read_now(claim)
+    def asks_itself(self, claim: Claim, outcome: ClaimOutcome | None, listens: Callable[[int], bool]) -> None:
+        """The session asks while it reads a publish. Without an outcome it asks once more, or later.
+
+        `listens` says whether it still takes what was published on a channel.
+        """
+        publish = self._read.get(id(claim)) or self._read_now(claim, listens)
         self._read[id(claim)] = publish
         if outcome is not None:
             self._note_claim(publish, claim)
@@ -148,23 +153,24 @@ class Oracle:
             self._inflight += 1
             self.answered([claim], [outcome])
 
-    def _read_now(self, claim: Claim) -> Publish:
-        """The one that arrived first of those that `claim` may be of."""
+    def _read_now(self, claim: Claim, listens: Callable[[int], bool]) -> Publish:
+        """The one that arrived first of those that `claim` may be of.
+
+        One message may be on its way on several channels; it is not read on one that was just closed.
+        """
         read = {id(publish) for publish in self._read.values()}
-        found: Publish | None = None
-        for number in self.lives:
-            for _, publish in self._publishes(number, self._claim_cursor.get(number, (0, 0))):
-                if (
-                    publish.message.digest == claim.digest
-                    and publish.arrived
-                    and id(publish) not in read
-                    and not publish.life.dead
-                    and needs_store(publish, self.run.settings)
-                    and (found is None or publish.arrived < found.arrived)
-                ):
-                    found = publish
-        assert found is not None, "the store was asked about what the client did not publish"
-        return found
+        found = [
+            (not listens(number), publish.arrived, publish)
+            for number in self.lives
+            for _, publish in self._publishes(number, self._claim_cursor.get(number, (0, 0)))
+            if publish.message.digest == claim.digest
+            and publish.arrived
+            and id(publish) not in read
+            and not publish.life.dead
+            and needs_store(publish, self.run.settings)
+        ]
+        assert found, "the store was asked about what the client did not publish"
+        return min(found, key=itemgetter(0, 1))[2]
 
     def _asked_about(self, publication: Publication) -> Publish:
         """The next publish on this channel that needs the store: whatever lies between must have ended."""
