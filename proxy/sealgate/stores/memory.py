@@ -245,12 +245,11 @@ class MemoryStore(PromptStore):
 
     def settle(self, commits: list[Claim], releases: list[Claim]) -> None:
         # Always recorded, whoever holds the nonce now: the message did reach the broker.
-        recorded = [claim for claim in commits if len(claim.nonce_key) > 0]
-        for claim in recorded:
-            self._digest(claim)
-            if self._journal is not None:
-                self._write_later(_record(claim, Fate.COMMITTED))
-        self._nonces.commit(recorded)
+        if self._journal is not None:
+            for claim in commits:
+                if len(claim.nonce_key) > 0:
+                    self._write_later(_record(claim, Fate.COMMITTED))
+        self._nonces.commit(commits)
         for claim in releases:
             lease = self._leased_by(claim)
             if lease is not None:

@@ -64,18 +64,21 @@ class NonceTable:
         claim.place = self.committed.put(claim.nonce_key, claim.digest, claim.remember_until)
 
     def commit(self, claims: list[Claim]) -> None:
-        """Remember as committed, in place of what was there."""
+        """Remember those with a nonce as committed, in place of what was there."""
         leases = self.leases.by_key
         places: list[int] = []
         until = -1
         for claim in claims:
-            leased = leases.get(claim.nonce_key) is claim
+            nonce_key = claim.nonce_key
+            if len(nonce_key) == 0:
+                continue
+            leased = leases.get(nonce_key) is claim
             # Nearly all of an event are leased, and end with one second.
             if places and (not leased or claim.remember_until != until):
                 self.committed.count(places, until)
                 places = []
             if leased:
-                del leases[claim.nonce_key]
+                del leases[nonce_key]
                 until = claim.remember_until
                 places.append(claim.place)
             else:
