@@ -110,7 +110,7 @@ def nonce_head(deployment: str, kid: str) -> bytes:
 
 
 def nonce_name(deployment: str, kid: str, nonce: bytes) -> bytes:
-    """The store's name for a nonce: no two of (deployment, kid, nonce) share one."""
+    """The store's name for a nonce, as text like in a token: no two of (deployment, kid, nonce) share one."""
     return nonce_head(deployment, kid) + b64url_encode(nonce)
 
 
